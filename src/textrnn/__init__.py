@@ -1,0 +1,1 @@
+"""Recurrent text classifiers: PyTorch Lightning, Hydra and Weights & Biases."""

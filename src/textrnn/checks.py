@@ -1,0 +1,258 @@
+"""What values must satisfy, alone and together, before anything is read, downloaded or written."""
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from textrnn import config as names
+from textrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainerConfig
+from textrnn.errors import InputError
+
+_PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
+_PROFILERS = ("simple", "advanced", "pytorch")
+_ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
+_MANY_PROCESSES_A_CORE = 2
+
+
+def check(config: Config) -> None:
+    """Checks a whole configuration; reads no data and asks no device.
+
+    Raises:
+        InputError: for the first value that can't be right, naming its key and what to type.
+    """
+    _check_model(config.model)
+    _check_data(config.data)
+    _check_optimizer(config.optimizer)
+    _check_trainer(config.trainer)
+    _check_early_stopping(config)
+    if (
+        config.optimizer.schedule != "constant"
+        and config.trainer.max_epochs in (None, -1)
+        and config.trainer.max_steps < 0
+    ):
+        raise InputError(
+            f"optimizer.schedule={config.optimizer.schedule} decays to the last step, which is not known; type "
+            "trainer.max_epochs or trainer.max_steps, or optimizer.schedule=constant."
+        )
+    _one_of("tracking.mode", config.tracking.mode, names.TRACKING_MODES)
+    _optional_one_of("tracking.watch", config.tracking.watch, names.WATCHES)
+    _named("tracking.project", config.tracking.project)
+    _at_least("checkpoint.every_n_train_steps", config.checkpoint.every_n_train_steps, 1)
+    if not 0 <= config.seed < 2**32:
+        raise InputError(f"seed={config.seed}: must be between 0 and 2**32 - 1; type for example seed=0.")
+    if config.run_dir is not None and not config.run_dir.strip():
+        raise InputError("run_dir is empty; type a directory, or run_dir=null for runs/<stamp>-...")
+    if config.resume is not None and not config.resume.strip():
+        raise InputError("resume is empty; type null, auto, or a run directory.")
+    if config.resume == "auto" and config.run_dir is None and "WANDB_SWEEP_ID" not in os.environ:
+        raise InputError("resume=auto continues run_dir, which is not given; type run_dir=DIR too.")
+    if config.data.segment_size is not None and config.trainer.overfit_batches:
+        raise InputError("trainer.overfit_batches repeats the same batches; it can't go with data.segment_size.")
+
+
+def check_devices(trainer: TrainerConfig) -> None:
+    """Checks the devices asked for against those that are there; imports torch if it has to ask.
+
+    Raises:
+        InputError: for more GPUs than are visible, or more than two processes a core.
+    """
+    if trainer.accelerator in ("auto", "cpu") and trainer.devices in ("auto", -1, 1):
+        return
+    import torch
+
+    gpus = torch.cuda.device_count()
+    wanted = trainer.devices
+    numbers = wanted if isinstance(wanted, list) else []
+    count = len(numbers) if numbers else wanted if isinstance(wanted, int) else None
+    on_gpu = trainer.accelerator in ("gpu", "cuda") or (trainer.accelerator == "auto" and gpus > 0)
+    if trainer.accelerator in ("gpu", "cuda") and gpus == 0:
+        raise InputError("trainer.accelerator=gpu: no GPU is visible here; type trainer=cpu.")
+    if on_gpu:
+        if (count is not None and count > gpus) or any(number >= gpus for number in numbers):
+            raise InputError(f"trainer.devices={wanted}: {gpus} GPU(s) are visible here; type trainer.devices={gpus}.")
+    elif trainer.accelerator in ("auto", "cpu") and count is not None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if count > _MANY_PROCESSES_A_CORE * cores:
+            raise InputError(
+                f"trainer.devices={wanted}: more than two processes a core on {cores} core(s); "
+                f"type trainer.devices={cores} or less."
+            )
+
+
+def _check_model(model: ModelConfig) -> None:
+    _one_of("model.cell", model.cell, names.CELLS)
+    _one_of("model.pooling", model.pooling, names.POOLINGS)
+    _one_of("model.implementation", model.implementation, names.IMPLEMENTATIONS)
+    _one_of("model.initial_state", model.initial_state, names.INITIAL_STATES)
+    _one_of("model.recurrent_init", model.recurrent_init, names.RECURRENT_INITS)
+    _one_of("model.embedding.kind", model.embedding.kind, names.EMBEDDING_KINDS)
+    for key, size in (
+        ("hidden_size", model.hidden_size),
+        ("num_layers", model.num_layers),
+        ("embedding.size", model.embedding.size),
+    ):
+        _at_least(f"model.{key}", size, 1)
+    for name in ("word_dropout", "embedding_dropout", "dropout", "output_dropout"):
+        rate = getattr(model, name)
+        if not 0 <= rate < 1:
+            raise InputError(f"model.{name}={rate}: a probability of at least 0 and below 1; type for example 0.3.")
+    _finite("model.forget_bias", model.forget_bias)
+    if model.embedding.kind == "pretrained":
+        if model.embedding.vectors is None:
+            raise InputError("model.embedding.kind=pretrained needs model.embedding.vectors=FILE in GloVe's format.")
+        if not Path(model.embedding.vectors).expanduser().is_file():
+            raise InputError(f"model.embedding.vectors={model.embedding.vectors}: there is no such file.")
+    elif model.embedding.vectors is not None:
+        raise InputError("model.embedding.vectors is only read with model.embedding.kind=pretrained; type that too.")
+
+
+def _check_data(data: DataConfig) -> None:
+    _one_of("data.source", data.source, names.DATA_SOURCES)
+    _one_of("data.tokenizer", data.tokenizer, names.TOKENIZERS)
+    _one_of("data.truncate", data.truncate, names.TRUNCATIONS)
+    _at_least("data.max_length", data.max_length, 1)
+    _at_least("data.batch_size", data.batch_size, 1)
+    _at_least("data.segment_size", data.segment_size, 1)
+    # bpe starts from 256 bytes; a word vocabulary needs a word beside padding and unknown.
+    _at_least("data.vocab_size", data.vocab_size, 300 if data.tokenizer == "bpe" else 3)
+    _at_least("data.synthetic.train_reviews", data.synthetic.train_reviews, 100)
+    _at_least("data.synthetic.test_reviews", data.synthetic.test_reviews, 1)
+    if not 0 <= data.synthetic.difficulty <= 1:
+        raise InputError(
+            f"data.synthetic.difficulty={data.synthetic.difficulty}: between 0 and 1; type for example 0.5."
+        )
+    for key in ("repo", "revision", "text_column", "label_column"):
+        _named(f"data.{key}", getattr(data, key))
+    if data.text_column == data.label_column:
+        raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
+    if data.path is not None and not Path(data.path).expanduser().exists():
+        raise InputError(f"data.path={data.path}: there is no such file or folder; type one, or data=synthetic.")
+
+
+def _check_optimizer(optimizer: OptimizerConfig) -> None:
+    _finite("optimizer.lr", optimizer.lr)
+    if optimizer.lr <= 0:
+        raise InputError(f"optimizer.lr={optimizer.lr}: must be above 0; type for example optimizer.lr=0.002.")
+    _finite("optimizer.weight_decay", optimizer.weight_decay)
+    _at_least("optimizer.weight_decay", optimizer.weight_decay, 0)
+    _at_least("optimizer.warmup_steps", optimizer.warmup_steps, 0)
+    _one_of("optimizer.schedule", optimizer.schedule, names.SCHEDULES)
+    if len(optimizer.betas) != 2 or not all(0 <= beta < 1 for beta in optimizer.betas):
+        raise InputError(f"optimizer.betas={optimizer.betas}: two numbers from 0 to below 1; type [0.9,0.999].")
+
+
+def _check_early_stopping(config: Config) -> None:
+    stopping = config.early_stopping
+    _one_of("early_stopping.monitor", stopping.monitor, names.EARLY_STOPPING_MONITORS)
+    _at_least("early_stopping.patience", stopping.patience, 1)
+    _finite("early_stopping.min_delta", stopping.min_delta)
+    _at_least("early_stopping.min_delta", stopping.min_delta, 0)
+
+
+def _check_trainer(trainer: TrainerConfig) -> None:
+    _one_of("trainer.accelerator", trainer.accelerator, _ACCELERATORS)
+    _one_of("trainer.strategy", trainer.strategy, _STRATEGIES)
+    _one_of("trainer.precision", str(trainer.precision), _PRECISIONS)
+    _optional_one_of("trainer.profiler", trainer.profiler, _PROFILERS)
+    _optional_one_of("trainer.gradient_clip_algorithm", trainer.gradient_clip_algorithm, ("norm", "value"))
+    for key, kind, example in _TRAINER_KINDS:
+        value = getattr(trainer, key)
+        if not kind(value):
+            raise InputError(f"trainer.{key}={value}: {example}.")
+    for key, least in _TRAINER_LEAST.items():
+        _at_least(f"trainer.{key}", getattr(trainer, key), least)
+    for key in ("use_distributed_sampler", "barebones"):
+        if getattr(trainer, key):
+            raise InputError(f"trainer.{key}=true is not possible here (conf/trainer/auto.yaml says why); type false.")
+    if trainer.max_epochs in (None, -1) and trainer.max_steps == -1 and trainer.max_time is None:
+        raise InputError("training would never end; type trainer.max_epochs, trainer.max_steps or trainer.max_time.")
+    if trainer.max_time is not None and not re.fullmatch(r"\d{2}:\d{2}:\d{2}:\d{2}", trainer.max_time):
+        raise InputError(f"trainer.max_time={trainer.max_time}: type DD:HH:MM:SS, such as 00:01:30:00.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or _is_count(value) or (isinstance(value, float) and 0.0 <= value <= 1.0)
+
+
+def _is_devices(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_is_count(item) for item in value)
+    return value == "auto" or value == -1 or (_is_count(value) and value > 0)
+
+
+_SHARE = "a number of batches (integer), or a share of them between 0.0 and 1.0"
+_TRAINER_KINDS: Sequence[tuple[str, Callable[[Any], bool], str]] = (
+    ("devices", _is_devices, "type auto, a number from 1, or a list of device numbers such as [0,1]"),
+    ("fast_dev_run", lambda value: isinstance(value, bool) or _is_count(value), "type true, false or a number"),
+    ("overfit_batches", lambda value: value is not None and _is_share(value), _SHARE),
+    ("val_check_interval", lambda value: _is_share(value) and value != 0, _SHARE),
+    ("deterministic", lambda value: value in (None, True, False, "warn"), "type true, false, warn or null"),
+    *((f"limit_{stage}_batches", _is_share, _SHARE) for stage in ("train", "val", "test", "predict")),
+)
+_TRAINER_LEAST = {
+    "num_nodes": 1,
+    "max_epochs": -1,
+    "min_epochs": 0,
+    "max_steps": -1,
+    "min_steps": 0,
+    "check_val_every_n_epoch": 1,
+    "num_sanity_val_steps": -1,
+    "log_every_n_steps": 1,
+    "accumulate_grad_batches": 1,
+    "gradient_clip_val": 0,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+
+
+def _one_of(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{key}={value}: must be one of {', '.join(choices)}.")
+
+
+def _optional_one_of(key: str, value: str | None, choices: Sequence[str]) -> None:
+    if value is not None:
+        _one_of(key, value, choices)
+
+
+def _at_least(key: str, value: float | None, least: float) -> None:
+    if value is not None and not value >= least:
+        raise InputError(f"{key}={value}: must be at least {least}; type for example {key}={_default(key)}.")
+
+
+def _finite(key: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InputError(f"{key}={value}: must be a finite number; type for example {key}={_default(key)}.")
+
+
+def _named(key: str, value: str) -> None:
+    if not value.strip():
+        raise InputError(f"{key} is empty; type for example {key}={_default(key)}.")
+
+
+def _default(key: str) -> Any:
+    """The default of a dotted key, as an example of what to type."""
+    value: Any = Config()
+    for name in key.split("."):
+        value = getattr(value, name)
+    return "null" if value is None else value
+
+
+def differences(first: Any, second: Any, prefix: str = "") -> list[str]:
+    """The dotted keys in which two configurations of the same class differ."""
+    found: list[str] = []
+    for item in fields(first):
+        left, right = getattr(first, item.name), getattr(second, item.name)
+        if hasattr(left, "__dataclass_fields__"):
+            found += differences(left, right, f"{prefix}{item.name}.")
+        elif left != right:
+            found.append(f"{prefix}{item.name}")
+    return found

@@ -1,0 +1,245 @@
+"""The typed schema of a run: what `conf/` may say, key by key.
+
+Hydra composes the YAML files in `conf/` into a `Config`. The defaults here are those of `python train.py`; a test
+holds them equal to the YAML. What single values and combinations must satisfy is in `checks.py`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+CELLS = ("rnn", "lstm", "gru")
+POOLINGS = ("last", "mean", "max", "max_mean")
+IMPLEMENTATIONS = ("auto", "fused", "packed", "reference")
+INITIAL_STATES = ("zeros", "learned")
+RECURRENT_INITS = ("orthogonal", "uniform")
+EMBEDDING_KINDS = ("learned", "pretrained")
+DATA_SOURCES = ("hub", "synthetic")
+TOKENIZERS = ("word", "bpe")
+TRUNCATIONS = ("head", "tail")
+SCHEDULES = ("constant", "linear", "cosine")
+TRACKING_MODES = ("auto", "online", "offline", "none")
+WATCHES = ("gradients", "all")
+EARLY_STOPPING_MONITORS = ("val/loss", "val/accuracy")
+
+
+@dataclass(kw_only=True, slots=True)
+class EmbeddingConfig:
+    """How a token id becomes a vector."""
+
+    kind: str = "learned"
+    """learned: trained from random values; pretrained: read from `vectors`."""
+    size: int = 100
+    """Length of a token's vector."""
+    vectors: str | None = None
+    """Text file of pretrained vectors, a word and `size` numbers a line (the format of GloVe)."""
+    trainable: bool = True
+    """Whether training changes the vectors."""
+
+
+@dataclass(kw_only=True, slots=True)
+class ModelConfig:
+    """Embedding -> recurrent layers -> pooling -> logit."""
+
+    cell: str = "gru"
+    """rnn (Elman, tanh), lstm or gru."""
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    hidden_size: int = 128
+    """Units of one layer in one direction."""
+    num_layers: int = 1
+    """Recurrent layers on top of each other."""
+    bidirectional: bool = True
+    """Also read each review from its last token to its first."""
+    pooling: str = "max"
+    """last: the state after the last token (of each direction); mean, max: over all tokens; max_mean: both, joined."""
+    word_dropout: float = 0.1
+    """Probability that a token is replaced by the unknown token in training."""
+    embedding_dropout: float = 0.3
+    """Probability that a component of a token's vector is set to 0 in training."""
+    dropout: float = 0.3
+    """Probability that a unit between two recurrent layers is set to 0 in training; with one layer it has no place."""
+    output_dropout: float = 0.5
+    """Probability that a component of the pooled review is set to 0 in training."""
+    recurrent_init: str = "orthogonal"
+    """Recurrent weights at the start: orthogonal (each gate's matrix), or uniform in +-1/sqrt(hidden_size)."""
+    forget_bias: float = 1.0
+    """Bias of the LSTM's forget gate at the start (Jozefowicz et al. 2015); other cells have none."""
+    initial_state: str = "zeros"
+    """The state before the first token: zeros, or learned (one vector a layer and direction)."""
+    implementation: str = "auto"
+    """How the recurrence is computed; all give the same numbers. auto: the fastest here; fused: padded batches through
+    torch's kernels; packed: `pack_padded_sequence`; reference: the equations, step by step."""
+
+
+@dataclass(kw_only=True, slots=True)
+class SyntheticConfig:
+    """The generator behind `data=synthetic`."""
+
+    train_reviews: int = 6000
+    """Reviews of the training split, of which 10 % become the validation set."""
+    test_reviews: int = 2000
+    """Reviews of the test split."""
+    difficulty: float = 0.5
+    """0: a verdict near the end, few distractors; 1: long reviews, verdicts far from the end, more negation."""
+    seed: int = 0
+    """Which reviews are generated; not the run's `seed`, so that all seeds see the same data."""
+
+
+@dataclass(kw_only=True, slots=True)
+class DataConfig:
+    """Where reviews come from and how they become batches."""
+
+    source: str = "hub"
+    """hub: the Hugging Face Hub; synthetic: the generator. `path` goes before both."""
+    path: str | None = None
+    """A local folder or parquet, csv or jsonl file to read instead of the Hub."""
+    repo: str = "stanfordnlp/imdb"
+    """The Hub's data set."""
+    revision: str = "main"
+    """Branch, tag or commit of `repo`."""
+    text_column: str = "text"
+    """Column that holds a review's text."""
+    label_column: str = "label"
+    """Column that holds 0 (negative) or 1 (positive)."""
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    tokenizer: str = "word"
+    """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding."""
+    vocab_size: int = 30000
+    """Tokens in the vocabulary at most, padding and unknown included."""
+    max_length: int = 400
+    """Tokens of a review that the model reads at most."""
+    truncate: str = "tail"
+    """Which end of a longer review is read: head (its first tokens) or tail (its last)."""
+    batch_size: int = 64
+    """Reviews in a step, over all devices."""
+    segment_size: int | None = None
+    """Training reviews on disk at a time, for a corpus larger than the disk; an epoch is one segment. null: all."""
+    cache_dir: str | None = None
+    """Where token stores are kept. null: $XDG_CACHE_HOME/textrnn, or ~/.cache/textrnn."""
+
+
+@dataclass(kw_only=True, slots=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter 2019), a linear warm-up and a decay."""
+
+    lr: float = 2e-3
+    """Learning rate after the warm-up."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of weight matrices; biases and embeddings have none."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    """Decay rates of the moment estimates."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate grows linearly from 0."""
+    schedule: str = "linear"
+    """After the warm-up: constant, or linear or cosine decay to 0 at the last step."""
+
+
+@dataclass(kw_only=True, slots=True)
+class EarlyStoppingConfig:
+    """Which epoch is the best, and when to stop waiting for a better one."""
+
+    monitor: str = "val/accuracy"
+    """The metric that chooses `best.ckpt` and stops training: val/accuracy or val/loss."""
+    patience: int | None = 3
+    """Validations without improvement until training stops. null: never."""
+    min_delta: float = 0.0
+    """The smallest change that counts as an improvement."""
+
+
+@dataclass(kw_only=True, slots=True)
+class CheckpointConfig:
+    """When `last.ckpt` is written besides the end of each epoch."""
+
+    every_n_train_steps: int | None = None
+    """Also every so many steps. null: only at the end of an epoch."""
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainerConfig:
+    """Plain-valued arguments of `lightning.pytorch.Trainer`, by their own names and with their own meaning.
+
+    Documentation: https://lightning.ai/docs/pytorch/stable/common/trainer.html. Loggers, callbacks, plugins and
+    `default_root_dir` are the project's to set.
+    """
+
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    precision: Any = "32-true"
+    fast_dev_run: Any = False
+    max_epochs: int | None = 4
+    min_epochs: int | None = None
+    max_steps: int = -1
+    min_steps: int | None = None
+    max_time: str | None = None
+    limit_train_batches: Any = None
+    limit_val_batches: Any = None
+    limit_test_batches: Any = None
+    limit_predict_batches: Any = None
+    overfit_batches: Any = 0.0
+    val_check_interval: Any = None
+    check_val_every_n_epoch: int | None = 1
+    num_sanity_val_steps: int | None = 0
+    log_every_n_steps: int = 50
+    enable_checkpointing: bool | None = None
+    enable_progress_bar: bool | None = None
+    enable_model_summary: bool | None = False
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = 1.0
+    gradient_clip_algorithm: str | None = "norm"
+    deterministic: Any = None
+    benchmark: bool | None = None
+    inference_mode: bool = True
+    use_distributed_sampler: bool = False
+    profiler: str | None = None
+    detect_anomaly: bool = False
+    barebones: bool = False
+    sync_batchnorm: bool = False
+    reload_dataloaders_every_n_epochs: int = 0
+    enable_autolog_hparams: bool = True
+    model_registry: str | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class TrackingConfig:
+    """Where a run is recorded besides its run directory."""
+
+    mode: str = "auto"
+    """auto: online with an account and a server that answers, else offline; online; offline; none: no W&B at all."""
+    project: str = "textrnn"
+    """W&B project."""
+    entity: str | None = None
+    """W&B user or team. null: the account's default."""
+    name: str | None = None
+    """Name of the run. null: made of cell, size and seed, such as `gru-128x1-bi s0`."""
+    group: str | None = None
+    """Group of the run. null: none, and under -m one for all jobs."""
+    job_type: str = "train"
+    """W&B job type."""
+    tags: list[str] = field(default_factory=list)
+    """W&B tags."""
+    notes: str | None = None
+    """A sentence on why this run was made."""
+    watch: str | None = None
+    """Histograms in W&B: gradients, or all (parameters too). null: none."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Config:
+    """Everything that makes a run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    seed: int = 0
+    """Seeds the parameters, the order of reviews and the dropout; 0 is a seed like any other."""
+    test: bool = True
+    """Whether to end with the test set; sweeps that select a setting say false."""
+    run_dir: str | None = None
+    """Directory of the run. null: runs/<stamp>-<cell>-s<seed>-<id>."""
+    resume: str | None = None
+    """null: start; auto: continue `run_dir` if it holds a checkpoint; RUN: continue that run directory."""

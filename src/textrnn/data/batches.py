@@ -1,0 +1,217 @@
+"""The batch plan: which reviews make which step, as a pure function of lengths, seed and epoch.
+
+A step's reviews don't depend on the number of processes; `deal` hands each process its share of a step.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from textrnn.data.review_file import Split
+from textrnn.data.tokenizer import PAD_ID
+
+if TYPE_CHECKING:
+    import torch
+
+POOL_BATCHES = 100
+"""Batches at most that are sorted by length together: more means less padding, fewer means more mixing."""
+
+POOLS = 4
+"""Pools of an epoch at least: with one, each epoch would hold the same batches in another order."""
+
+Indices = npt.NDArray[np.int64]
+Lengths = npt.NDArray[np.integer]
+
+
+class Batch(TypedDict):
+    """What one process computes in one step."""
+
+    token_ids: "torch.Tensor"
+    """(batch, time) int64, padded with 0 up to the longest review."""
+    lengths: "torch.Tensor"
+    """(batch,) int64, tokens of each review, at least 1."""
+    labels: "torch.Tensor"
+    """(batch,) int64, 0 negative or 1 positive."""
+    weights: "torch.Tensor"
+    """(batch,) float32, 1 for a review, 0 for the filler of a process that has none in this step."""
+    indices: "torch.Tensor"
+    """(batch,) int64, the review's row in its split."""
+    global_batch_size: int
+    """Reviews in the step over all processes."""
+
+
+def plan_epoch(lengths: Lengths, *, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> list[Indices]:
+    """The steps of an epoch, each review in exactly one.
+
+    With `shuffle` the reviews are shuffled, cut into pools of up to `POOL_BATCHES` batches, sorted by length within
+    their pool and cut into batches, whose order is shuffled. Without, all are sorted by length.
+
+    Args:
+        lengths: (reviews,) tokens of each review as the model reads it.
+        batch_size: Reviews in a step over all processes; one step may have fewer.
+        seed: Not negative; with `epoch` it decides the order.
+        epoch: Not negative.
+        shuffle: Whether the order is random.
+
+    Returns:
+        ceil(reviews / batch_size) arrays of rows.
+    """
+    if not shuffle:
+        return _cut(np.argsort(lengths, kind="stable"), batch_size)
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    order = generator.permutation(len(lengths))
+    pool_batches = max(1, min(POOL_BATCHES, len(lengths) // batch_size // POOLS))
+    steps: list[Indices] = []
+    for pool in _cut(order, pool_batches * batch_size):
+        steps += _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)
+    return [steps[number] for number in generator.permutation(len(steps))]
+
+
+def _cut(rows: Indices, size: int) -> list[Indices]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def deal(step: Indices, lengths: Lengths, rank: int, world_size: int) -> tuple[Indices, npt.NDArray[np.float32]]:
+    """This process's reviews of a step and their weights.
+
+    The step is sorted by length and dealt out like cards, so that all processes get about the same work. A process
+    that gets none has the step's shortest review with weight 0: every process takes every step.
+    """
+    ordered = step[np.argsort(lengths[step], kind="stable")]
+    mine = ordered[rank::world_size]
+    if len(mine) == 0:
+        return ordered[:1], np.zeros(1, dtype=np.float32)
+    return mine, np.ones(len(mine), dtype=np.float32)
+
+
+def padding_share(plan: list[Indices], lengths: Lengths) -> float:
+    """Share of a plan's (batch, time) cells that are padding, on one process."""
+    cells = sum(len(step) * int(lengths[step].max()) for step in plan)
+    return 1.0 - int(lengths.sum()) / cells
+
+
+def collate(
+    split: Split,
+    indices: Indices,
+    weights: npt.NDArray[np.float32],
+    *,
+    max_length: int,
+    truncate: str,
+    global_batch_size: int,
+) -> Batch:
+    """Reviews as tensors, padded only to the longest of them.
+
+    Args:
+        split: Where the reviews are.
+        indices: (batch,) rows of the split.
+        weights: (batch,) 1, or 0 for a filler.
+        max_length: Tokens of a review at most.
+        truncate: Which end of a longer review is kept: "head" or "tail".
+        global_batch_size: Reviews in the step over all processes.
+    """
+    import torch
+
+    lengths = np.minimum(split.lengths[indices], max_length).astype(np.int64)
+    token_ids = np.full((len(indices), int(lengths.max())), PAD_ID, dtype=np.int64)
+    for row, index, length in zip(token_ids, indices.tolist(), lengths.tolist(), strict=True):
+        review = split.token_ids(index)
+        row[:length] = review[:length] if truncate == "head" else review[-length:]
+    return Batch(
+        token_ids=torch.from_numpy(token_ids),
+        lengths=torch.from_numpy(lengths),
+        labels=torch.from_numpy(split.labels[indices].astype(np.int64)),
+        weights=torch.from_numpy(weights),
+        indices=torch.from_numpy(indices.astype(np.int64)),
+        global_batch_size=global_batch_size,
+    )
+
+
+class BatchLoader:
+    """A split's batches for one process, epoch after epoch; it knows its length and its exact place.
+
+    Lightning asks a loader with `state_dict` for its place when it saves a checkpoint and gives it back on resume.
+    Because the loader has a length too, Lightning fetches no batch ahead, so the place is the first untrained batch.
+
+    Args:
+        split: Where the reviews are.
+        batch_size: Reviews in a step over all processes.
+        max_length: Tokens of a review at most.
+        truncate: "head" or "tail".
+        seed: Decides the order, with the epoch.
+        shuffle: Whether the order is random.
+        epoch: Says which epoch it is; asked when the first batch of an iteration is.
+        same_every_epoch: Whether each epoch repeats the first one's plan (Lightning's `overfit_batches`).
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        max_length: int,
+        truncate: str,
+        seed: int = 0,
+        shuffle: bool = False,
+        epoch: Callable[[], int] = lambda: 0,
+        same_every_epoch: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.split = split
+        self.batch_size = batch_size
+        self.lengths = np.minimum(split.lengths, max_length)
+        self._max_length = max_length
+        self._truncate = truncate
+        self._seed = seed
+        self._shuffle = shuffle
+        self._epoch = epoch
+        self._same_every_epoch = same_every_epoch
+        self._rank = rank
+        self._world_size = world_size
+        self._place = (0, 0)
+        self._restored: tuple[int, int] | None = None
+
+    def plan(self, epoch: int) -> list[Indices]:
+        """The epoch's steps over all processes."""
+        return plan_epoch(
+            self.lengths,
+            batch_size=self.batch_size,
+            seed=self._seed,
+            epoch=0 if self._same_every_epoch else epoch,
+            shuffle=self._shuffle,
+        )
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator, so that nothing is decided before the first batch: Lightning makes iterators that it drops.
+        epoch = self._epoch()
+        restored, self._restored = self._restored, None
+        # A place in another epoch is that epoch's end: this one starts at its beginning.
+        start = restored[1] if restored is not None and restored[0] == epoch else 0
+        for number, step in enumerate(self.plan(epoch)[start:], start):
+            indices, weights = deal(step, self.lengths, self._rank, self._world_size)
+            batch = collate(
+                self.split,
+                indices,
+                weights,
+                max_length=self._max_length,
+                truncate=self._truncate,
+                global_batch_size=len(step),
+            )
+            self._place = (epoch, number + 1)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The place of the next batch: `epoch` and `batch`, its number in the epoch."""
+        epoch, batch = self._restored or self._place
+        return {"epoch": epoch, "batch": batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Start the next iteration at a place that `state_dict` gave, if it is of the same epoch."""
+        self._restored = (state["epoch"], state["batch"])

@@ -1,0 +1,169 @@
+"""Reviews from the Hugging Face Hub (`data.repo`)."""
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from textrnn.config import DataConfig
+from textrnn.data.rows import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
+from textrnn.data.streams import check_columns, columns_of, import_datasets, network_errors, stream_examples
+from textrnn.errors import InputError
+
+PROBE_SECONDS = 5.0
+"""Longest time that the question for the current commit may take."""
+
+SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
+"""The Hub's names of splits; others, such as IMDB's unsupervised, are not read."""
+
+T = TypeVar("T")
+
+
+class HubUnreachable(Exception):  # noqa: N818 - a state of the network, not a mistake
+    """The Hub doesn't answer, or stopped answering; the message says in one sentence what was tried."""
+
+
+class HubSource:
+    """A data set on the Hub, streamed from the commit that `data.revision` stands for at the start."""
+
+    def __init__(self, data: DataConfig) -> None:
+        self.name = f"{data.repo}@{data.revision}"
+        self._data = data
+        self._origin = f"data.repo={data.repo}"
+        self._sha: str | None = None
+        self._loaded: dict[str, Any] | None = None
+
+    def identity(self) -> dict[str, str | int | float | None]:
+        """Repository, commit and columns.
+
+        Raises:
+            HubUnreachable: the Hub didn't answer within `PROBE_SECONDS`, or the client is set to be offline.
+            InputError: the Hub has no such repository or revision.
+        """
+        data = self._data
+        return {
+            "kind": "hub",
+            "repo": data.repo,
+            "revision": self._commit(),
+            "text_column": data.text_column,
+            "label_column": data.label_column,
+            "hashed_share": HASHED_SHARE,
+        }
+
+    def expected_rows(self, splits: Collection[str]) -> int | None:
+        """About how many rows `splits` have, from the data set's card; None if it doesn't say."""
+        return expected_rows(split_shares(self._splits()), splits, self._count)
+
+    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
+        """One pass over the Hub's splits that `splits` need; see `Source.rows`.
+
+        Raises HubUnreachable when the connection breaks, besides.
+        """
+        shares = split_shares(self._splits())
+        yield from stream_rows(self._origin, shares, lambda held: self._parts(held, interleave), splits, self._data)
+
+    def _commit(self) -> str:
+        """The commit's SHA, asked for once."""
+        if self._sha is None:
+            self._sha = self._probe()
+        return self._sha
+
+    def _probe(self) -> str:
+        for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+            if os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE"):
+                raise HubUnreachable(f"{variable}={os.environ[variable]} is set")
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+        data = self._data
+        try:
+            info = _within(PROBE_SECONDS, lambda: HfApi().dataset_info(data.repo, revision=data.revision))
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            raise InputError(
+                f"{self._origin}: the Hub at {constants.ENDPOINT} has no such data set, or not for this account; "
+                "type data.repo=OWNER/NAME as its page on the Hub is called"
+            ) from error
+        except RevisionNotFoundError as error:
+            raise InputError(
+                f"data.revision={data.revision} is no branch, tag or commit of {data.repo}; type data.revision=main"
+            ) from error
+        except network_errors() as error:
+            raise HubUnreachable(f"{constants.ENDPOINT}: {_reason(error)}") from error
+        return str(info.sha)
+
+    def _splits(self) -> dict[str, Any]:
+        """The data set's splits under our names; opening them reads the data set's card, not its rows."""
+        if self._loaded is None:
+            splits = self._load()
+            self._loaded = {SPLIT_NAMES[name]: dataset for name, dataset in splits.items() if name in SPLIT_NAMES}
+            if "train" not in self._loaded:
+                raise InputError(
+                    f"{self._origin} has no train split (its splits: {', '.join(splits)}); type data.repo=OWNER/NAME "
+                    "of a data set that has one"
+                )
+        return self._loaded
+
+    def _load(self) -> dict[str, Any]:
+        sha = self._commit()
+        datasets = import_datasets()
+        try:
+            return dict(datasets.load_dataset(self._data.repo, revision=sha, streaming=True))
+        except (datasets.exceptions.FileNotFoundDatasetsError, ValueError, RuntimeError) as error:
+            raise InputError(f"{self._origin} cannot be streamed ({_reason(error)}); type another data.repo") from error
+        except network_errors() as error:
+            raise HubUnreachable(f"{self.name} cannot be opened: {_reason(error)}") from error
+
+    def _count(self, held: str) -> int | None:
+        dataset = self._splits()[held]
+        known = (dataset.info.splits or {}).get(str(dataset.split))
+        return known.num_examples if known is not None else None
+
+    def _parts(self, held: str, interleave: bool) -> Iterator[Part]:
+        where = f"split {held}"
+        shuffled = interleave and held == "train"
+        yield Part(where, self._examples(held, interleave=shuffled), in_order=not shuffled)
+
+    def _examples(self, held: str, *, interleave: bool) -> Examples:
+        rows, expected, dataset = 0, self._count(held) or 0, self._splits()[held]
+        try:
+            check_columns(columns_of(dataset), self._origin, self._data)
+            for example in stream_examples(dataset, self._data, interleave=interleave):
+                yield example
+                rows += 1
+        except network_errors() as error:
+            raise HubUnreachable(
+                f"the stream of {self.name} broke after {rows} rows of {held}: {_reason(error)}"
+            ) from error
+        if rows < expected:
+            raise HubUnreachable(
+                f"the stream of {self.name} ended after {rows} of the {expected} rows of {held} that its card names"
+            )
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """What `ask` returns or raises; TimeoutError once `seconds` are over.
+
+    In a thread that is left behind, because the client's own timeouts hold for single steps of a request, and looking
+    up a host's name can't be interrupted at all.
+    """
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # raised again where the answer is awaited
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name="hub-probe").start()
+    try:
+        return answer.result(timeout=seconds)
+    except TimeoutError as error:
+        if answer.done():
+            raise
+        raise TimeoutError(f"no answer in {seconds:g} s") from error
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,180 @@
+"""Reviews from a folder or a file on this machine (`data.path`)."""
+
+import glob
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from textrnn.config import DataConfig
+from textrnn.data.rows import HASHED_SHARE, SPLITS, Examples, Part, Row, expected_rows, split_shares, stream_rows
+from textrnn.data.streams import check_columns, columns_of, import_datasets, stream_examples
+from textrnn.errors import InputError
+
+READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
+FORMATS = "a folder or a parquet, csv or jsonl file"
+PREFIXES = {"train": "train", "test": "test", "val": "validation", "dev": "validation"}
+
+CSV_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+"""Labels as csv files spell them; 1.0 is what a column of integers becomes that once had a gap."""
+
+
+class LocalSource:
+    """Parquet, csv or jsonl files: those named train*, test*, val* or dev* are these splits.
+
+    Raises InputError for what a look at names and sizes can tell; the rest is told by `rows`.
+    """
+
+    def __init__(self, data: DataConfig) -> None:
+        self.name = str(data.path)
+        self._data = data
+        self._origin = f"data.path={data.path}"
+        path = Path(self.name).expanduser().absolute()
+        if not path.exists():
+            raise InputError(f"{self._origin} does not exist (looked for {path}); type data.path={FORMATS}")
+        self._root = path if path.is_dir() else path.parent
+        self._files = self._by_split(path)
+        self._reader = self._one_reader()
+        self._shares = split_shares(self._files)
+
+    def identity(self) -> dict[str, str | int | float | None]:
+        """The columns, and the names, sizes and times of the files that are read."""
+        files = {
+            f"{split}/{self._relative(file)}": f"{file.stat().st_size} bytes, changed at {file.stat().st_mtime_ns}"
+            for split in SPLITS
+            for file in self._files.get(split, [])
+        }
+        columns = {"text_column": self._data.text_column, "label_column": self._data.label_column}
+        return {"kind": "files", "hashed_share": HASHED_SHARE, **columns, **files}
+
+    def expected_rows(self, splits: Collection[str]) -> int | None:
+        """About how many rows `splits` have, from the footers of parquet files; None for other formats."""
+        return expected_rows(self._shares, splits, self._count)
+
+    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
+        """One pass over the files that `splits` need; see `Source.rows`."""
+        return stream_rows(self._origin, self._shares, lambda held: self._parts(held, interleave), splits, self._data)
+
+    def _by_split(self, path: Path) -> dict[str, list[Path]]:
+        if path.is_file():
+            if path.suffix.lower() not in READERS:
+                raise InputError(
+                    f"{self._origin} has the unknown ending {path.suffix!r}; type data.path={FORMATS} "
+                    f"({', '.join(READERS)})"
+                )
+            return {"train": [path]}
+        files: dict[str, list[Path]] = {}
+        others: list[Path] = []
+        for file in sorted(path.rglob("*")):
+            relative = file.relative_to(path)
+            hidden = any(name.startswith(".") for name in relative.parts)
+            if file.suffix.lower() in READERS and file.is_file() and not hidden:
+                split = _split_named(relative)
+                (files.setdefault(split, []) if split else others).append(file)
+        if "train" not in files and others:
+            files["train"] = others
+        if "train" not in files:
+            found = "only files for " + " and ".join(files) if files else f"no file ending in {', '.join(READERS)}"
+            raise InputError(f"{self._origin} holds {found}; put a train file there, such as train.csv")
+        return files
+
+    def _one_reader(self) -> str:
+        files = [file for group in self._files.values() for file in group]
+        readers = {READERS[file.suffix.lower()]: self._relative(file) for file in files}
+        if len(readers) > 1:
+            raise InputError(
+                f"{self._origin} mixes formats ({', '.join(readers.values())}); keep the files of one format there"
+            )
+        for file in files:
+            if not file.stat().st_size:
+                raise InputError(f"{self._origin}: {self._relative(file)} is empty; give it rows or remove it")
+        return next(iter(readers))
+
+    def _relative(self, file: Path) -> str:
+        return file.relative_to(self._root).as_posix()
+
+    def _count(self, held: str) -> int | None:
+        if self._reader != "parquet":
+            return None
+        try:
+            return sum(_parquet_rows(file) for file in self._files[held])
+        except (OSError, ValueError):  # a broken file, about which the pass itself has more to say
+            return None
+
+    def _parts(self, held: str, interleave: bool) -> Iterator[Part]:
+        files = self._files[held]
+        if interleave and held == "train":
+            where = "the training files" if len(files) > 1 else self._relative(files[0])
+            yield Part(where, self._examples(files, where, interleave=True), in_order=False)
+        else:
+            for file in files:
+                where = self._relative(file)
+                yield Part(where, self._examples([file], where, interleave=False))
+
+    def _examples(self, files: Sequence[Path], where: str, *, interleave: bool) -> Examples:
+        row = 0
+        try:
+            if self._reader == "parquet":  # the client fails on a file without rows
+                files = [file for file in files if _parquet_rows(file)]
+            for file in files:
+                check_columns(self._columns(file), f"{self._origin}: {self._relative(file)}", self._data)
+            if not files:
+                return
+            for text, label in stream_examples(self._load(files), self._data, interleave=interleave):
+                if self._reader == "csv" and isinstance(label, str):
+                    label = CSV_LABELS.get(label.strip(), label)
+                yield text, label
+                row += 1
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self._origin}: {where} is not UTF-8 text (after row {row}: {error.reason}); save it as UTF-8"
+            ) from error
+        except (OSError, ValueError) as error:  # what pandas and pyarrow raise for files that they cannot parse
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{self._origin}: {where} cannot be read as {self._reader} after row {row} ({reason}); "
+                "correct the file or name another"
+            ) from error
+
+    def _columns(self, file: Path) -> list[str]:
+        if self._reader != "csv":
+            return columns_of(self._load([file]))
+        # Two lines without a header: a first row with more fields than the header is an error that way, and would
+        # otherwise shift its columns.
+        lines = list(_load("csv", [file], header=None, nrows=2, keep_default_na=False))
+        return [str(name) for name in lines[0].values()]
+
+    def _load(self, files: Sequence[Path]) -> Any:
+        if self._reader != "csv":
+            return _load(self._reader, files)
+        from datasets import Features, Value
+
+        # As text, so that what is written there arrives: neither "NA" nor an empty review is a missing value.
+        columns = Features({self._data.text_column: Value("string"), self._data.label_column: Value("string")})
+        return _load("csv", files, features=columns, keep_default_na=False, index_col=False)
+
+
+def _load(reader: str, files: Sequence[Path], **options: Any) -> Any:
+    """The files as an `IterableDataset`."""
+    datasets = import_datasets()
+    patterns = [glob.escape(str(file)) for file in files]
+    # The client leaves a lock file for each file it opens; where its cache is read-only it would fail.
+    with tempfile.TemporaryDirectory() as scratch:
+        return datasets.load_dataset(
+            reader, data_files=patterns, split="train", streaming=True, cache_dir=scratch, **options
+        )
+
+
+def _parquet_rows(file: Path) -> int:
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(file).num_rows)
+
+
+def _split_named(relative: Path) -> str | None:
+    """The split that a file's name, or else a folder's, stands for."""
+    for name in reversed(relative.parts):
+        for prefix, split in PREFIXES.items():
+            if name.lower().startswith(prefix):
+                return split
+    return None

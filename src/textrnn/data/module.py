@@ -1,0 +1,110 @@
+"""The data module: a token store's splits as batches for Lightning, on every process its share."""
+
+import pytorch_lightning as pl
+from pytorch_lightning.loops.progress import _ProcessedTracker
+
+from textrnn.config import DataConfig
+from textrnn.data.batches import BatchLoader
+from textrnn.data.segments import Segments, new_directory
+from textrnn.data.store import Store
+
+
+class ReviewsDataModule(pl.LightningDataModule):
+    """Batches of a store's reviews.
+
+    With `data.segment_size` an epoch is one segment; the trainer then needs `reload_dataloaders_every_n_epochs=1`,
+    which is this module's `reload_dataloaders_every_n_epochs`.
+
+    Args:
+        data: How reviews become batches.
+        store: The store that was prepared with this `data`.
+        seed: The run's seed; it decides the order of training reviews.
+    """
+
+    def __init__(self, data: DataConfig, store: Store, seed: int) -> None:
+        super().__init__()
+        self.data = data
+        self.store = store
+        self.seed = seed
+        self._segments: Segments | None = None
+        self._waited_seconds = 0.0
+
+    @property
+    def reload_dataloaders_every_n_epochs(self) -> int:
+        """What the trainer's argument of this name must be: 1 with segments, else 0."""
+        return 0 if self.data.segment_size is None else 1
+
+    @property
+    def waited_seconds(self) -> float:
+        """Time that training has waited for segments to be encoded."""
+        return self._waited_seconds if self._segments is None else self._segments.waited_seconds
+
+    def train_dataloader(self) -> BatchLoader:
+        """Training batches, shuffled and bucketed by length, a new plan each epoch."""
+        trainer = self._attached_trainer()
+        split = self.store.split("train")
+        if self.data.segment_size is not None:
+            split = self._open_segments().segment(self._epoch())
+        return BatchLoader(
+            split,
+            batch_size=self.data.batch_size,
+            max_length=self.data.max_length,
+            truncate=self.data.truncate,
+            seed=self.seed,
+            shuffle=True,
+            epoch=self._epoch,
+            same_every_epoch=bool(trainer.overfit_batches),  # type: ignore[attr-defined]  # set from outside the class
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> BatchLoader:
+        """Validation batches, sorted by length."""
+        return self.loader_for("validation")
+
+    def test_dataloader(self) -> BatchLoader:
+        """Test batches, sorted by length."""
+        return self.loader_for("test")
+
+    def loader_for(self, split: str) -> BatchLoader:
+        """Batches of a whole split sorted by length, for this process of the trainer or, without one, the only one."""
+        rank, world_size = 0, 1
+        if self.trainer is not None:
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return BatchLoader(
+            self.store.split(split),
+            batch_size=self.data.batch_size,
+            max_length=self.data.max_length,
+            truncate=self.data.truncate,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def teardown(self, stage: str) -> None:
+        """Stop encoding segments when training ends."""
+        if self._segments is not None and stage == "fit":
+            self._waited_seconds = self._segments.waited_seconds
+            self._segments.close()
+            self._segments = None
+
+    def _epoch(self) -> int:
+        """The epoch that the trainer is in; `current_epoch` lags behind right after a resume at an epoch's end."""
+        progress = self._attached_trainer().fit_loop.epoch_progress.current
+        assert isinstance(progress, _ProcessedTracker)
+        return progress.processed
+
+    def _open_segments(self) -> Segments:
+        """The run's segments, encoded by the first process, whose directory the others read."""
+        if self._segments is None:
+            trainer = self._attached_trainer()
+            directory = new_directory(self.data)
+            if trainer.is_global_zero:
+                self._segments = Segments(self.data, self.store, directory=directory)
+            directory = trainer.strategy.broadcast(directory)
+            if self._segments is None:
+                self._segments = Segments(self.data, self.store, directory=directory, encodes=False)
+        return self._segments
+
+    def _attached_trainer(self) -> pl.Trainer:
+        assert self.trainer is not None, "Lightning attaches the trainer before it asks for batches"
+        return self.trainer

@@ -1,0 +1,170 @@
+"""Making a token store: one streamed pass over a source, a tokenizer trained on what came, every review encoded."""
+
+import contextlib
+import datetime
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections import Counter
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+from textrnn.config import DataConfig
+from textrnn.data.progress import Progress
+from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, TEXTS, ReviewWriter, disk_errors, file_summary, read_texts
+from textrnn.data.sources import SPLITS, Row, Source
+from textrnn.data.tokenizer import encode_batch, load_tokenizer, train_tokenizer
+from textrnn.errors import InputError
+
+log = logging.getLogger("textrnn")
+
+
+def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, Any]) -> None:
+    """Write the store `path` under another name and rename it; on failure nothing is left.
+
+    Args:
+        path: The store's folder, in a folder that exists; a damaged store there is replaced.
+        data: Tokenizer and segment settings.
+        source: What is read.
+        facts: What `meta.json` says besides what is counted here.
+
+    Raises:
+        InputError: the source has no reviews for a split, or the disk refuses.
+    """
+    started = time.monotonic()
+    draft = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with disk_errors(path.parent):
+            draft.mkdir()
+        reviews, empty = _read(source, data, draft)
+        _check_counts(reviews)
+        tokenizer_json = _train(draft, data)
+        tokens = _encode(draft, tokenizer_json, sum(reviews.values()))
+        meta = {
+            **facts,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(),
+            "splits": {name: {"reviews": reviews[name], "tokens": tokens[name]} for name in SPLITS},
+            "empty_reviews": empty,
+            "files": {name: file_summary(draft / name) for name in ("tokenizer.json", *(f"{s}.arrow" for s in SPLITS))},
+        }
+        _write_text(draft / "meta.json", json.dumps(meta, indent=2))
+        with disk_errors(path.parent):
+            if path.exists():  # damaged; a process that reads it keeps its open files
+                shutil.rmtree(path)
+            draft.rename(path)
+            _sync(path.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    counts = ", ".join(f"{reviews[name]:,} {name}" for name in SPLITS)
+    log.info(f"token store made in {time.monotonic() - started:.0f} s: {counts} reviews in {path}")
+    if empty:
+        log.warning(f"kept {empty:,} empty reviews; the model reads each as one unknown token")
+
+
+def _rows(source: Source, data: DataConfig) -> Generator[Row]:
+    """The rows of the store: all, or with segments the first segment, what validates it, and the test set."""
+    if data.segment_size is None:
+        yield from source.rows(SPLITS)
+        return
+    training = validation = 0
+    with closing_rows(source.rows(("train", "validation"), interleave=True)) as rows:
+        for row in rows:
+            training += row.split == "train"
+            yield row
+            validation += row.split == "validation"
+            if training == data.segment_size:
+                break
+    if not validation:  # the source holds it apart from the training reviews
+        yield from source.rows(("validation",))
+    yield from source.rows(("test",))
+
+
+@contextlib.contextmanager
+def closing_rows(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
+    """Close rows that may be left half-read: a stream that is dropped open can abort the interpreter at its exit."""
+    try:
+        yield rows
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
+
+
+def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], int]:
+    """Stream the source's texts into a file per split; reviews per split, and how many are empty."""
+    reviews: Counter[str] = Counter()
+    empty = 0
+    waiting: dict[str, tuple[list[int], list[str]]] = {name: ([], []) for name in SPLITS}
+    total = source.expected_rows(SPLITS) if data.segment_size is None else None
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context(ReviewWriter(draft / f"{name}.texts", TEXTS)) for name in SPLITS}
+        progress = stack.enter_context(Progress("read", total))
+        rows = stack.enter_context(closing_rows(_rows(source, data)))
+        for row in rows:
+            labels, texts = waiting[row.split]
+            labels.append(row.label)
+            texts.append(row.text)
+            reviews[row.split] += 1
+            empty += not row.text.strip()
+            if len(texts) == ROWS_PER_BATCH:
+                writers[row.split].write(labels, texts)
+                waiting[row.split] = ([], [])
+                progress.advance(ROWS_PER_BATCH)
+        for name, (labels, texts) in waiting.items():
+            if texts:
+                writers[name].write(labels, texts)
+    return reviews, empty
+
+
+def _check_counts(reviews: Counter[str]) -> None:
+    for name in SPLITS:
+        if reviews[name] == 0:
+            counts = ", ".join(f"{reviews[other]:,} {other}" for other in SPLITS)
+            raise InputError(
+                f"data: there is no {name} review ({counts}); give more reviews "
+                "(data.path with a larger file, or a larger data.synthetic.train_reviews or data.segment_size)"
+            )
+
+
+def _train(draft: Path, data: DataConfig) -> str:
+    """Train the tokenizer on the training texts and write it."""
+    texts = (text for _, batch in read_texts(draft / "train.texts") for text in batch)
+    tokenizer_json = train_tokenizer(texts, data.tokenizer, data.vocab_size).to_str()
+    _write_text(draft / "tokenizer.json", tokenizer_json)
+    return tokenizer_json
+
+
+def _encode(draft: Path, tokenizer_json: str, total: int) -> Counter[str]:
+    """Turn each split's texts into its file of reviews; tokens per split."""
+    tokenizer = load_tokenizer(tokenizer_json)
+    tokens: Counter[str] = Counter()
+    with Progress("encoded", total) as progress:
+        for name in SPLITS:
+            with ReviewWriter(draft / f"{name}.arrow", REVIEWS, sync=True) as writer:
+                for labels, texts in read_texts(draft / f"{name}.texts"):
+                    ids = encode_batch(tokenizer, texts)
+                    writer.write(labels, texts, ids)
+                    tokens[name] += sum(map(len, ids))
+                    progress.advance(len(texts))
+            (draft / f"{name}.texts").unlink()
+    return tokens
+
+
+def _write_text(path: Path, text: str) -> None:
+    with disk_errors(path.parent), path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    """Make a rename in `directory` outlive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,132 @@
+"""One split in one file: reviews with their token ids in Arrow's IPC format, written once and memory-mapped."""
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from textrnn.errors import InputError
+
+ROWS_PER_BATCH = 1000
+"""Reviews in each of a file's record batches but the last; a review's place is found from it."""
+
+TEXTS = pa.schema([("label", pa.int8()), ("text", pa.large_string())])
+REVIEWS = pa.schema([("label", pa.int8()), ("text", pa.large_string()), ("token_ids", pa.list_(pa.int32()))])
+
+
+@contextlib.contextmanager
+def disk_errors(directory: Path) -> Iterator[None]:
+    """Turn a disk that is full, read-only or over its quota into an `InputError` that names `data.cache_dir`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"data.cache_dir: cannot write to {directory} ({error.strerror or error}); make room there, "
+            "or type data.cache_dir=FOLDER with a folder on another disk"
+        ) from error
+
+
+class ReviewWriter:
+    """Writes a file of reviews; with `sync` it is on the disk on the way out, not only in the kernel's memory.
+
+    Raises:
+        InputError: the disk is full, read-only or gone, from every method.
+    """
+
+    def __init__(self, path: Path, schema: Any, *, sync: bool = False) -> None:
+        self._sync = sync
+        self._directory = path.parent
+        self._schema = schema
+        with disk_errors(self._directory):
+            self._file = path.open("wb")
+            self._writer = pa.ipc.new_file(self._file, schema)
+
+    def write(self, *columns: Sequence[object]) -> None:
+        """Add a record batch: the schema's columns, `ROWS_PER_BATCH` long or, at the end of the file, shorter."""
+        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self._schema, strict=True)]
+        with disk_errors(self._directory):
+            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with disk_errors(self._directory), self._file:
+            self._writer.close()
+            if self._sync and error is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+
+def read_texts(path: Path) -> Iterator[tuple[list[int], list[str]]]:
+    """Labels and texts of a file with these two columns, record batch by record batch."""
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            yield batch.column("label").to_pylist(), batch.column("text").to_pylist()
+
+
+class Split:
+    """The reviews of one split; token ids and texts stay on the disk until they are asked for.
+
+    Attributes:
+        lengths: (reviews,) int32, tokens of each whole review, at least 1.
+        labels: (reviews,) int8, 0 negative or 1 positive.
+
+    Raises:
+        OSError, ValueError: the file is missing or is no file of reviews.
+    """
+
+    def __init__(self, path: Path) -> None:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        if reader.schema != REVIEWS:
+            raise ValueError(f"{path} has the columns {reader.schema.names}")
+        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        if any(len(batch) != ROWS_PER_BATCH for batch in batches[:-1]):
+            raise ValueError(f"{path} has record batches of other than {ROWS_PER_BATCH} reviews")
+        # NumPy views on the map, which they keep open.
+        self._offsets: list[npt.NDArray[np.int32]] = [b.column("token_ids").offsets.to_numpy() for b in batches]
+        self._values: list[npt.NDArray[np.int32]] = [b.column("token_ids").values.to_numpy() for b in batches]
+        self._texts = [b.column("text") for b in batches]
+        self.lengths: npt.NDArray[np.int32] = np.concatenate(
+            [np.diff(o) for o in self._offsets] or [_nothing(np.int32)]
+        )
+        self.labels: npt.NDArray[np.int8] = np.concatenate(
+            [b.column("label").to_numpy() for b in batches] or [_nothing(np.int8)]
+        )
+
+    def token_ids(self, index: int) -> npt.NDArray[np.int32]:
+        """Token ids of a whole review, (length,) int32: a read-only view on the file."""
+        batch, row = divmod(int(index), ROWS_PER_BATCH)
+        offsets = self._offsets[batch]
+        return self._values[batch][offsets[row] : offsets[row + 1]]
+
+    def text(self, index: int) -> str:
+        """A review as its source gave it."""
+        batch, row = divmod(int(index), ROWS_PER_BATCH)
+        return str(self._texts[batch][row].as_py())
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
+def file_summary(path: Path) -> dict[str, int]:
+    """Size and checksum of a file, to find it damaged later."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+        return {"bytes": file.tell(), "crc32": checksum}
+
+
+def _nothing(kind: Any) -> npt.NDArray[Any]:
+    return np.empty(0, dtype=kind)

@@ -1,0 +1,255 @@
+"""Segments: a corpus larger than memory or disk, some training reviews at a time.
+
+Segment 0 is the training split of the store. While one segment trains, a process of its own streams and encodes the
+next; the one before is deleted, so that at most two files exist. A pass over the source ends with a shorter segment and
+the next pass begins.
+"""
+
+import atexit
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+import traceback
+import uuid
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from textrnn.config import DataConfig
+from textrnn.data.locks import FileLock, remove_if_abandoned
+from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split, disk_errors
+from textrnn.data.segment_stream import SegmentStream
+from textrnn.data.sources import Source, open_source
+from textrnn.data.store import Store, cache_dir
+from textrnn.data.tokenizer import encode_batch, load_tokenizer
+from textrnn.errors import InputError
+
+SECONDS_BETWEEN_LOOKS = 0.1
+
+
+def new_directory(data: DataConfig) -> Path:
+    """A name for a run's segments that no other run has; nothing is made."""
+    return cache_dir(data) / "segments" / f"{uuid.uuid4().hex[:8]}-{os.getpid()}"
+
+
+class Segments:
+    """The training reviews, a segment at a time; one process of a run encodes, all read.
+
+    Args:
+        data: Where reviews come from; `segment_size` is set.
+        store: The store made with this `data`: its tokenizer encodes, its training split is segment 0.
+        directory: Where the run's segments are, from `new_directory`; the same for all processes.
+        encodes: Whether this is the process that encodes; it exists before the others are made.
+        source: The source to read instead of `open_source(data)`; it goes to another process, pickled.
+
+    Attributes:
+        waited_seconds: Time that `segment` waited for encoding so far.
+
+    Raises:
+        InputError: the directory cannot be made.
+    """
+
+    def __init__(
+        self, data: DataConfig, store: Store, *, directory: Path, encodes: bool = True, source: Source | None = None
+    ) -> None:
+        self.waited_seconds = 0.0
+        self._data = data
+        self._store = store
+        self._directory = directory
+        self._lock = FileLock(_lock_path(directory))
+        self._current: tuple[int, Split] | None = None
+        self._encoder: _Encoder | None = None
+        if encodes:
+            with disk_errors(directory.parent):
+                self._lock.acquire()
+                for lock in directory.parent.glob("*.lock"):
+                    remove_if_abandoned(lock.with_suffix(""), lock)
+                directory.mkdir()
+            self._encoder = _Encoder(_pinned(data, store), store, directory, source)
+            atexit.register(self.close)  # a daemon process may be ended in the middle of a file
+
+    def segment(self, index: int) -> Split:
+        """Segment `index`, counted over all passes; waits until it is encoded, then has the next one encoded.
+
+        Raises:
+            InputError: the disk is full.
+            RuntimeError: encoding failed; the message holds the other process's traceback.
+        """
+        if self._current is not None and self._current[0] == index:
+            return self._current[1]
+        self._current = None
+        started = time.monotonic()
+        if index == 0:
+            split = self._store.split("train")
+        else:
+            if self._encoder is not None:
+                self._encoder.finish(index)
+            else:
+                self._wait(index)
+            split = Split(_segment_path(self._directory, index))
+            self.waited_seconds += time.monotonic() - started
+        if self._encoder is not None:
+            self._encoder.keep_only(index)
+            self._encoder.begin(index + 1)
+        self._current = (index, split)
+        return split
+
+    def close(self) -> None:
+        """Stop encoding and delete what is on the disk; files that are open stay readable."""
+        if self._encoder is not None:
+            self._encoder.stop()
+            self._encoder = None
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._lock.release()
+            with contextlib.suppress(OSError):  # not empty: another run's segments
+                self._directory.parent.rmdir()
+            atexit.unregister(self.close)
+
+    def _wait(self, index: int) -> None:
+        """Wait for a file that another process of the run makes."""
+        path = _segment_path(self._directory, index)
+        while not path.exists():
+            if not self._lock.is_held():
+                raise RuntimeError(f"the process that encodes the segments in {self._directory} has ended")
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+class _Encoder:
+    """The background process and the one segment it was told to encode."""
+
+    def __init__(self, data: DataConfig, store: Store, directory: Path, source: Source | None) -> None:
+        self._arguments = (data, store.tokenizer_json, directory, source, os.getpid())
+        self._directory = directory
+        self._process: BaseProcess | None = None
+        self._index: int | None = None
+
+    def begin(self, index: int) -> None:
+        """Have a segment encoded; one that is under way for another index is given up."""
+        if self._index == index:
+            return
+        if self._index is not None:
+            self.stop()
+        if self._process is None:
+            context = multiprocessing.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(target=_encode_segments, args=(theirs, *self._arguments), daemon=True)
+            self._process.start()
+            theirs.close()
+        with contextlib.suppress(BrokenPipeError):  # it has died: `finish` says how
+            self._connection.send(index)
+        self._index = index
+
+    def finish(self, index: int) -> None:
+        """Wait until a segment is encoded."""
+        self.begin(index)
+        assert self._process is not None
+        try:
+            failure = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            code = self._process.exitcode
+            failure = (False, f"the process ended with exit code {code}")
+        self._index = None
+        if failure is not None:
+            is_input, message = failure
+            self.stop()
+            raise InputError(message) if is_input else RuntimeError(f"encoding segment {index} failed: {message}")
+
+    def keep_only(self, index: int) -> None:
+        """Delete all segments but this one."""
+        for path in self._directory.iterdir():
+            if path != _segment_path(self._directory, index):
+                path.unlink()
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._connection.close()  # the process sees the end of its orders, within a batch of reviews
+            self._process.join(timeout=5)
+            self._process.kill()
+            self._process.join()
+            self._process = None
+            self._index = None
+
+
+class _StoppedError(Exception):
+    """The parent process has no use for the segment any more."""
+
+
+def _encode_segments(
+    orders: Connection,
+    data: DataConfig,
+    tokenizer_json: str,
+    directory: Path,
+    source: Source | None,
+    parent: int,
+) -> None:
+    """Body of the background process: encode the segments that are ordered until the orders end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent decides
+    # Half of the cores: the others train. Read when the library starts its threads.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
+    assert data.segment_size is not None
+
+    def check() -> None:
+        if os.getppid() != parent or orders.poll():
+            raise _StoppedError
+
+    try:
+        tokenizer = load_tokenizer(tokenizer_json)
+        stream = SegmentStream(source or open_source(data), data.segment_size)
+        while True:
+            index = _next_order(orders, parent)
+            path = _segment_path(directory, index)
+            draft = path.with_suffix(".draft")
+            with ReviewWriter(draft, REVIEWS) as writer:
+                reviews = stream.segment(index, check)
+                while rows := list(islice(reviews, ROWS_PER_BATCH)):
+                    check()
+                    texts = [row.text for row in rows]
+                    writer.write([row.label for row in rows], texts, encode_batch(tokenizer, texts))
+            with disk_errors(directory):
+                draft.rename(path)
+            _report(orders, None)
+    except _StoppedError:
+        pass
+    except BaseException as error:
+        is_input = isinstance(error, InputError)
+        _report(orders, (is_input, str(error) if is_input else traceback.format_exc()))
+    # The stream is half-read: leaving by the ordinary way can abort the interpreter in the libraries' threads.
+    os._exit(0)
+
+
+def _next_order(orders: Connection, parent: int) -> int:
+    """Wait for the number of the segment to encode."""
+    while not orders.poll(1.0):
+        if os.getppid() != parent:
+            raise _StoppedError
+    try:
+        return int(orders.recv())
+    except (EOFError, ConnectionResetError) as end:
+        raise _StoppedError from end
+
+
+def _report(orders: Connection, failure: tuple[bool, str] | None) -> None:
+    """Tell the parent that a segment is there, or why not; a parent that no longer listens needs no answer."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        orders.send(failure)
+
+
+def _pinned(data: DataConfig, store: Store) -> DataConfig:
+    """`data` with the commit that the store was made from, should a branch have moved since."""
+    revision = store.meta["key"]["source"].get("revision")
+    return data if revision is None else dataclasses.replace(data, revision=revision)
+
+
+def _lock_path(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.lock")
+
+
+def _segment_path(directory: Path, index: int) -> Path:
+    return directory / f"{index:06d}.arrow"

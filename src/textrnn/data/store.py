@@ -1,0 +1,193 @@
+"""The token store: the reviews of a source, read and encoded once, then memory-mapped by every run that needs them.
+
+A store is a folder named by the fingerprint of everything that shaped it. It is written under another name, renamed
+when it is whole, and made under a kernel lock: of many processes that need it, one makes it. Reviews are kept whole, so
+`data.max_length`, `data.truncate` and `data.batch_size` don't shape it.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from textrnn.config import DataConfig
+from textrnn.data.locks import FileLock, remove_if_abandoned
+from textrnn.data.preparation import make_store
+from textrnn.data.review_file import Split, disk_errors, file_summary
+from textrnn.data.sources import SPLITS, HubUnreachable, Source, open_source
+from textrnn.data.tokenizer import load_tokenizer, vocabulary
+from textrnn.errors import InputError
+
+FORMAT = 1
+"""Version of a store's files and of the rules that make them; another version is another store."""
+
+log = logging.getLogger("textrnn")
+
+
+class DamagedStoreError(Exception):
+    """A store's folder does not hold what its `meta.json` promises."""
+
+
+class Store:
+    """An existing store; its files may be read until the process ends.
+
+    Attributes:
+        path: The folder.
+        meta: Contents of `meta.json`: `fingerprint`, `key` (what the fingerprint is made of), `request` (where the
+            reviews were asked from), `created` (UTC, ISO 8601), `splits` (`reviews` and `tokens` of each),
+            `empty_reviews`, `files` (`bytes` and `crc32` of each).
+        fingerprint: Name of the folder.
+        tokenizer_json: The tokenizer, for `load_tokenizer`.
+        vocabulary: The tokens in the order of their ids.
+        vocab_size: Number of tokens, `<pad>` and `<unk>` included.
+
+    Raises:
+        DamagedStoreError: a file is missing, unreadable or not what was written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.meta: dict[str, Any] = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+            for name, expected in self.meta["files"].items():
+                if file_summary(path / name) != expected:
+                    raise DamagedStoreError(f"{path / name} is not what was written")
+            self.fingerprint = str(self.meta["fingerprint"])
+            self.tokenizer_json = (path / "tokenizer.json").read_text(encoding="utf-8")
+            self.vocabulary = vocabulary(load_tokenizer(self.tokenizer_json))
+            self._splits = {name: Split(path / f"{name}.arrow") for name in SPLITS}
+            counts = {n: {"reviews": len(s), "tokens": int(s.lengths.sum())} for n, s in self._splits.items()}
+            if counts != self.meta["splits"]:
+                raise DamagedStoreError(f"{path} holds {counts} instead of {self.meta['splits']}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedStoreError(f"{path} cannot be read: {error}") from error
+        self.vocab_size = len(self.vocabulary)
+
+    def split(self, name: str) -> Split:
+        """The reviews of "train", "validation" or "test"."""
+        return self._splits[name]
+
+
+def cache_dir(data: DataConfig) -> Path:
+    """Where stores are: `data.cache_dir`, else `$XDG_CACHE_HOME/textrnn`, else `~/.cache/textrnn`."""
+    if data.cache_dir is not None:
+        return Path(data.cache_dir).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn"
+
+
+def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
+    """Everything that shapes a store: the source's `identity`, the tokenizer's settings, this format."""
+    return {
+        "source": identity,
+        "tokenizer": data.tokenizer,
+        "vocab_size": data.vocab_size,
+        "segment_size": data.segment_size,
+        "format": FORMAT,
+    }
+
+
+def fingerprint(key: dict[str, Any]) -> str:
+    """20 hexadecimal digits of the SHA-256 of a `store_key`."""
+    canonical = json.dumps(key, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+
+def prepare_store(data: DataConfig, *, source: Source | None = None) -> Store:
+    """Open the store that `data` asks for, or read the source once and make it.
+
+    Args:
+        data: Where reviews come from and how they are cut into tokens.
+        source: The source to read instead of `open_source(data)`.
+
+    Raises:
+        InputError: the source has no reviews for a split, the store cannot be written, or the Hub is out of reach and
+            no store stands in for it.
+    """
+    stores = cache_dir(data) / "stores"
+    try:
+        source = source or open_source(data)
+        key = store_key(data, source.identity())
+        return _open_or_make(stores / fingerprint(key), key, data, source)
+    except HubUnreachable as error:
+        return _stand_in(stores, data, error)
+
+
+def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Source) -> Store:
+    if path.exists():
+        with contextlib.suppress(DamagedStoreError):
+            return Store(path)
+    with _new_folders_removed_on_failure(path.parent), _making(path):
+        if path.exists():
+            try:
+                return Store(path)
+            except DamagedStoreError as damage:
+                log.warning(f"the token store is damaged and is made again: {damage}")
+        make_store(path, data, source, {"fingerprint": path.name, "key": key, "request": _request(data)})
+        return Store(path)
+
+
+@contextlib.contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """Be the only process that makes this store, after clearing away what killed processes left."""
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    with disk_errors(path.parent):
+        if not lock.acquire(blocking=False):
+            log.info(f"waiting for another process that makes the token store {path}")
+            lock.acquire()
+    try:
+        for draft in path.parent.glob(".tmp-*"):
+            maker = draft.name.split("-")[1]
+            if maker == path.name:
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                remove_if_abandoned(draft, draft.with_name(f"{maker}.lock"))
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _new_folders_removed_on_failure(folder: Path) -> Iterator[None]:
+    made = [ancestor for ancestor in (folder, *folder.parents) if not ancestor.exists()]
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty: another process uses it
+            for ancestor in made:
+                ancestor.rmdir()
+        raise
+
+
+def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> Store:
+    """The newest store that was made by the same request while the Hub could be reached."""
+    settings, request = store_key(data, {}), _request(data)
+    found: list[tuple[str, Path]] = []
+    for path in stores.glob("[!.]*/meta.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: no stand-in
+            meta = json.loads(path.read_text(encoding="utf-8"))
+            made_from = meta["key"]["source"]
+            asked = dict(meta["request"])
+            if made_from.get("revision") == data.revision:  # asked for by its commit now, by a branch then
+                asked["revision"] = data.revision
+            if asked == request and meta["key"] | {"source": {}} == settings:
+                found.append((meta["created"], path.parent))
+    for created, path in sorted(found, reverse=True):
+        with contextlib.suppress(DamagedStoreError):
+            store = Store(path)
+            revision = store.meta["key"]["source"].get("revision")
+            log.warning(f"the Hub is out of reach: using {data.repo} at {revision} as stored on {created[:10]}")
+            return store
+    raise InputError(
+        f"the Hub is out of reach ({unreachable}) and {data.repo} is not stored here; type data.path=FOLDER with "
+        "reviews on this machine, or data=synthetic for generated ones"
+    ) from unreachable
+
+
+def _request(data: DataConfig) -> dict[str, str | None]:
+    """Where the reviews were asked from, as typed."""
+    return {name: getattr(data, name) for name in ("source", "path", "repo", "revision", "text_column", "label_column")}

@@ -1,0 +1,85 @@
+"""Text to token ids: two kinds of tokenizer, both trained and run by the `tokenizers` library (Rust, all cores)."""
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from textrnn.errors import InputError
+
+PAD, UNKNOWN = "<pad>", "<unk>"
+PAD_ID, UNKNOWN_ID = 0, 1
+_SPECIAL_TOKENS = [PAD, UNKNOWN]
+
+# IMDB's markup, and the control characters that stand where an encoding went wrong.
+_NOISE = Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+")
+
+
+def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
+    """Learn a vocabulary from `texts`; the same texts give the same tokenizer in every process.
+
+    Args:
+        texts: The training reviews, read once.
+        kind: "word" (lower-cased words and single punctuation marks, the most frequent ones, ties in alphabetical
+            order) or "bpe" (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
+        vocab_size: Tokens at most, `<pad>` (id 0) and `<unk>` (id 1) included.
+
+    Raises:
+        InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from.
+    """
+    trainer: trainers.WordLevelTrainer | trainers.BpeTrainer
+    if kind == "word":
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=vocab_size, special_tokens=list(_SPECIAL_TOKENS), show_progress=False
+        )
+    else:
+        smallest = len(_SPECIAL_TOKENS) + len(pre_tokenizers.ByteLevel.alphabet())
+        if vocab_size < smallest:
+            raise InputError(
+                f"data.vocab_size={vocab_size} is too small for data.tokenizer=bpe, which starts from {smallest} "
+                f"tokens; type data.vocab_size={smallest} or more, or data.tokenizer=word"
+            )
+        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=list(_SPECIAL_TOKENS),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    _set_splitting(tokenizer, kind)
+    tokenizer.train_from_iterator(texts, trainer)
+    # The trainer also makes the special tokens match in texts: a review that says "<pad>" would be cut short. Only its
+    # model is kept, so that no text becomes padding.
+    trained = Tokenizer(tokenizer.model)
+    _set_splitting(trained, kind)
+    return trained
+
+
+def _set_splitting(tokenizer: Tokenizer, kind: str) -> None:
+    """Set how a text is cleaned and cut before the vocabulary is looked at."""
+    clean = normalizers.Replace(_NOISE, " ")
+    if kind == "word":
+        tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Lowercase()])
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
+    else:
+        # Stripped, so that a review of nothing but spaces has no token, as with words.
+        tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Strip()])
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+
+
+def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, untruncated and never empty: a text without a token is the single token `<unk>`."""
+    return [
+        encoding.ids or [UNKNOWN_ID] for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    ]
+
+
+def load_tokenizer(tokenizer_json: str) -> Tokenizer:
+    """The tokenizer that `Tokenizer.to_str()` wrote, as a store's `tokenizer_json` and a checkpoint hold it."""
+    return Tokenizer.from_str(tokenizer_json)
+
+
+def vocabulary(tokenizer: Tokenizer) -> list[str]:
+    """The tokens in the order of their ids."""
+    ids = tokenizer.get_vocab()
+    return sorted(ids, key=ids.__getitem__)

@@ -1,0 +1,248 @@
+"""Training and testing inside a run: the model, Lightning's trainer, and what is recorded of them."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from rich.console import Console
+
+from textrnn import exit_codes
+from textrnn.checkpoints import AtomicCheckpointIO, CheckpointRecord
+from textrnn.config import Config
+from textrnn.data.module import ReviewsDataModule
+from textrnn.errors import InputError
+from textrnn.model.classifier import ReviewClassifier, parameter_counts
+from textrnn.model.embedding import load_vectors
+from textrnn.preemption import Preempted, Preemption
+from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
+from textrnn.runs import Run
+from textrnn.tracking.identity import write_identity
+from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.metrics import Row, read_metrics, repair
+from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.progress import run_progress
+from textrnn.tracking.rundir import RunDirectory, write_atomically
+from textrnn.tracking.summary import RunSummary, summary_table, write_summary
+from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.wandb_session import WandbRun
+
+
+@dataclass(kw_only=True, slots=True)
+class Parts:
+    """What `fit` needs."""
+
+    module: ReviewClassifier
+    data: ReviewsDataModule
+    trainer: pl.Trainer
+    logger: RunLogger
+    throughput: Throughput
+
+
+def fit(this: Run, *, wandb_mode: str) -> int:
+    """Trains and tests; on rank 0 also records, in the run directory and, unless `wandb_mode` is "none", in W&B.
+
+    Returns the exit code: done, or pre-empted by a signal, with `last.ckpt` written.
+
+    Raises:
+        InputError: for vectors, trainer arguments or a W&B run that are refused; nothing is trained then.
+    """
+    parts = _parts(this)
+    if not this.primary:
+        return _fit_and_test(this, parts)
+    _record_start(this)
+    wandb_run = None
+    if wandb_mode != "none":
+        resuming = this.config.resume is not None
+        wandb_run = WandbRun.start(this.config, this.identity, this.directory.path, mode=wandb_mode, resume=resuming)
+    parts.logger.attach(parts.trainer, wandb_run)
+    status = "failed"
+    try:
+        code = _fit_and_test(this, parts)
+        status = "finished" if code == exit_codes.DONE else "preempted"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        summary = _record_end(this, parts, status)
+        if wandb_run is not None:
+            wandb_run.summarize({"parameters": parameter_counts(parts.module.model), "status": status})
+            wandb_run.finish(exit_codes.DONE if status == "finished" else exit_codes.CRASH)
+    if status == "finished":
+        Console().print(summary_table(this.identity.name, summary))
+        print(f"to look at it: {this.directory.curves_png}; {_how_to_look(wandb_run)}")
+    return code
+
+
+def _fit_and_test(this: Run, parts: Parts) -> int:
+    try:
+        _fit(this, parts)
+        _test(this, parts)
+    except Preempted:
+        return exit_codes.PREEMPTED
+    return exit_codes.DONE
+
+
+def _parts(this: Run) -> Parts:
+    """Builds model, data and trainer.
+
+    Raises:
+        InputError: for vectors that can't be read, or trainer arguments that Lightning refuses.
+    """
+    config, store = this.config, this.store
+    vectors = None
+    if config.model.embedding.vectors is not None and this.checkpoint is None:
+        path = Path(config.model.embedding.vectors).expanduser()
+        vectors = load_vectors(path, store.vocabulary, config.model.embedding.size)
+    module = ReviewClassifier(
+        config.model, config.optimizer, vocab_size=store.vocab_size, seed=config.seed, vectors=vectors
+    )
+    if this.primary:
+        last_step = -1 if this.checkpoint is None else this.checkpoint.global_step
+        repair(this.directory.metrics_csv, last_step)
+    logger = RunLogger(this.directory.path, this.identity)
+    throughput = Throughput(config.trainer.log_every_n_steps)
+    record = CheckpointRecord(
+        config,
+        tokenizer_json=store.tokenizer_json,
+        vocab_size=store.vocab_size,
+        identity=this.identity.to_dict(),
+        data={"fingerprint": store.fingerprint, "splits": store.meta["splits"]},
+    )
+    callbacks: list[Callback] = [throughput, record, Preemption(this.directory.last_ckpt)]
+    if config.trainer.enable_progress_bar is not False:
+        callbacks.append(run_progress(logger))
+    callbacks += _selection(config, this.directory)
+    trainer = _trainer(config, callbacks, logger, this.directory)
+    return Parts(
+        module=module,
+        data=ReviewsDataModule(config.data, store, config.seed),
+        trainer=trainer,
+        logger=logger,
+        throughput=throughput,
+    )
+
+
+def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
+    """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from."""
+    callbacks: list[Callback] = []
+    stopping = config.early_stopping
+    mode = "max" if stopping.monitor == "val/accuracy" else "min"
+    validates = config.trainer.limit_val_batches != 0 and not config.trainer.fast_dev_run
+    if validates and stopping.patience is not None:
+        callbacks.append(
+            ResumedEarlyStopping(stopping.monitor, mode=mode, patience=stopping.patience, min_delta=stopping.min_delta)
+        )
+    if config.trainer.enable_checkpointing is False:
+        return callbacks
+    place: dict[str, Any] = {"dirpath": directory.checkpoints.resolve(), "enable_version_counter": False}
+    if validates:
+        callbacks.append(ModelCheckpoint(filename="best", monitor=stopping.monitor, mode=mode, save_top_k=1, **place))
+    callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=True, **place))
+    if config.checkpoint.every_n_train_steps is not None:
+        every = config.checkpoint.every_n_train_steps
+        callbacks.append(StepCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
+    return callbacks
+
+
+def _trainer(config: Config, callbacks: list[Callback], logger: RunLogger, directory: RunDirectory) -> pl.Trainer:
+    arguments = {item.name: getattr(config.trainer, item.name) for item in fields(config.trainer)}
+    if config.data.segment_size is not None:
+        arguments["reload_dataloaders_every_n_epochs"] = 1
+    try:
+        return pl.Trainer(
+            **arguments,
+            callbacks=callbacks,
+            logger=logger,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=directory.path,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _fit(this: Run, parts: Parts) -> None:
+    checkpoint = None if this.checkpoint is None else str(this.checkpoint.path)
+    with _interruptible(parts.trainer):
+        parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _test(this: Run, parts: Parts) -> None:
+    """Measures the best checkpoint on the test set, once."""
+    if not this.config.test:
+        return
+    best = this.directory.best_ckpt
+    # Without validation, checkpoints or with fast_dev_run there is no best one: the weights are the last ones.
+    checkpoint = str(best) if best.is_file() and not this.config.trainer.fast_dev_run else None
+    with _interruptible(parts.trainer):
+        parts.trainer.test(parts.module, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+
+
+@contextlib.contextmanager
+def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Gives Ctrl-C back its name: Lightning leaves with SystemExit(1) after it has cleaned up."""
+    try:
+        yield
+    except SystemExit as stop:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from stop
+        raise
+
+
+def _record_start(this: Run) -> None:
+    this.directory.checkpoints.mkdir(exist_ok=True)
+    if this.checkpoint is None:
+        for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
+            leftover.unlink()
+    write_identity(this.directory.run_json, this.identity)
+    config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
+    write_atomically(this.directory.config_yaml, config)
+
+
+def _record_end(this: Run, parts: Parts, status: str) -> RunSummary:
+    """Writes `summary.json` and `curves.png`, also for a run that did not finish."""
+    parts.logger.close()
+    rows = read_metrics(this.directory.metrics_csv)
+    best = _best_row(rows, this.config.early_stopping.monitor)
+    metrics: dict[str, float] = {}
+    for row in rows:
+        metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
+    if best is not None:
+        metrics |= {name: value for name, value in best.items() if name.startswith("val/")}
+    seconds = parts.throughput.seconds
+    if seconds > 0:
+        metrics["train/tokens_per_second"] = parts.throughput.tokens / seconds
+    summary = RunSummary(
+        status=status,
+        metrics=metrics,
+        parameters=parameter_counts(parts.module.model)["trainable"],
+        tokens=parts.throughput.tokens,
+        seconds=seconds,
+        step=parts.trainer.global_step,
+        best_step=None if best is None else int(best["step"]),
+        best_epoch=None if best is None else int(best["epoch"]),
+    )
+    write_summary(this.directory.summary_json, summary)
+    if rows:
+        plot_curves(this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step)
+    return summary
+
+
+def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:
+    """The first row with the best value of `monitor`: the one whose weights are in `best.ckpt`."""
+    measured = [row for row in rows if monitor in row]
+    if not measured:
+        return None
+    sign = 1 if monitor == "val/accuracy" else -1
+    return max(measured, key=lambda row: sign * row[monitor])
+
+
+def _how_to_look(wandb_run: WandbRun | None) -> str:
+    if wandb_run is None:
+        return "no W&B run (tracking=none)"
+    return wandb_run.url or f"wandb leet {wandb_run.directory.parent}"

@@ -1,0 +1,188 @@
+"""The command line: one function for each verb, exit codes, and Hydra around training.
+
+Exit codes: 0 done, 1 crash, 2 wrong input, 75 pre-empted (the same command continues), 130 interrupted.
+"""
+
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from textrnn import exit_codes
+from textrnn.errors import InputError
+
+
+def main() -> int:
+    """`textrnn VERB ...`: the installed command."""
+    verbs: dict[str, Callable[[Sequence[str]], int]] = {
+        "train": train,
+        "prepare": prepare,
+        "evaluate": evaluate,
+        "predict": predict,
+    }
+    usage = f"usage: textrnn {{{','.join(verbs)}}} ...; textrnn VERB --help tells more"
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(usage)
+        return exit_codes.DONE if len(sys.argv) > 1 else exit_codes.WRONG_INPUT
+    if sys.argv[1] not in verbs:
+        return guarded(lambda: _refuse(f"there is no verb {sys.argv[1]}; {usage}."))
+    return verbs[sys.argv[1]](sys.argv[2:])
+
+
+def train(argv: Sequence[str]) -> int:
+    """`python train.py GROUP=NAME KEY=VALUE ... [-m]`."""
+    return guarded(lambda: _train(list(argv)))
+
+
+def prepare(argv: Sequence[str]) -> int:
+    """`python prepare.py GROUP=NAME KEY=VALUE ...`: makes the token store and stops."""
+
+    def run() -> int:
+        from textrnn.compose import compose_jobs, parse_command_line
+
+        command_line = parse_command_line(argv)
+        if command_line.inspect:
+            return _hydra(argv, lambda _: None, name="prepare.py")
+        if command_line.multirun:
+            raise InputError("prepare.py makes one token store; leave out -m.")
+        (config,) = compose_jobs(command_line)
+        from textrnn.preparation import prepare as prepare_reviews
+
+        return prepare_reviews(config)
+
+    return guarded(run)
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    """`python evaluate.py RUN [--split test]`."""
+
+    def run() -> int:
+        from textrnn.evaluation import main as evaluation
+
+        return evaluation(argv)
+
+    return guarded(run)
+
+
+def predict(argv: Sequence[str]) -> int:
+    """`python predict.py RUN "text" ...`."""
+
+    def run() -> int:
+        from textrnn.prediction import main as prediction
+
+        return prediction(argv)
+
+    return guarded(run)
+
+
+def guarded(verb: Callable[[], int]) -> int:
+    """Runs a verb; wrong input becomes one sentence on stderr and exit code 2, Ctrl-C becomes 130."""
+    try:
+        return verb()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return exit_codes.WRONG_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, say) has seen enough; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.CRASH
+
+
+def _refuse(sentence: str) -> int:
+    raise InputError(sentence)
+
+
+def _train(argv: list[str]) -> int:
+    from textrnn.compose import compose_jobs, parse_command_line
+
+    command_line = parse_command_line(argv)
+    configs = compose_jobs(command_line)
+    if command_line.inspect:
+        return _hydra(argv, lambda _: None, name="train.py")
+    if command_line.multirun:
+        parent = _parent_directory(configs[0].run_dir, configs[0].resume)
+        if any(config.trainer.strategy != "auto" or config.trainer.devices not in (1, "auto") for config in configs):
+            raise InputError(
+                "-m can't start several processes a job; run the jobs one by one, or use trainer.devices=1 with -m."
+            )
+        argv = [argument for argument in argv if not argument.startswith("run_dir=")] + [f"run_dir='{parent}'"]
+    codes: list[int] = []
+
+    def job(composed: object) -> None:
+        codes.append(guarded(lambda: _job(composed)))
+        if codes[-1] in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED) and command_line.multirun:
+            raise KeyboardInterrupt
+
+    try:
+        hydra_code = _hydra(argv, job, name="train.py")
+    except KeyboardInterrupt:
+        return codes[-1] if codes else exit_codes.INTERRUPTED
+    if command_line.multirun:
+        done = sum(code == exit_codes.DONE for code in codes)
+        print(f"{done} of {len(configs)} runs done: {parent}")
+    return next((code for code in codes if code != exit_codes.DONE), hydra_code)
+
+
+def _job(composed: object) -> int:
+    """One run inside Hydra: merges, checks and trains."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig
+
+    from textrnn.compose import resolve
+
+    assert isinstance(composed, DictConfig)
+    hydra_config = HydraConfig.get()
+    config = resolve(composed, list(hydra_config.overrides.task))
+    if hydra_config.mode == RunMode.MULTIRUN:
+        assert config.run_dir is not None
+        parent = Path(config.run_dir)
+        config.run_dir = str(parent / str(hydra_config.job.num))
+        config.tracking.group = config.tracking.group or parent.name
+    from textrnn.training import run
+
+    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _hydra(argv: Sequence[str], job: Callable[[object], None], *, name: str) -> int:
+    """Lets Hydra read `argv` and call `job`, with `sys.argv` as typed while the job runs.
+
+    Lightning starts the other processes of a DDP run by the command in `sys.argv`.
+    """
+    import hydra
+
+    from textrnn.compose import CONF_DIR, register_schema
+
+    typed = sys.argv
+
+    def task(composed: object) -> None:
+        ours, sys.argv = sys.argv, typed
+        try:
+            job(composed)
+        finally:
+            sys.argv = ours
+
+    register_schema()
+    sys.argv = [name, *argv]
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(task)()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else exit_codes.DONE if stop.code is None else exit_codes.CRASH
+    finally:
+        sys.argv = typed
+    return exit_codes.DONE
+
+
+def _parent_directory(run_dir: str | None, resume: str | None) -> Path:
+    """The folder that holds the jobs of a multirun."""
+    if run_dir is None:
+        return Path("runs") / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-multirun-{secrets.token_hex(3)}"
+    parent = Path(run_dir)
+    if resume is None and parent.is_dir() and any(parent.iterdir()):
+        raise InputError(f"run_dir={parent} is not empty; type another directory, or resume=auto to continue its jobs.")
+    return parent

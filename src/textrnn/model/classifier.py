@@ -1,0 +1,264 @@
+"""The model and its training: reviews in, logits out; the loss, the optimiser and the random state of each step."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from textrnn.config import ModelConfig, OptimizerConfig
+from textrnn.model.embedding import TokenEmbedding
+from textrnn.model.encoder import Encoder, Pooling
+from textrnn.model.metrics import ReviewMetrics
+
+
+class TextClassifier(nn.Module):
+    """Embedding -> recurrent layers -> pooling -> logit.
+
+    Args:
+        config: The model.
+        vocab_size: Tokens in the vocabulary, `<pad>` (0) and `<unk>` (1) included.
+        vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
+
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, vectors: Tensor | None = None) -> None:
+        super().__init__()
+        self.embedding = TokenEmbedding(config, vocab_size, vectors)
+        self.encoder = Encoder(config)
+        self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional)
+        self.dropout = nn.Dropout(config.output_dropout)
+        self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Logits of the reviews being positive.
+
+        Args:
+            token_ids: (batch, time) int64, padded with 0.
+            lengths: (batch,) int64, each from 1 to time.
+
+        Returns:
+            (batch,), float32 also under half precision, float64 if the parameters are.
+
+        """
+        states = self.encoder(self.embedding(token_ids), lengths)
+        logits: Tensor = self.output(self.dropout(self.pooling(states, lengths))).squeeze(1)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def parameter_counts(model: TextClassifier) -> dict[str, int]:
+    """Numbers of parameters: total, trainable, and of the parts embedding, recurrent and output."""
+    parts: dict[str, nn.Module] = {"embedding": model.embedding, "recurrent": model.encoder, "output": model.output}
+    counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return {"total": sum(counts.values()), "trainable": trainable, **counts}
+
+
+def learning_rate_factor(step: int, *, warmup_steps: int, total_steps: float, schedule: str) -> float:
+    """What the learning rate is multiplied with in optimiser step `step` (from 0), of `total_steps`.
+
+    Linear warm-up from 1 / (warmup_steps + 1) to 1, then constant, or decay to 0 at step `total_steps`: linear, or
+    half a cosine (Loshchilov & Hutter 2017).
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    if schedule == "constant":
+        return 1.0
+    done = min(1.0, (step - warmup_steps) / max(1.0, total_steps - warmup_steps))
+    return 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+
+
+def step_seed(seed: int, global_step: int, micro_batch: int, rank: int) -> int:
+    """A 63-bit seed for a training batch; numpy's SeedSequence makes neighbouring steps independent."""
+    mixed = np.random.SeedSequence([seed, global_step, micro_batch, rank]).generate_state(1, np.uint64)
+    return int(mixed[0] >> np.uint64(1))
+
+
+def review_losses(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Binary cross-entropy of each review, (batch,); 0 for a filler, whose weight is 0."""
+    return weights * binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+
+
+def step_loss(losses: Tensor, global_batch_size: int, world_size: int) -> Tensor:
+    """This rank's loss, such that the mean of all ranks' gradients is that of the mean over the step's reviews."""
+    return losses.sum() / global_batch_size * world_size
+
+
+Batch = Mapping[str, Any]
+
+
+class ReviewClassifier(pl.LightningModule):
+    """Training and evaluation of a TextClassifier.
+
+    Parameters are drawn from `seed` alone. The random state of each training batch is seeded from `seed` and the
+    batch's place, so that a resumed run draws the dropout that it would have drawn.
+
+    Logs `train/loss`, `train/accuracy` and `lr` every `trainer.log_every_n_steps` optimiser steps, the first two as
+    means over the reviews of all ranks since the last time; `val/...` and `test/...` loss, accuracy, f1 and auroc.
+
+    Args:
+        model: The model.
+        optimizer: The optimiser and its schedule.
+        vocab_size: Tokens in the vocabulary.
+        seed: The run's seed, not negative.
+        vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
+
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        optimizer: OptimizerConfig,
+        *,
+        vocab_size: int,
+        seed: int,
+        vectors: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = TextClassifier(model, vocab_size, vectors)
+        self.optimizer_config = optimizer
+        self.seed = seed
+        self.metrics = nn.ModuleDict({"val": ReviewMetrics(), "test": ReviewMetrics()})
+        self.train_metrics: dict[str, float] = {}
+        """`train/loss`, `train/accuracy` and `lr` of the last steps that were logged."""
+        self._total_steps: float | None = None
+        # Sum of losses, correct reviews, reviews since train/loss was last logged; on the device, so that no step
+        # waits for it, and no buffer, which half precision would round.
+        self._train_sums = torch.zeros(3)
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """See `TextClassifier.forward`."""
+        logits: Tensor = self.model(token_ids, lengths)
+        return logits
+
+    def on_fit_start(self) -> None:
+        """Bring the sums, zero or from a checkpoint, to the device."""
+        dtype = torch.promote_types(self.model.output.weight.dtype, torch.float32)
+        self._train_sums = self._train_sums.to(self.device, dtype)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
+        """Seed torch's generators, of the CPU and of all devices, for this batch.
+
+        The place is the optimiser step and the batch within its accumulation: unlike Lightning's total batch index,
+        neither counts a batch that was begun before an interruption.
+        """
+        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(step_seed(self.seed, self.trainer.global_step, micro_batch, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        labels, weights = batch["labels"], batch["weights"]
+        logits = self(batch["token_ids"], batch["lengths"])
+        losses = review_losses(logits, labels, weights)
+        correct = weights * ((logits.detach() > 0) == (labels == 1))
+        sums = torch.stack([losses.detach().sum(), correct.sum(), weights.sum()])
+        self._train_sums = self._train_sums + sums.to(self._train_sums.dtype)
+        self._log_training(batch_idx)
+        return step_loss(losses, batch["global_batch_size"], self.trainer.world_size)
+
+    def _log_training(self, batch_idx: int) -> None:
+        """Turn the sums into `train_metrics` and forget them, if this batch ends an optimiser step to be logged.
+
+        Here and not after the step: callbacks that save a checkpoint after this step must find the sums forgotten.
+        Lightning hands what is logged here to the loggers only after such callbacks, and a kill in between would lose
+        the row; so the tracking's callback takes `train_metrics` to the loggers first (`logger=False`).
+        """
+        trainer = self.trainer
+        ends_epoch = trainer.is_last_batch or batch_idx + 1 == trainer.num_training_batches
+        if (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not ends_epoch:
+            return
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every == 0 or (trainer.global_step + 1) % every != 0:
+            return
+        loss, correct, reviews = self._reduced_train_sums().tolist()
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self.train_metrics = {"train/loss": loss / reviews, "train/accuracy": correct / reviews, "lr": lr}
+        self.log_dict(self.train_metrics, on_step=True, on_epoch=False, logger=False)
+        self._train_sums = torch.zeros_like(self._train_sums)
+
+    def _reduced_train_sums(self) -> Tensor:
+        sums = self.trainer.strategy.reduce(self._train_sums.clone(), reduce_op="sum")
+        assert isinstance(sums, Tensor)
+        return sums
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of all ranks, so that a resumed run logs the train/loss that it would have logged."""
+        checkpoint["train_sums"] = self._reduced_train_sums().cpu()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give the sums to the first rank; the others start from zero."""
+        sums: Tensor = checkpoint["train_sums"]
+        self._train_sums = sums if self.global_rank == 0 else torch.zeros_like(sums)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start from no reviews."""
+        self._metrics("val").reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
+        """Add a validation batch."""
+        self._evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/loss, val/accuracy, val/f1 and val/auroc."""
+        self._metrics("val").log(self, "val")
+
+    def on_test_epoch_start(self) -> None:
+        """Start from no reviews."""
+        self._metrics("test").reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
+        """Add a test batch."""
+        self._evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log test/loss, test/accuracy, test/f1 and test/auroc."""
+        self._metrics("test").log(self, "test")
+
+    def _metrics(self, split: str) -> ReviewMetrics:
+        metrics = self.metrics[split]
+        assert isinstance(metrics, ReviewMetrics)
+        return metrics
+
+    def _evaluate(self, batch: Batch, split: str) -> None:
+        labels, weights = batch["labels"], batch["weights"]
+        logits = self(batch["token_ids"], batch["lengths"])
+        self._metrics(split).update(logits, review_losses(logits, labels, weights), labels, weights)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """AdamW with decoupled weight decay of weight matrices only, warm-up and decay step by step."""
+        config = self.optimizer_config
+        embeddings = set(self.model.embedding.parameters())
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        decayed = [parameter for parameter in trained if parameter.ndim >= 2 and parameter not in embeddings]
+        others = [parameter for parameter in trained if parameter.ndim < 2 or parameter in embeddings]
+        first, second = config.betas
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.lr,
+            betas=(first, second),
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        """The factor of a step, which needs the last step only after the first.
+
+        The trainer is not asked before: Lightning 2.6 would then set up the batches ahead of restoring a checkpoint,
+        and forget the loader's place in it.
+        """
+        if step > 0 and self._total_steps is None:
+            self._total_steps = self.trainer.estimated_stepping_batches
+        config = self.optimizer_config
+        total_steps = math.inf if self._total_steps is None else self._total_steps
+        return learning_rate_factor(
+            step, warmup_steps=config.warmup_steps, total_steps=total_steps, schedule=config.schedule
+        )

@@ -1,0 +1,75 @@
+"""What is measured over a split: loss, accuracy, F1 and AUROC, each review of all ranks exactly once."""
+
+import logging
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
+
+_log = logging.getLogger("textrnn")
+
+
+class WeightedMean(Metric):
+    """Mean of values by their weights, over all ranks.
+
+    Unlike torchmetrics' MeanMetric it keeps NaN: the loss of a run that diverged is NaN, not that of its other reviews.
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("weight", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, weights: Tensor) -> None:
+        """Add values; both arguments (batch,)."""
+        self.total += (values * weights).sum()
+        self.weight += weights.sum()
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar; NaN before the first value."""
+        return self.total / self.weight
+
+
+class ReviewMetrics(nn.Module):
+    """Loss, accuracy, F1 and AUROC over the reviews of a split, over all ranks; fillers (weight 0) don't count."""
+
+    FILLER = -1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = WeightedMean()
+        self.positive = WeightedMean()
+        self.accuracy = BinaryAccuracy(ignore_index=self.FILLER, validate_args=False)
+        self.f1 = BinaryF1Score(ignore_index=self.FILLER, validate_args=False)
+        self.auroc = BinaryAUROC(ignore_index=self.FILLER, validate_args=False)
+
+    def reset(self) -> None:
+        """Forget all reviews."""
+        for metric in (self.loss, self.positive, self.accuracy, self.f1, self.auroc):
+            metric.reset()
+
+    def update(self, logits: Tensor, losses: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Add the reviews of a batch; each argument (batch,)."""
+        self.loss.update(losses, weights)
+        self.positive.update(labels.to(weights.dtype), weights)
+        # Always probabilities: torchmetrics takes logits that all happen to lie in [0, 1] for probabilities.
+        probabilities, targets = torch.sigmoid(logits), labels.masked_fill(weights == 0, self.FILLER)
+        for metric in (self.accuracy, self.f1, self.auroc):
+            metric.update(probabilities, targets)
+
+    def log(self, module: pl.LightningModule, split: str) -> None:
+        """Log the metrics of all ranks as `<split>/loss` and so on, at the end of the split's epoch.
+
+        AUROC needs both labels; where a short run sees only one, it is left out and a line says so.
+        """
+        metrics = {"loss": self.loss, "accuracy": self.accuracy, "f1": self.f1, "auroc": self.auroc}
+        if not 0 < float(self.positive.compute()) < 1:
+            del metrics["auroc"]
+            _log.info("%s/auroc is left out: all reviews have the same label", split)
+        for name, metric in metrics.items():
+            module.log(f"{split}/{name}", metric, on_step=False, on_epoch=True)

@@ -1,0 +1,75 @@
+"""The verb `predict`: labels texts with a trained run."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from textrnn.checkpoints import Checkpoint, load_checkpoint
+from textrnn.data.tokenizer import encode_batch
+from textrnn.errors import InputError
+
+BATCH_SIZE = 64
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python predict.py RUN "text" ...`; returns the exit code.
+
+    Prints a JSON line a text: `text`, `label` (negative or positive) and `probability` (that it is positive).
+
+    Raises:
+        InputError: for a run, checkpoint or file that can't be read.
+    """
+    parser = argparse.ArgumentParser(
+        prog="predict.py", description="Prints a JSON line a text: text, label, probability (of positive)."
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="run directory (its best checkpoint) or a checkpoint")
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="reviews to label")
+    parser.add_argument("--file", metavar="FILE", help="a file with one review a line; - for standard input")
+    arguments = parser.parse_args(list(argv))
+    if bool(arguments.texts) == (arguments.file is not None):
+        raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
+    checkpoint = load_checkpoint(arguments.run)
+    texts = arguments.texts or _lines(arguments.file)
+    for text, probability in predict(checkpoint, texts):
+        label = "positive" if probability > 0.5 else "negative"
+        print(json.dumps({"text": text, "label": label, "probability": round(probability, 6)}, ensure_ascii=False))
+    return 0
+
+
+def predict(checkpoint: Checkpoint, texts: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """Yields each text with the probability that it is positive, a batch at a time."""
+    classifier = checkpoint.classifier()
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer_json)
+    data = checkpoint.config.data
+    stream = iter(texts)
+    while batch := list(islice(stream, BATCH_SIZE)):
+        encoded = [
+            ids[: data.max_length] if data.truncate == "head" else ids[-data.max_length :]
+            for ids in encode_batch(tokenizer, batch)
+        ]
+        lengths = torch.tensor([len(ids) for ids in encoded])
+        token_ids = torch.zeros(len(batch), int(lengths.max()), dtype=torch.int64)
+        for row, ids in enumerate(encoded):
+            token_ids[row, : len(ids)] = torch.as_tensor(ids)
+        with torch.inference_mode():
+            probabilities = classifier(token_ids, lengths).sigmoid().tolist()
+        yield from zip(batch, probabilities, strict=True)
+
+
+def _lines(name: str) -> Iterator[str]:
+    try:
+        if name == "-":
+            yield from (line.rstrip("\n") for line in sys.stdin)
+            return
+        with Path(name).open(encoding="utf-8") as file:
+            yield from (line.rstrip("\n") for line in file)
+    except OSError as error:
+        raise InputError(f"--file {name}: can't be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"--file {name}: not UTF-8 text (byte {error.start}).") from error

@@ -1,0 +1,26 @@
+"""What the verbs hand each other about one run."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textrnn.config import Config
+from textrnn.data.store import Store
+from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from textrnn.checkpoints import Checkpoint
+
+
+@dataclass(kw_only=True, slots=True)
+class Run:
+    """One run on one process, while it lasts."""
+
+    config: Config
+    identity: RunIdentity
+    directory: RunDirectory
+    checkpoint: "Checkpoint | None"
+    """What the run continues from; None at its start."""
+    store: Store
+    primary: bool
+    """Whether this process is rank 0, the one that records."""

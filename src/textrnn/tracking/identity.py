@@ -1,0 +1,154 @@
+"""Who a run is: one identity for its directory, its checkpoints and its W&B run."""
+
+import json
+import os
+import platform
+import re
+import secrets
+import string
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import textrnn
+from textrnn.config import Config
+from textrnn.errors import InputError
+from textrnn.tracking.rundir import write_atomically
+
+ID_LENGTH = 8
+GIT_TIMEOUT = 5.0
+"""Seconds that each git command may take; a checkout on a slow disk goes without a commit."""
+
+
+@dataclass(kw_only=True, slots=True)
+class RunIdentity:
+    """What is the same for all parts of a run, however often it is resumed. Plain JSON values."""
+
+    id: str
+    """The W&B run id: 8 characters of a-z and 0-9, or what WANDB_RUN_ID says."""
+    name: str
+    """For people: `tracking.name`, or made like `gru-128x1-bi s0`."""
+    group: str | None
+    """`tracking.group`."""
+    created: str
+    """When the run was first started: ISO 8601, UTC."""
+    git_commit: str | None
+    """Commit of the checkout that the package runs from; None without one (an installed wheel)."""
+    git_dirty: bool | None
+    """Whether that checkout had changes that are in no commit; None without a commit."""
+    seed: int
+    """The run's seed."""
+    version: str
+    """Version of textrnn."""
+    python: str
+    """Version of Python."""
+    torch: str
+    """Version of PyTorch."""
+    command: list[str]
+    """The command line."""
+    sweep_id: str | None
+    """WANDB_SWEEP_ID, in a W&B agent."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the identity that `to_dict` made; keys of a newer version are left aside.
+
+        Raises `InputError` when a field is missing.
+        """
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in values]:
+            raise InputError(f"the run's identity lacks {', '.join(missing)}: it was not written by textrnn.")
+        return cls(**{name: values[name] for name in names})
+
+
+def new_identity(config: Config, command: Sequence[str]) -> RunIdentity:
+    """Make the identity of a new run; `command` is its command line (`sys.argv`).
+
+    Raises `InputError` when WANDB_RUN_ID is set to what can't be a directory's name.
+    """
+    commit, dirty = _git_state(Path(textrnn.__file__).resolve().parent)
+    return RunIdentity(
+        id=_run_id(),
+        name=config.tracking.name or default_name(config),
+        group=config.tracking.group,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        git_commit=commit,
+        git_dirty=dirty,
+        seed=config.seed,
+        version=version("textrnn"),
+        python=platform.python_version(),
+        torch=version("torch"),
+        command=list(command),
+        sweep_id=os.environ.get("WANDB_SWEEP_ID") or None,
+    )
+
+
+def default_name(config: Config) -> str:
+    """Return cell, hidden size x layers, direction and seed, such as `gru-128x1-bi s0`."""
+    model = config.model
+    direction = "-bi" if model.bidirectional else ""
+    return f"{model.cell}-{model.hidden_size}x{model.num_layers}{direction} s{config.seed}"
+
+
+def read_identity(run_json: Path) -> RunIdentity:
+    """Read the `run.json` of a run directory; raises `InputError` when it is missing or not whole."""
+    try:
+        values = json.loads(run_json.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(run_json)!r} can't be read ({error}): name a directory that train.py made.") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{str(run_json)!r} is no run's identity: name a directory that train.py made.")
+    return RunIdentity.from_dict(values)
+
+
+def write_identity(run_json: Path, identity: RunIdentity) -> None:
+    """Write `run.json` atomically."""
+    write_atomically(run_json, json.dumps(identity.to_dict(), indent=2) + "\n")
+
+
+def _run_id() -> str:
+    given = os.environ.get("WANDB_RUN_ID")
+    if not given:
+        # Not from `random`: runs with the same seed are different runs.
+        return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(ID_LENGTH))
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", given):
+        raise InputError(f"WANDB_RUN_ID={given!r} can't be a run's id: use letters, digits, - and _, or unset it.")
+    return given
+
+
+def _git_state(package: Path) -> tuple[str | None, bool | None]:
+    """Return commit and dirtiness of the checkout whose `src/textrnn` is `package`; (None, None) without one."""
+    state = _git(package, "rev-parse", "--show-toplevel", "HEAD")
+    if state is None:
+        return None, None
+    checkout, commit = state.splitlines()
+    # An installed package may lie in a virtual environment inside somebody else's repository.
+    if Path(checkout).resolve() / "src" / package.name != package:
+        return None, None
+    changes = _git(package, "status", "--porcelain")
+    return commit, None if changes is None else bool(changes.strip())
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what a git command prints, or None where there is no git, no repository, no commit or no answer."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # `status` is to look, not to refresh the index
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,107 @@
+"""Pictures in the run directory. Drawn without pyplot, which would keep global state and look for a display."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from textrnn.tracking.metrics import Row, read_metrics
+from textrnn.tracking.rundir import replacing
+
+COLOURS = {"train": "#4477aa", "validation": "#ee6677", "test": "#228833"}
+"""Told apart by colour-blind readers too (Paul Tol's bright scheme)."""
+PREFIXES = {"train": "train", "validation": "val"}
+
+
+def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None) -> None:
+    """Draw loss and accuracy of training and validation by step, and write the PNG `out` atomically.
+
+    `best_step` marks the step whose checkpoint was chosen. A run without one of the metrics has an empty panel.
+    """
+    rows = read_metrics(metrics_csv)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    _panel(loss, rows, "loss", best_step)
+    _panel(accuracy, rows, "accuracy", best_step)
+    _save(figure, out)
+
+
+def plot_confusion_matrix(matrix: ArrayLike, out: Path, *, labels: Sequence[str]) -> None:
+    """Draw a confusion matrix (true class, predicted class) of counts and write the PNG `out` atomically.
+
+    The colour is the share of the true class, so that classes of different sizes compare.
+    """
+    counts = np.asarray(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(4.6, 4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class")
+    positions = range(len(labels))
+    axes.set_xticks(positions, labels)
+    axes.set_yticks(positions, labels, rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    right = counts.trace() / max(counts.sum(), 1)
+    axes.set_title(f"accuracy {right:.4f} of {counts.sum():,} reviews")
+    for true in positions:
+        for predicted in positions:
+            share = shares[true, predicted]
+            axes.text(
+                predicted,
+                true,
+                f"{counts[true, predicted]:,}\n{share:.1%}",
+                ha="center",
+                va="center",
+                color="white" if share > 0.5 else "black",
+            )
+    _save(figure, out)
+
+
+def _panel(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None) -> None:
+    """Draw one quantity of all splits against the step."""
+    for split, prefix in PREFIXES.items():
+        steps, values = _series(rows, f"{prefix}/{quantity}")
+        # Validation comes once an epoch: its points are marked. A lone point would be no line at all.
+        marker = "o" if split == "validation" or len(steps) == 1 else None
+        if steps:
+            axes.plot(steps, values, color=COLOURS[split], marker=marker, markersize=4, label=split)
+    best = [row for row in rows if row["step"] == best_step and f"val/{quantity}" in row]
+    for row in best:
+        value = row[f"val/{quantity}"]
+        axes.plot(
+            row["step"],
+            value,
+            linestyle="none",
+            marker="*",
+            markersize=14,
+            color=COLOURS["validation"],
+            markeredgecolor="black",
+            label=f"best, epoch {row['epoch'] + 1}: {value:.4f}",
+        )
+    _, tests = _series(rows, f"test/{quantity}")
+    if tests:
+        axes.axhline(tests[-1], color=COLOURS["test"], linestyle="--", label=f"test: {tests[-1]:.4f}")
+    axes.set_title(quantity)
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend()
+    else:
+        axes.text(0.5, 0.5, "nothing logged", transform=axes.transAxes, ha="center", va="center")
+
+
+def _series(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
+    """Return steps and values of a metric where it was logged."""
+    logged = [row for row in rows if name in row]
+    return [row["step"] for row in logged], [row[name] for row in logged]
+
+
+def _save(figure: Figure, out: Path) -> None:
+    FigureCanvasAgg(figure)
+    with replacing(out) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -1,0 +1,221 @@
+"""The directory of one run: who may use it, and what is where in it."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from textrnn.config import Config
+from textrnn.errors import InputError
+
+if TYPE_CHECKING:
+    from textrnn.tracking.identity import RunIdentity  # which itself writes its file through this module
+
+LOCK_NAME = ".lock"
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def default_run_dir(config: Config, identity: "RunIdentity") -> Path:
+    """Return runs/<stamp>-<cell>-s<seed>-<id>, or in a W&B agent runs/<WANDB_SWEEP_ID>/<WANDB_RUN_ID>.
+
+    The stamp is local time to the second. In a sweep the directory follows from the trial alone, so that the same
+    trial, started again, finds its own.
+    """
+    if identity.sweep_id and os.environ.get("WANDB_RUN_ID"):
+        return Path("runs", identity.sweep_id, identity.id)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs", f"{stamp}-{config.model.cell}-s{config.seed}-{identity.id}")
+
+
+class RunDirectory:
+    """A run directory that this process has for itself until `release()` or its end, however it ends.
+
+    The claim is a kernel lock on `.lock`: it goes with the process, so a killed run leaves nothing to clean up.
+    """
+
+    def __init__(self, path: Path, lock: int | None, *, fresh: bool = False, made: Sequence[Path] = ()) -> None:
+        self.path = path
+        self._lock = lock
+        self._fresh = fresh
+        self._made = list(made)
+
+    @classmethod
+    def claim(cls, path: Path, *, resume: bool) -> Self:
+        """Make `path` (parents too) and take it; with `resume` it may already hold a run.
+
+        Raises `InputError` when the directory is in use, not empty without `resume`, or can't be made or written.
+        A refusal leaves the file system as it was.
+        """
+        made: list[Path] = []
+        try:
+            _make_directories(path, made)
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise InputError(f"run_dir {str(path)!r} is not writable: choose another run_dir.")
+            lock = _lock(path, resume=resume)
+            return cls(path, lock, fresh=not _holds_something(path), made=made)
+        except OSError as error:
+            _remove_directories(made)
+            raise InputError(
+                f"run_dir {str(path)!r} can't be used ({error.strerror}: {str(error.filename or path)!r}): "
+                "choose another run_dir."
+            ) from error
+        except InputError:
+            _remove_directories(made)
+            raise
+
+    @classmethod
+    def join(cls, path: Path) -> Self:
+        """Use the directory that another process of the same run has claimed."""
+        return cls(path, None)
+
+    def discard(self) -> None:
+        """Give the directory up as it was found, if it was empty: for a run that was refused before it began."""
+        if self._fresh:
+            for entry in self.path.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+        self.release()
+        _remove_directories(self._made)
+
+    def release(self) -> None:
+        """Give the directory up; a second call does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    @property
+    def config_yaml(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def run_json(self) -> Path:
+        """The run's identity."""
+        return self.path / "run.json"
+
+    @property
+    def metrics_csv(self) -> Path:
+        """One row a global step at which something was logged."""
+        return self.path / "metrics.csv"
+
+    @property
+    def summary_json(self) -> Path:
+        """Final metrics and how the run ended."""
+        return self.path / "summary.json"
+
+    @property
+    def curves_png(self) -> Path:
+        """Loss and accuracy by step."""
+        return self.path / "curves.png"
+
+    @property
+    def train_log(self) -> Path:
+        """What was printed, and a traceback if there was one."""
+        return self.path / "train.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_ckpt(self) -> Path:
+        """The checkpoint that validation chose."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last_ckpt(self) -> Path:
+        """The checkpoint that a resumed run continues from."""
+        return self.checkpoints / "last.ckpt"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that whoever opens `path`, at any moment, finds the old content or the new, whole."""
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` to write to; afterwards the file is on disk and takes the place of `path`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _make_directories(path: Path, made: list[Path]) -> None:
+    """Make `path` and its missing parents; append those that this call made to `made`, outermost first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run made it in the meantime
+            continue
+        made.append(folder)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+def _remove_directories(made: list[Path]) -> None:
+    for folder in reversed(made):
+        with contextlib.suppress(OSError):  # no longer empty: somebody else uses it
+            folder.rmdir()
+
+
+def _lock(path: Path, *, resume: bool) -> int:
+    """Take the lock of an existing directory and return its file descriptor."""
+    lock_file = path / LOCK_NAME
+    if not resume and _holds_something(path) and not lock_file.exists():
+        raise _not_empty(path)  # before a lock file is left in a directory that is no run's
+    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"run_dir {str(path)!r} is in use by another process: wait until it ends, or choose another run_dir."
+            ) from None
+        if not resume and _holds_something(path):
+            raise _not_empty(path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    for leftover in path.glob(f".*{TEMPORARY_SUFFIX}"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
+    return descriptor
+
+
+def _holds_something(path: Path) -> bool:
+    return any(entry.name != LOCK_NAME for entry in path.iterdir())
+
+
+def _not_empty(path: Path) -> InputError:
+    return InputError(
+        f"run_dir {str(path)!r} is not empty: type resume=auto to continue the run in it, or choose another run_dir."
+    )

@@ -1,0 +1,75 @@
+"""What a run came to: `summary.json` and the table at its end."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from rich.table import Table
+
+from textrnn.errors import InputError
+from textrnn.tracking.metrics import METRICS
+from textrnn.tracking.progress import duration
+from textrnn.tracking.rundir import write_atomically
+
+
+@dataclass(kw_only=True, slots=True)
+class RunSummary:
+    """How a run ended. In `summary.json` the metrics stand beside the other keys, under their own names."""
+
+    status: str
+    """finished, preempted, interrupted or failed."""
+    metrics: dict[str, float]
+    """Final value of each metric, by its name in `metrics.csv`; validation's at the best step."""
+    parameters: int
+    """Trained parameters of the model."""
+    tokens: int
+    """Tokens trained on, over all epochs and devices, without padding."""
+    seconds: float
+    """Seconds of training, without validation and checkpoints."""
+    step: int
+    """Optimizer steps taken."""
+    best_step: int | None
+    """Step of `best.ckpt`; None before the first validation."""
+    best_epoch: int | None
+    """Epoch of `best.ckpt`, from 0."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `summary.json`, metrics first."""
+        values = asdict(self)
+        metrics = values.pop("metrics")
+        return {**{name: metrics[name] for name in METRICS if name in metrics}, **values}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the summary that `to_dict` made; raises `InputError` when a key is missing."""
+        names = [field.name for field in fields(cls) if field.name != "metrics"]
+        if missing := [name for name in names if name not in values]:
+            raise InputError(f"the run's summary lacks {', '.join(missing)}: it was not written by textrnn.")
+        metrics = {name: values[name] for name in METRICS if name in values}
+        return cls(metrics=metrics, **{name: values[name] for name in names})
+
+
+def write_summary(summary_json: Path, summary: RunSummary) -> None:
+    """Write `summary.json` atomically. A loss that is not finite stands there as Python's `json` writes it: NaN."""
+    write_atomically(summary_json, json.dumps(summary.to_dict(), indent=2) + "\n")
+
+
+def summary_table(name: str, summary: RunSummary) -> Table:
+    """Return the table that ends a run: metrics by split, then what it took."""
+    table = Table(title=f"{name}: {summary.status}", title_justify="left", show_edge=False, min_width=60)
+    table.add_column("")
+    for split in ("train", "validation", "test"):
+        table.add_column(split, justify="right")
+    for quantity in ("loss", "accuracy", "f1", "auroc"):
+        cells = [summary.metrics.get(f"{prefix}/{quantity}") for prefix in ("train", "val", "test")]
+        table.add_row(quantity, *("" if cell is None else f"{cell:.4f}" for cell in cells))
+    best = "none" if summary.best_epoch is None else f"epoch {summary.best_epoch + 1}, step {summary.best_step}"
+    speed = f", {summary.tokens / summary.seconds:,.0f} a second" if summary.seconds > 0 else ""
+    table.caption = (
+        f"best: {best}   {summary.parameters:,} parameters\n"
+        f"{summary.tokens:,} tokens in {duration(summary.seconds)}{speed}"
+    )
+    table.caption_justify = "left"
+    return table

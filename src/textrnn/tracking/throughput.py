@@ -1,0 +1,123 @@
+"""Tokens per second: real tokens, whole steps."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+
+class Throughput(pl.Callback):
+    """Logs `train/tokens_per_second` and `train/padding` every `log_every_n_steps` steps, the trainer's own.
+
+    Tokens are those of real reviews (weight above 0), without padding, summed over ranks. The time is that of whole
+    steps, waiting for data included; validation and the writing of checkpoints stop the clock. Tokens are counted on
+    the device and read only when the clock is, so a step costs no synchronisation with the host.
+
+    The row also takes what the module measured over the same steps, its `train_metrics`: from here, ahead of the
+    callbacks that write checkpoints, so that no checkpoint is ever ahead of `metrics.csv`.
+
+    Totals go on in a resumed run: they are in the checkpoint.
+    """
+
+    def __init__(self, log_every_n_steps: int) -> None:
+        self._log_every_n_steps = log_every_n_steps
+        self.tokens = 0
+        """Tokens trained on so far, over all ranks, epochs and resumptions."""
+        self.seconds = 0.0
+        """Seconds of training in which they were read."""
+        self._window = (0, 0, 0.0)  # tokens, positions and seconds since the last report
+        self._pending_tokens: Tensor | None = None  # of this rank, since the clock was last read
+        self._pending_positions = 0
+        self._started: float | None = None
+        self._reported_step = 0
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count on the training device."""
+        self._pending_tokens = torch.zeros((), dtype=torch.int64, device=pl_module.device)
+        self._reported_step = trainer.global_step
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock before the first batch is waited for."""
+        self._start_clock()
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start the clock again after a validation or a checkpoint."""
+        self._start_clock()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch and report when the trainer logs."""
+        assert self._pending_tokens is not None
+        self._pending_tokens += (batch["lengths"] * (batch["weights"] > 0)).sum()
+        self._pending_positions += batch["token_ids"].numel()
+        step = trainer.global_step
+        if self._log_every_n_steps and step != self._reported_step and step % self._log_every_n_steps == 0:
+            self._read_clock(trainer)
+            self._start_clock()
+            self._report(trainer, pl_module)
+            self._reported_step = step
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self._read_clock(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock: between epochs there are validation, checkpoints and pictures."""
+        self._read_clock(trainer)
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Stop the clock and put totals and the open window into the checkpoint."""
+        self._read_clock(trainer)
+        checkpoint["throughput"] = {"tokens": self.tokens, "seconds": self.seconds, "window": list(self._window)}
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Continue the totals of the run that is resumed."""
+        state = checkpoint["throughput"]
+        self.tokens, self.seconds = state["tokens"], state["seconds"]
+        tokens, positions, seconds = state["window"]
+        self._window = (tokens, positions, seconds)
+
+    def _start_clock(self) -> None:
+        if self._started is None:
+            self._started = time.perf_counter()
+
+    def _read_clock(self, trainer: pl.Trainer) -> None:
+        """Stop the clock and add what was counted since it started, over all ranks, which all come here together."""
+        if self._started is None or self._pending_tokens is None:
+            return
+        counted = torch.stack((self._pending_tokens, torch.full_like(self._pending_tokens, self._pending_positions)))
+        tokens, positions = (int(count) for count in trainer.strategy.reduce(counted, reduce_op="sum").tolist())
+        # Read after the counts, which wait for the device to finish the steps they come from.
+        seconds = time.perf_counter() - self._started
+        self._started = None
+        self._pending_tokens.zero_()
+        self._pending_positions = 0
+        self.tokens += tokens
+        self.seconds += seconds
+        self._window = (self._window[0] + tokens, self._window[1] + positions, self._window[2] + seconds)
+
+    def _report(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        tokens, positions, seconds = self._window
+        self._window = (0, 0, 0.0)
+        values = {"train/tokens_per_second": tokens / seconds, "train/padding": 1 - tokens / positions}
+        values |= getattr(pl_module, "train_metrics", {})
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)

@@ -1,0 +1,64 @@
+"""What all tests share: a home of their own, and the entry scripts as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT, Command
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """The caller's environment without accounts, launchers or settings that would steer a run."""
+    steering = ("WANDB_", "HF_", "SLURM_", "TEXTRNN_", "HYDRA_", "XDG_", "NETRC")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        kept.pop(name, None)
+    # The user's home may hold a W&B login; a closed port stands for a Hub and a W&B out of reach.
+    return kept | {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "default",
+        "COLUMNS": "120",
+    }
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a person with an empty home and no network."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return _environment(home)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """An empty directory to run commands in."""
+    place = tmp_path / "workplace"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def script(environment: dict[str, str], workplace: Path) -> Command:
+    """Runs an entry script of the checkout in `workplace`, as `script("train.py", "model=gru", ...)`."""
+
+    def run(
+        name: str, *arguments: str, timeout: float = 120, stdin: str = "", **extra: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / name), *arguments],
+            cwd=workplace,
+            env=environment | extra,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

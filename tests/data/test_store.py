@@ -1,0 +1,352 @@
+"""The token store: what it holds, when it is another one, and that neither races, kills nor full disks harm it."""
+
+import dataclasses
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.data.preparation import closing_rows
+from textrnn.data.sources import SPLITS, HubUnreachable, Row, open_source
+from textrnn.data.store import Store, cache_dir, fingerprint, prepare_store, store_key
+from textrnn.data.tokenizer import encode_batch, load_tokenizer
+from textrnn.errors import InputError
+
+HERE = Path(__file__).parent
+
+
+def synthetic(cache: Path, **settings: Any) -> DataConfig:
+    reviews = SyntheticConfig(train_reviews=settings.pop("train_reviews", 1500), test_reviews=200)
+    return DataConfig(source="synthetic", synthetic=reviews, cache_dir=str(cache), **settings)
+
+
+class ListSource:
+    """Rows from memory, as if the Hub had them."""
+
+    name = "a list"
+
+    def __init__(self, rows: list[Row], revision: str = "1" * 40) -> None:
+        self.all_rows = rows
+        self.revision: str | None = revision
+        self.passes = 0
+        self.breaks_after: int | None = None
+
+    def identity(self) -> dict[str, str | int | float | None]:
+        if self.revision is None:
+            raise HubUnreachable("no answer in 5 s")
+        return {"kind": "hub", "repo": "stanfordnlp/imdb", "revision": self.revision}
+
+    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
+        self.passes += 1
+        for number, row in enumerate(row for row in self.all_rows if row.split in splits):
+            if number == self.breaks_after:
+                raise HubUnreachable("the connection broke")
+            yield row
+
+    def expected_rows(self, splits: Collection[str]) -> int | None:
+        return None
+
+
+def reviews(count: int = 2500) -> list[Row]:
+    generator = random.Random(0)
+    words = [f"word{n}" for n in range(300)]
+    return [
+        Row(
+            generator.choice(("train", "train", "validation", "test")),
+            " ".join(generator.choices(words, k=n % 30)),
+            n % 2,
+        )
+        for n in range(count)
+    ]
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def assert_only_store(cache: Path, store: Store) -> None:
+    """Nothing but this store is in the cache."""
+    files = ["meta.json", "test.arrow", "tokenizer.json", "train.arrow", "validation.arrow"]
+    assert contents(cache / "stores") == [store.fingerprint, *(f"{store.fingerprint}/{name}" for name in files)]
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+def test_a_store_holds_every_review_encoded_as_the_tokenizer_does(tmp_path: Path, tokenizer: str) -> None:
+    data = DataConfig(cache_dir=str(tmp_path), tokenizer=tokenizer, vocab_size=320)
+    rows = reviews()
+    store = prepare_store(data, source=ListSource(rows))
+    encoder = load_tokenizer(store.tokenizer_json)
+    assert store.vocabulary[:2] == ["<pad>", "<unk>"]
+    assert store.vocab_size == len(store.vocabulary) == encoder.get_vocab_size()
+    for name in SPLITS:
+        split, expected = store.split(name), [row for row in rows if row.split == name]
+        assert len(split) == len(expected) == store.meta["splits"][name]["reviews"]
+        ids = encode_batch(encoder, [row.text for row in expected])
+        assert [split.token_ids(n).tolist() for n in range(len(split))] == ids
+        assert split.lengths.tolist() == [len(review) for review in ids]
+        assert split.lengths.dtype == np.int32
+        assert split.labels.tolist() == [row.label for row in expected]
+        assert [split.text(n) for n in range(len(split))] == [row.text for row in expected]
+        assert store.meta["splits"][name]["tokens"] == sum(map(len, ids))
+    assert_only_store(tmp_path, store)
+
+
+def test_token_ids_are_views_on_the_file(tmp_path: Path) -> None:
+    split = prepare_store(DataConfig(cache_dir=str(tmp_path)), source=ListSource(reviews())).split("train")
+    first, again = split.token_ids(7), split.token_ids(7)
+    assert np.shares_memory(first, again)
+    assert not first.flags.writeable
+
+
+def test_the_second_run_reads_nothing(tmp_path: Path) -> None:
+    data, source = DataConfig(cache_dir=str(tmp_path)), ListSource(reviews())
+    made = prepare_store(data, source=source)
+    opened = prepare_store(data, source=source)
+    assert source.passes == 1
+    assert opened.meta == made.meta
+
+
+def test_what_shapes_a_store_and_what_does_not(tmp_path: Path) -> None:
+    data = synthetic(tmp_path)
+
+    def name(**changes: Any) -> str:
+        changed = dataclasses.replace(data, **changes)
+        return fingerprint(store_key(changed, open_source(changed).identity()))
+
+    shaping: list[dict[str, Any]] = [
+        {},
+        {"tokenizer": "bpe"},
+        {"vocab_size": 500},
+        {"segment_size": 100},
+        {"synthetic": SyntheticConfig(train_reviews=1500, test_reviews=201)},
+        {"synthetic": SyntheticConfig(train_reviews=1500, test_reviews=200, difficulty=0.1)},
+    ]
+    names = [name(**changes) for changes in shaping]
+    assert len(set(names)) == len(shaping)
+    for changes in ({"max_length": 3}, {"truncate": "head"}, {"batch_size": 1}, {"cache_dir": "elsewhere"}):
+        assert name(**changes) == names[0]
+
+
+def test_the_default_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert cache_dir(DataConfig()) == tmp_path / "cache" / "textrnn"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_dir(DataConfig()) == tmp_path / ".cache" / "textrnn"
+    assert cache_dir(DataConfig(cache_dir="~/reviews")) == tmp_path / "reviews"
+
+
+def test_empty_reviews_are_kept_counted_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [*reviews(100), Row("train", "", 0), Row("test", " \n\t ", 1)]
+    empty = sum(not row.text.strip() for row in rows)
+    store = prepare_store(DataConfig(cache_dir=str(tmp_path)), source=ListSource(rows))
+    train = store.split("train")
+    assert train.token_ids(len(train) - 1).tolist() == [1]
+    assert train.text(len(train) - 1) == ""
+    assert store.meta["empty_reviews"] == empty
+    assert f"kept {empty} empty reviews" in caplog.text
+
+
+@pytest.mark.parametrize("missing", SPLITS)
+def test_a_split_without_reviews_is_refused(tmp_path: Path, missing: str) -> None:
+    source = ListSource([row for row in reviews(100) if row.split != missing])
+    with pytest.raises(InputError, match=f"no {missing} review.*data.path"):
+        prepare_store(DataConfig(cache_dir=str(tmp_path / "new" / "cache")), source=source)
+    assert contents(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: (path / "test.arrow").unlink(), id="missing-file"),
+        pytest.param(lambda path: (path / "meta.json").unlink(), id="missing-meta"),
+        pytest.param(lambda path: (path / "meta.json").write_text('{"files": {}}'), id="strange-meta"),
+        pytest.param(lambda path: (path / "tokenizer.json").write_text("{"), id="cut-tokenizer"),
+        pytest.param(lambda path: os.truncate(path / "train.arrow", 5000), id="cut-reviews"),
+        pytest.param(lambda path: overwrite(path / "train.arrow", 20_000), id="overwritten-ids"),
+        pytest.param(lambda path: shutil.copy(path / "test.arrow", path / "train.arrow"), id="wrong-counts"),
+    ],
+)
+def test_a_damaged_store_is_made_again(tmp_path: Path, damage: Any, caplog: pytest.LogCaptureFixture) -> None:
+    data, source = DataConfig(cache_dir=str(tmp_path)), ListSource(reviews())
+    whole = prepare_store(data, source=source)
+    damage(whole.path)
+    store = prepare_store(data, source=source)
+    assert "damaged" in caplog.text
+    assert source.passes == 2
+    assert store.meta["splits"] == whole.meta["splits"]
+    assert store.meta["files"] == whole.meta["files"]
+    assert_only_store(tmp_path, store)
+
+
+def overwrite(path: Path, place: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 8)
+
+
+def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
+    class Interrupted(ListSource):
+        def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
+            yield from self.all_rows[:2000]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_store(DataConfig(cache_dir=str(tmp_path / "cache")), source=Interrupted(reviews()))
+    assert contents(tmp_path) == []
+
+
+def test_without_the_hub_the_newest_store_of_the_same_request_stands_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = DataConfig(cache_dir=str(tmp_path))
+    source = ListSource(reviews())
+    prepare_store(data, source=source)
+    source.revision = "2" * 40
+    newest = prepare_store(data, source=source)
+    prepare_store(dataclasses.replace(data, revision="other"), source=ListSource(reviews(), "3" * 40))
+    source.revision = None
+    caplog.clear()
+    store = prepare_store(data, source=source)
+    assert store.fingerprint == newest.fingerprint
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "2" * 40 in caplog.text
+    # A commit is itself, whatever branch it was stored from; another branch or tokenizer is not this one.
+    pinned = prepare_store(dataclasses.replace(data, revision="1" * 40), source=source)
+    assert pinned.meta["key"]["source"]["revision"] == "1" * 40
+    others: list[dict[str, Any]] = [
+        {"revision": "v2"},
+        {"tokenizer": "bpe"},
+        {"repo": "someone/else"},
+        {"text_column": "review"},
+    ]
+    for changed in others:
+        with pytest.raises(InputError, match=r"data\.path.*data=synthetic"):
+            prepare_store(dataclasses.replace(data, **changed), source=source)
+
+
+def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+    source = ListSource(reviews())
+    source.breaks_after = 1700
+    with pytest.raises(InputError, match=r"the connection broke.*data\.path.*data=synthetic"):
+        prepare_store(DataConfig(cache_dir=str(tmp_path / "cache")), source=source)
+    assert contents(tmp_path) == []
+
+
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match=r"data\.cache_dir"):
+        prepare_store(DataConfig(cache_dir=str(tmp_path / "file")), source=ListSource(reviews(100)))
+
+
+PREPARE = """
+import logging, resource, signal, sys
+from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.data.store import prepare_store
+from textrnn.errors import InputError
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+cache, largest_file = sys.argv[1], int(sys.argv[2])
+if largest_file:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+reviews = SyntheticConfig(train_reviews=1500, test_reviews=200)
+data = DataConfig(source="synthetic", synthetic=reviews, cache_dir=cache)
+try:
+    print("ready", prepare_store(data).fingerprint, flush=True)
+except InputError as error:
+    print("refused:", error)
+"""
+
+
+def start(cache: Path, largest_file: int = 0) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", PREPARE, str(cache), str(largest_file)]
+    environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_of_four_processes_one_makes_the_store(tmp_path: Path) -> None:
+    outputs = [finish(process) for process in [start(tmp_path) for _ in range(4)]]
+    store = prepare_store(synthetic(tmp_path))
+    assert all(f"ready {store.fingerprint}" in output for output in outputs)
+    assert sum("token store made" in output for output in outputs) == 1
+    assert_only_store(tmp_path, store)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_needs_no_cleaning(tmp_path: Path) -> None:
+    generator = random.Random(0)
+    making_seconds = 0.0
+    seen_drafts = 0
+    for number in range(7):
+        cache = tmp_path / f"{number}"
+        process = start(cache)
+        while not any(cache.glob("stores/.tmp-*")) and process.poll() is None:
+            time.sleep(0.005)
+        began = time.monotonic()
+        if number == 0:  # how long a whole one takes, after its imports
+            finish(process)
+            making_seconds = time.monotonic() - began
+            continue
+        time.sleep(making_seconds * generator.uniform(0.0, 0.8))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        seen_drafts += any(cache.glob("stores/.tmp-*"))
+        assert_only_store(cache, prepare_store(synthetic(cache)))
+    assert seen_drafts > 0
+
+
+def test_drafts_of_other_stores_go_unless_their_maker_lives(tmp_path: Path) -> None:
+    stores = tmp_path / "stores"
+    (stores / ".tmp-0123-aa").mkdir(parents=True)
+    store = prepare_store(synthetic(tmp_path))
+    assert_only_store(tmp_path, store)
+
+
+@pytest.mark.parametrize("largest_file", [30_000, 400_000])
+def test_a_full_disk_is_named_and_keeps_nothing(tmp_path: Path, largest_file: int) -> None:
+    cache = tmp_path / "cache"
+    output = finish(start(cache, largest_file))
+    assert "refused: data.cache_dir: cannot write to" in output
+    assert not cache.exists()
+    assert "ready" in finish(start(cache))
+
+
+def test_meta_says_what_the_store_is(tmp_path: Path) -> None:
+    store = prepare_store(synthetic(tmp_path))
+    meta = json.loads((store.path / "meta.json").read_text())
+    assert meta["fingerprint"] == store.path.name == fingerprint(meta["key"])
+    assert meta["request"]["source"] == "synthetic"
+
+
+def test_real_reviews(tmp_path: Path) -> None:
+    imdb = HERE.parents[1] / ".." / "shared" / "imdb"
+    if not imdb.is_dir():
+        pytest.skip("no IMDB beside the checkout")
+    data = DataConfig(path=str(imdb), cache_dir=str(tmp_path))
+    with closing_rows(open_source(data).rows(("train",), interleave=True)) as stream:
+        rows = list(islice(stream, 300))
+    store = prepare_store(data, source=ListSource([row._replace(split=SPLITS[n % 3]) for n, row in enumerate(rows)]))
+    ids = encode_batch(load_tokenizer(store.tokenizer_json), [row.text for row in rows[::3]])
+    assert [store.split("train").token_ids(n).tolist() for n in range(len(ids))] == ids
+    words = set(store.vocabulary)
+    assert {"the", "film", "."} <= words
+    assert not words & {"br", "<", "The"} - {"<"}

@@ -1,0 +1,190 @@
+"""A Hugging Face Hub on loopback: enough of its HTTP interface for the real `datasets` client to stream one data set.
+
+    with LoopbackHub(folder) as hub:  # a folder in the Hub's layout: README.md, plain_text/train-00000-of-00001.parquet
+        subprocess.run(..., env={"HF_ENDPOINT": hub.url, ...})
+        assert hub.data_requests and not hub.unknown
+
+By hand: `python tests/doubles/hub.py FOLDER` prints its URL and serves until it is stopped.
+"""
+
+import hashlib
+import json
+import re
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class LoopbackHub:
+    """Serves `folder` as the data set `repo`, whose branch `main` is its only commit, on a free port of 127.0.0.1."""
+
+    def __init__(self, folder: Path, repo: str = "stanfordnlp/imdb") -> None:
+        self.folder, self.repo = folder, repo
+        self.requests: list[str] = []
+        """Every request, such as "GET /api/datasets/stanfordnlp/imdb/revision/main"."""
+        self.unknown: list[str] = []
+        """Requests for endpoints that this double doesn't have."""
+        self.data_requests = 0
+        """GET requests for data files, that is for anything but README.md."""
+        self.data_bytes = 0
+        """Bytes of data files that were sent."""
+        self.stopping = threading.Event()
+        self._faults: dict[str, tuple[str, int]] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def sha(self) -> str:
+        """The commit: a new one whenever a file of the folder changes."""
+        state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in self.files().items()]
+        return hashlib.sha1(repr(state).encode()).hexdigest()
+
+    def files(self) -> dict[str, Path]:
+        """The repository's files by their names in it."""
+        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        return {path.relative_to(self.folder).as_posix(): path for path in found}
+
+    def fail(self, kind: str, on: str = "data", after: int = 0) -> None:
+        """From now on misbehave: `kind` 503, cut (half of the body) or stall; `on` data files or the api; `after` n."""
+        self._faults[on] = (kind, after)
+
+    def heal(self) -> None:
+        """Behave again."""
+        self._faults.clear()
+
+    def fault(self, on: str) -> str | None:
+        """The fault that this request to `on` (data or api) is to show."""
+        kind, after = self._faults.get(on, (None, 0))
+        if after:
+            self._faults[on] = (str(kind), after - 1)
+            return None
+        return kind
+
+    def _handler(self) -> Callable[..., BaseHTTPRequestHandler]:
+        return lambda *arguments: _Handler(self, *arguments)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, hub: LoopbackHub, *arguments: Any) -> None:
+        self.hub = hub
+        super().__init__(*arguments)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Stay silent; `LoopbackHub.requests` is the log."""
+
+    def do_GET(self) -> None:
+        hub, parts = self.hub, urlsplit(self.path)
+        form = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        path = unquote(parts.path)
+        hub.requests.append(f"{self.command} {path}")
+        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(/.*)?)?", path):
+            repo, endpoint, revision, below = found.groups()
+            query = parse_qs(parts.query) | parse_qs(form)
+            self._api(repo, endpoint or "revision", revision or "main", (below or "").strip("/"), query)
+        elif found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            self._file(*found.groups())
+        elif path == "/api/agent-harnesses":  # which the client asks for once a day, for its User-Agent
+            self._send(200, {})
+        else:
+            hub.unknown.append(f"{self.command} {path}")
+            self._send(404, {"error": f"the loopback Hub has no {path}"})
+
+    do_HEAD = do_POST = do_GET  # noqa: N815 - the base class's names
+
+    def _api(self, repo: str, endpoint: str, revision: str, below: str, query: dict[str, list[str]]) -> None:
+        if self._faulty("api", b"{}") or not self._known(repo, revision):
+            return
+        files = self.hub.files()
+        entries: dict[str, dict[str, Any]] = {}
+        for name, path in files.items():
+            size, parent = path.stat().st_size, Path(name).parent.as_posix()
+            entries[name] = {"type": "file", "path": name, "size": size, "oid": self._etag(name)}
+            if parent != ".":
+                entries[parent] = {"type": "directory", "path": parent, "size": 0, "oid": "0" * 40}
+        if endpoint == "revision":
+            siblings = [{"rfilename": name} for name in files]
+            self._send(200, {"id": repo, "sha": self.hub.sha, "siblings": siblings, "private": False, "gated": False})
+        elif endpoint == "paths-info":
+            self._send(200, [entries[name] for name in query.get("paths", []) if name in entries])
+        elif below and below not in entries:
+            self._send(404, {"error": f"no {below}"}, {"X-Error-Code": "EntryNotFound"})
+        else:
+            recursive = query.get("recursive", ["false"])[0].lower() == "true"
+            inside = [name for name in entries if name.startswith(f"{below}/" if below else "")]
+            self._send(200, [entries[n] for n in inside if recursive or "/" not in n[len(below) :].strip("/")])
+
+    def _file(self, repo: str, revision: str, name: str) -> None:
+        if not self._known(repo, revision):
+            return
+        if name not in self.hub.files():
+            self._send(404, {"error": f"no {name}"}, {"X-Error-Code": "EntryNotFound"})
+            return
+        content = self.hub.files()[name].read_bytes()
+        headers = {"ETag": f'"{self._etag(name)}"', "X-Repo-Commit": self.hub.sha, "Accept-Ranges": "bytes"}
+        status, body = 200, content
+        if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+            status, body = 206, content[start : last + 1]
+            headers["Content-Range"] = f"bytes {start}-{last}/{len(content)}"
+        if self.command == "GET" and name != "README.md":
+            self.hub.data_requests += 1
+            if self._faulty("data", body):
+                return
+            self.hub.data_bytes += len(body)
+        self._send(status, body, headers)
+
+    def _known(self, repo: str, revision: str) -> bool:
+        """Whether the hub has this; else answers as the Hub does without an account (401 for a repository)."""
+        if repo != self.hub.repo:
+            self._send(401, {"error": "Invalid username or password."}, {"X-Error-Message": "Invalid credentials"})
+        elif revision not in ("main", self.hub.sha):
+            self._send(404, {"error": f"Invalid rev id: {revision}"}, {"X-Error-Code": "RevisionNotFound"})
+        return repo == self.hub.repo and revision in ("main", self.hub.sha)
+
+    def _etag(self, name: str) -> str:
+        return hashlib.sha1(f"{name} {self.hub.sha}".encode()).hexdigest()
+
+    def _faulty(self, on: str, body: bytes) -> bool:
+        """Answer with the fault that is set, if one is."""
+        fault = self.hub.fault(on)
+        if fault == "503":
+            self._send(503, {"error": "the loopback Hub was told to fail"})
+        elif fault in ("cut", "stall"):
+            self._send(200, body[: len(body) // 2], {"Content-Length": str(len(body))})
+            self.wfile.flush()
+            if fault == "stall":
+                self.hub.stopping.wait()
+            self.close_connection = True
+        return fault is not None
+
+    def _send(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for key, value in ({"Content-Length": str(len(content))} | (headers or {})).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+if __name__ == "__main__":
+    with LoopbackHub(Path(sys.argv[1])) as served:
+        print(served.url, flush=True)
+        threading.Event().wait()

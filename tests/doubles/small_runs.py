@@ -1,0 +1,101 @@
+"""Training runs of a fraction of a second: random reviews, a small model, a real Trainer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from textrnn.config import EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.model.classifier import ReviewClassifier
+
+VOCAB_SIZE = 20
+WITHOUT_DROPOUT: dict[str, Any] = {"word_dropout": 0.0, "embedding_dropout": 0.0, "output_dropout": 0.0}
+Batch = dict[str, Any]
+
+
+def make_config(**changes: Any) -> ModelConfig:
+    return ModelConfig(**{"embedding": EmbeddingConfig(size=6), "hidden_size": 5, **changes})
+
+
+def make_batch(reviews: int, seed: int, fillers: int = 0) -> Batch:
+    """Random reviews of 1 to 9 tokens; positive where most tokens are even, so that there is something to learn."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 10, (reviews,), generator=generator)
+    token_ids = torch.randint(2, VOCAB_SIZE, (reviews, int(lengths.max())), generator=generator)
+    inside = torch.arange(token_ids.shape[1]) < lengths.unsqueeze(1)
+    token_ids = token_ids.masked_fill(~inside, 0)
+    labels = ((token_ids % 2 == 0) & inside).sum(dim=1) * 2 > lengths
+    weights = torch.ones(reviews)
+    weights[reviews - fillers :] = 0
+    return {
+        "token_ids": token_ids,
+        "lengths": lengths,
+        "labels": labels.long(),
+        "weights": weights,
+        "indices": torch.arange(reviews),
+        "global_batch_size": reviews - fillers,
+    }
+
+
+class Loader:
+    """Batches in order; no DataLoader, so that Lightning doesn't ask for workers."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+
+class History(pl.Callback):
+    """What is logged in training, by optimiser step (from 1)."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, dict[str, float]] = {}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if "train/loss" in trainer.callback_metrics and trainer.global_step % every == 0:
+            metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+            self.rows[trainer.global_step] = {
+                "loss": metrics["train/loss"],
+                "accuracy": metrics["train/accuracy"],
+                "lr": metrics["lr"],
+            }
+
+
+def make_module(seed: int = 0, optimizer: OptimizerConfig | None = None, **changes: Any) -> ReviewClassifier:
+    optimizer = optimizer or OptimizerConfig(lr=0.05, warmup_steps=2)
+    return ReviewClassifier(make_config(**changes), optimizer, vocab_size=VOCAB_SIZE, seed=seed)
+
+
+def make_trainer(*callbacks: pl.Callback, **arguments: Any) -> pl.Trainer:
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    return pl.Trainer(callbacks=list(callbacks), **{**defaults, **arguments})
+
+
+def fit(trainer: pl.Trainer, module: ReviewClassifier, train: Loader, validation: Loader | None = None) -> None:
+    # Lightning warns where a validation step has no batches, even if none are asked for.
+    trainer.fit(module, train, validation or train)
+
+
+def train(batches: list[Batch], module: ReviewClassifier, **arguments: Any) -> dict[int, dict[str, float]]:
+    history = History()
+    fit(make_trainer(history, limit_val_batches=0, **arguments), module, Loader(batches))
+    return history.rows

@@ -1,0 +1,245 @@
+"""The three implementations of the recurrence give torch's own numbers: packing with its fused multi-layer modules."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from textrnn.config import CELLS, EmbeddingConfig, ModelConfig
+from textrnn.model.cells import KERNELS, Direction, RecurrentLayer, reverse_by_length
+from textrnn.model.encoder import Encoder, Pooling
+
+INPUT, HIDDEN = 5, 4
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+
+def make_encoder(cell: str, implementation: str, layers: int, bidirectional: bool, initial_state: str) -> Encoder:
+    config = ModelConfig(
+        cell=cell,
+        embedding=EmbeddingConfig(size=INPUT),
+        hidden_size=HIDDEN,
+        num_layers=layers,
+        bidirectional=bidirectional,
+        implementation=implementation,
+        initial_state=initial_state,
+    )
+    encoder = Encoder(config).eval()
+    with torch.no_grad():  # biases and initial states too, which start from zero
+        for parameter in encoder.parameters():
+            parameter.uniform_(-0.8, 0.8)
+    return encoder
+
+
+def directions(encoder: Encoder) -> list[Direction]:
+    return [module for module in encoder.modules() if isinstance(module, Direction)]
+
+
+def names(encoder: Encoder) -> list[str]:
+    """Torch's names for one layer and direction, in the order of `directions`."""
+    suffixes = ["", "_reverse"] if len(directions(encoder)) > len(encoder.layers) else [""]
+    return [f"l{layer}{suffix}" for layer in range(len(encoder.layers)) for suffix in suffixes]
+
+
+def torch_module(encoder: Encoder) -> tuple[nn.Module, list[Tensor]]:
+    """Torch's multi-layer module with the encoder's weights, and its initial state: h, and c of an LSTM."""
+    parts, labels = directions(encoder), names(encoder)
+    dtype = parts[0].weights[0].dtype
+    bidirectional = len(parts) > len(encoder.layers)
+    module = KERNELS[parts[0].cell](
+        INPUT, HIDDEN, num_layers=len(encoder.layers), bidirectional=bidirectional, batch_first=True, dtype=dtype
+    )
+    weights = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    state = {
+        f"{name}_{label}": weight.detach()
+        for part, label in zip(parts, labels, strict=True)
+        for name, weight in zip(weights, part.weights, strict=True)
+    }
+    module.load_state_dict(state)
+    size = 2 if parts[0].cell == "lstm" else 1
+    initial = [
+        torch.stack([part.initial_state(1)[index][0].detach().clone() for part in parts]).requires_grad_()
+        for index in range(size)
+    ]
+    return module, initial
+
+
+def torch_outputs(module: nn.Module, initial: list[Tensor], inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs (batch, time, features) and the last layer's final states (batch, features)."""
+    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    state: Any = tuple(part.unsqueeze(1).expand(-1, len(lengths), -1).contiguous() for part in initial)
+    outputs, final = module(packed, state if len(state) == 2 else state[0])
+    hidden = final[0] if isinstance(final, tuple) else final
+    last_layer = hidden[-2:] if module.bidirectional else hidden[-1:]
+    padded, _ = pad_packed_sequence(outputs, batch_first=True, total_length=inputs.shape[1])
+    return padded, torch.cat(list(last_layer), dim=1)
+
+
+def pooled_by_hand(outputs: Tensor, final: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    """Poolings review by review, on the review's own tokens."""
+    reviews = [output[:length] for output, length in zip(outputs, lengths.tolist(), strict=True)]
+    maximum = torch.stack([review.max(dim=0).values for review in reviews])
+    mean = torch.stack([review.mean(dim=0) for review in reviews])
+    return {"last": final, "max": maximum, "mean": mean, "max_mean": torch.cat([maximum, mean], dim=1)}
+
+
+def assert_equal(actual: Tensor | None, expected: Tensor | None) -> None:
+    assert actual is not None
+    tolerance = TOLERANCE[actual.dtype]
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=tolerance)
+
+
+LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize("implementation", ["fused", "packed", "reference"])
+@pytest.mark.parametrize("cell", CELLS)
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=LENGTHS,
+    layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    initial_state=st.sampled_from(["zeros", "learned"]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    extra_padding=st.integers(0, 2),
+    seed=st.integers(0, 2**32),
+)
+@example([1], 1, True, "zeros", torch.float64, 0, 0)
+@example([1, 1, 1], 3, True, "learned", torch.float64, 2, 0)
+@example([6, 6, 6], 2, True, "zeros", torch.float64, 0, 0)
+@example([1, 60, 2, 60, 1], 3, True, "learned", torch.float64, 0, 0)
+@example([60, 1, 33], 3, True, "zeros", torch.float32, 1, 0)
+def test_equals_packing_through_torchs_own_modules(
+    implementation: str,
+    cell: str,
+    lengths: list[int],
+    layers: int,
+    bidirectional: bool,
+    initial_state: str,
+    dtype: torch.dtype,
+    extra_padding: int,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    encoder = make_encoder(cell, implementation, layers, bidirectional, initial_state).to(dtype)
+    module, initial = torch_module(encoder)
+    length = torch.tensor(lengths)
+    inputs = torch.randn(len(lengths), max(lengths) + extra_padding, INPUT, dtype=dtype, requires_grad=True)
+    torch_inputs = inputs.detach().clone().requires_grad_()
+
+    outputs = encoder(inputs, length)
+    expected, final = torch_outputs(module, initial, torch_inputs, length)
+    assert_equal(outputs, expected)
+
+    # One loss that every output and every pooling reaches, of the order of 1.
+    loss, torch_loss = outputs.new_zeros(()), outputs.new_zeros(())
+    for kind, pooled in pooled_by_hand(expected, final, length).items():
+        ours = Pooling(kind, bidirectional=bidirectional)(outputs, length)
+        assert_equal(ours, pooled)
+        projection = torch.randn_like(pooled) / pooled.numel() ** 0.5
+        loss, torch_loss = loss + (projection * ours).sum(), torch_loss + (projection * pooled).sum()
+    projection = torch.randn_like(expected) / expected.numel() ** 0.5
+    (loss + (projection * outputs).sum()).backward()
+    (torch_loss + (projection * expected).sum()).backward()
+
+    assert_equal(inputs.grad, torch_inputs.grad)
+    torch_gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
+    for row, (part, label) in enumerate(zip(directions(encoder), names(encoder), strict=True)):
+        for name, weight in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), part.weights, strict=True):
+            assert_equal(weight.grad, torch_gradients[f"{name}_{label}"])
+        for vector, torch_part in zip(part.initial, initial, strict=False):
+            assert torch_part.grad is not None
+            assert_equal(vector.grad, torch_part.grad[row])
+
+
+@pytest.mark.parametrize("implementation", ["fused", "packed", "reference"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_padding_never_reaches_a_review(cell: str, implementation: str) -> None:
+    torch.manual_seed(0)
+    encoder = make_encoder(cell, implementation, 2, True, "zeros").double()
+    lengths = torch.tensor([3, 7, 1])
+    inputs = torch.randn(3, 9, INPUT, dtype=torch.float64)
+    changed = inputs.clone()
+    for review, length in enumerate(lengths.tolist()):
+        changed[review, length:] = 1e6
+    outputs = encoder(inputs, lengths)
+    assert torch.equal(encoder(changed, lengths), outputs)
+    assert all(torch.all(outputs[review, length:] == 0) for review, length in enumerate(lengths.tolist()))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_state_dict_does_not_depend_on_the_implementation(cell: str) -> None:
+    states = [make_encoder(cell, name, 2, True, "learned").state_dict() for name in ("auto", "packed", "reference")]
+    assert list(states[0]) == list(states[1]) == list(states[2])
+    learned = [key for key in states[0] if "initial" in key]
+    assert len(learned) == 4 * (2 if cell == "lstm" else 1)
+
+
+@given(lengths=LENGTHS, features=st.integers(1, 3))
+def test_reverse_by_length_turns_each_review_round(lengths: list[int], features: int) -> None:
+    time, batch = max(lengths) + 1, len(lengths)
+    steps = torch.arange(time * batch * features).reshape(time, batch, features)
+    turned = reverse_by_length(steps, torch.tensor(lengths))
+    for review, length in enumerate(lengths):
+        assert torch.equal(turned[:length, review], steps[:length, review].flip(0))
+        assert torch.equal(turned[length:, review], steps[length:, review])
+
+
+def test_reverse_by_length_has_the_right_gradient_twice() -> None:
+    steps = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+    lengths = torch.tensor([4, 1, 3])
+
+    def turn(x: Tensor) -> Tensor:
+        return reverse_by_length(x, lengths)
+
+    assert torch.autograd.gradcheck(turn, steps)
+    assert torch.autograd.gradgradcheck(turn, steps)
+
+
+def test_fused_never_waits_for_the_device() -> None:
+    # Reading a value of a tensor on the device "meta" raises, so that a forward pass there has read none.
+    layer = RecurrentLayer("gru", INPUT, HIDDEN, bidirectional=True, implementation="auto").to("meta")
+    lengths = torch.empty(3, dtype=torch.int64, device="meta")
+    assert layer(torch.empty(3, 7, INPUT, device="meta"), lengths).shape == (3, 7, 2 * HIDDEN)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_initial_weights(cell: str) -> None:
+    direction = Direction(cell, 6, 8, initial_state="zeros")
+    direction.initialise("orthogonal", forget_bias=1.5)
+    weight_ih, weight_hh, bias_ih, bias_hh = direction.weights
+    gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
+    for gate in weight_hh.chunk(gates):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)
+    bound = (6 / (6 + 8)) ** 0.5  # Glorot & Bengio 2010, of one gate's 8 x 6 matrix
+    assert 0.8 * bound < weight_ih.abs().max() <= bound
+    bias = (bias_ih + bias_hh).chunk(gates)
+    for index, part in enumerate(bias):
+        expected = 1.5 if cell == "lstm" and index == 1 else 0.0
+        assert torch.equal(part.detach(), torch.full((8,), expected))
+
+
+def test_uniform_recurrent_weights() -> None:
+    direction = Direction("gru", 6, 16, initial_state="zeros")
+    direction.initialise("uniform", forget_bias=1.0)
+    largest = direction.weights[1].abs().max()
+    assert 0.9 * 0.25 < largest <= 0.25
+
+
+def test_lstm_forget_bias_keeps_the_cell_state() -> None:
+    # With a large forget bias and no input the cell state of the first token must survive: the bias sits on the
+    # right gate of the kernel that is really run.
+    layer = RecurrentLayer("lstm", 1, 1, bidirectional=False, implementation="fused")
+    layer.initialise("uniform", forget_bias=100.0)
+    direction = layer.directions[0]
+    assert isinstance(direction, Direction)
+    with torch.no_grad():
+        direction.weights[0].zero_()
+        direction.weights[1].zero_()
+    inputs, lengths = torch.zeros(1, 50, 1), torch.tensor([50])
+    _, (_, cell_state) = direction.kernel(inputs.transpose(0, 1), (torch.zeros(1, 1, 1), torch.ones(1, 1, 1)))
+    assert cell_state.item() == pytest.approx(1.0)
+    assert torch.isfinite(layer(inputs, lengths)).all()

@@ -1,0 +1,63 @@
+"""Metrics of a split, held against scikit-learn."""
+
+import logging
+import math
+
+import pytest
+import torch
+from doubles.small_runs import Loader, fit, make_batch, make_module, make_trainer
+from sklearn.metrics import f1_score, log_loss, roc_auc_score
+
+# Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
+pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
+
+
+def test_evaluation_is_exact_over_uneven_batches_with_fillers() -> None:
+    batches = [make_batch(9, seed=0), make_batch(4, seed=1, fillers=2), make_batch(3, seed=2, fillers=3)]
+    module = make_module()
+    (results,) = make_trainer().test(module, Loader(batches), verbose=False)
+    (validation,) = make_trainer().validate(module, Loader(batches), verbose=False)
+    module.eval()
+    kept = [batch["weights"] > 0 for batch in batches]
+    labels = torch.cat([batch["labels"][rows] for batch, rows in zip(batches, kept, strict=True)]).numpy()
+    with torch.no_grad():
+        logits = [module(batch["token_ids"], batch["lengths"])[rows] for batch, rows in zip(batches, kept, strict=True)]
+    probabilities = torch.sigmoid(torch.cat(logits)).double().numpy()
+    expected = {
+        "loss": log_loss(labels, probabilities),
+        "accuracy": ((probabilities > 0.5) == labels).mean(),
+        "f1": f1_score(labels, probabilities > 0.5),
+        "auroc": roc_auc_score(labels, probabilities),
+    }
+    assert 0 < labels.mean() < 1
+    assert results == pytest.approx({f"test/{name}": value for name, value in expected.items()}, rel=1e-5)
+    assert validation == pytest.approx({f"val/{name}": value for name, value in expected.items()}, rel=1e-5)
+
+
+def test_auroc_of_one_label_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    batch = make_batch(5, seed=0)
+    batch["labels"] = torch.ones(5, dtype=torch.int64)
+    with caplog.at_level(logging.INFO, logger="textrnn"):
+        (results,) = make_trainer().validate(make_module(), Loader([batch]), verbose=False)
+    assert set(results) == {"val/loss", "val/accuracy", "val/f1"}
+    assert "val/auroc is left out: all reviews have the same label" in caplog.text
+
+
+def test_loss_of_a_diverged_model_is_nan() -> None:
+    module = make_module()
+    with torch.no_grad():
+        module.model.output.bias.fill_(math.nan)
+    (results,) = make_trainer().validate(module, Loader([make_batch(5, seed=0)]), verbose=False)
+    assert math.isnan(results["val/loss"])
+
+
+def test_each_validation_starts_afresh_and_all_metrics_are_there() -> None:
+    trainer, module = make_trainer(max_epochs=2, num_sanity_val_steps=1), make_module()
+    validation = Loader([make_batch(8, seed=3)])
+    fit(trainer, module, Loader([make_batch(4, seed=0)]), validation)
+    assert {"train/loss", "train/accuracy", "lr", "val/loss", "val/accuracy", "val/f1", "val/auroc"} == set(
+        trainer.callback_metrics
+    )
+    in_training = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    (again,) = make_trainer().validate(module, validation, verbose=False)
+    assert again == pytest.approx(in_training)

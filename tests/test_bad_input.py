@@ -1,0 +1,139 @@
+"""Wrong input as a user types it: exit code 2, one sentence on stderr, within seconds, nothing left behind."""
+
+import csv
+import json
+import os
+import pickle
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from support import Command
+
+SMALL = (
+    "data=synthetic",
+    "data.synthetic.train_reviews=200",
+    "data.synthetic.test_reviews=50",
+    "trainer=debug",
+    "tracking=none",
+    "model.hidden_size=8",
+    "model.embedding.size=8",
+)
+
+
+def write_csv(path: Path, rows: Sequence[tuple[object, object]], header: tuple[str, str] = ("text", "label")) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def refused(script: Command, workplace: Path, *arguments: str, mentions: str, name: str = "train.py") -> str:
+    """Runs a command that must be refused and returns its sentence."""
+    before = sorted(workplace.rglob("*"))
+    done = script(name, *arguments)
+    assert done.returncode == 2, done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(sentences) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(mentions, sentences[0]), sentences[0]
+    assert sorted(workplace.rglob("*")) == before
+    return sentences[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "mentions"),
+    [
+        ("model.hiden_size=3", "model.hidden_size"),
+        ("++model.hiden_size=3", "model.hidden_size"),
+        ("model=transformer", "gru, lstm, rnn"),
+        ("optimizer.lr=nan", "optimizer.lr"),
+        ("trainer.devices=1000", "trainer.devices"),
+        ("trainer.max_time=soon", "trainer"),
+    ],
+)
+def test_configuration(script: Command, workplace: Path, typed: str, mentions: str) -> None:
+    refused(script, workplace, *SMALL, typed, mentions=mentions)
+
+
+def test_multirun_refuses_before_its_first_job(script: Command, workplace: Path) -> None:
+    refused(script, workplace, "-m", *SMALL, "model=gru,transformer", mentions="gru, lstm, rnn")
+
+
+def test_hub_out_of_reach_without_a_store(script: Command, workplace: Path) -> None:
+    sentence = refused(script, workplace, "tracking=none", mentions=r"data\.path")
+    assert "data=synthetic" in sentence
+
+
+def test_data_path(script: Command, workplace: Path, tmp_path: Path) -> None:
+    reviews = [(f"review number {n} is good", n % 2) for n in range(100)]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes("text,label\ncaf\xe9,1\nbad,0\n".encode("latin-1"))
+    cases = [
+        (tmp_path / "missing", r"data\.path"),
+        (empty, r"data\.path"),
+        (write_csv(tmp_path / "columns.csv", reviews, ("review", "label")), "text"),
+        (write_csv(tmp_path / "labels.csv", [*reviews, ("odd one", 7)]), "100"),
+        (write_csv(tmp_path / "oneclass.csv", [(text, 1) for text, _ in reviews]), "both classes"),
+        (latin, "UTF-8|utf-8"),
+    ]
+    for path, mentions in cases:
+        refused(script, workplace, f"data.path={path}", "tracking=none", mentions=mentions)
+
+
+def test_run_dir(script: Command, workplace: Path, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.tex").write_text("mine")
+    refused(script, workplace, *SMALL, f"run_dir={full}", mentions="run_dir")
+    assert [path.name for path in full.iterdir()] == ["thesis.tex"]
+    refused(script, workplace, *SMALL, "run_dir=/proc/run", mentions="run_dir")
+    refused(script, workplace, *SMALL, f"run_dir={full / 'thesis.tex' / 'run'}", mentions="run_dir")
+
+
+def test_online_without_an_account(script: Command, workplace: Path) -> None:
+    refused(script, workplace, *SMALL, "tracking=online", mentions="tracking=offline")
+
+
+class Explosive:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+def test_checkpoints(script: Command, workplace: Path, tmp_path: Path) -> None:
+    target = tmp_path / "exploded"
+    code = tmp_path / "code.ckpt"
+    torch.save({"state_dict": {}, "textrnn": Explosive(target)}, code)
+    plain = tmp_path / "plain.ckpt"
+    plain.write_bytes(pickle.dumps(Explosive(target)))
+    whole = tmp_path / "whole.ckpt"
+    torch.save({"state_dict": {"weight": torch.zeros(1000)}}, whole)
+    truncated = tmp_path / "truncated.ckpt"
+    truncated.write_bytes(whole.read_bytes()[:-500])
+    for name in ("evaluate.py", "predict.py"):
+        texts = ["fine"] if name == "predict.py" else []
+        for path in (code, plain, truncated, whole, tmp_path / "missing.ckpt", tmp_path):
+            refused(script, workplace, str(path), *texts, mentions=path.name, name=name)
+    assert not target.exists()
+
+
+def test_resume(script: Command, workplace: Path, tmp_path: Path) -> None:
+    refused(script, workplace, "resume=no-such-run", mentions="no-such-run")
+    refused(script, workplace, "resume=auto", mentions="run_dir")
+    run = tmp_path / "run"
+    assert script("train.py", *SMALL, f"run_dir={run}").returncode == 0
+    for change in ("model=lstm", "model.hidden_size=9", "data.max_length=9", "seed=3"):
+        refused(script, workplace, f"resume={run}", change, mentions="resume: (model|data|seed)")
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+
+
+def test_predict_needs_texts(script: Command, workplace: Path, tmp_path: Path) -> None:
+    refused(script, workplace, str(tmp_path), name="predict.py", mentions="--file")

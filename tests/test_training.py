@@ -1,0 +1,244 @@
+"""Whole runs through the entry scripts: what they leave, that they repeat, and that a kill costs nothing."""
+
+import csv
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from support import ROOT, Command
+
+SMALL = (
+    "data=synthetic",
+    "data.synthetic.train_reviews=300",
+    "data.synthetic.test_reviews=60",
+    "data.max_length=60",
+    "model.hidden_size=8",
+    "model.embedding.size=8",
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "trainer.log_every_n_steps=2",
+    "data.batch_size=32",
+    "tracking=none",
+)
+TIMINGS = {"train/tokens_per_second", "seconds"}
+
+
+def metrics(run: Path) -> list[dict[str, str]]:
+    """Rows of metrics.csv without timings."""
+    with (run / "metrics.csv").open() as file:
+        return [{name: cell for name, cell in row.items() if name not in TIMINGS} for row in csv.DictReader(file)]
+
+
+def summary(run: Path) -> dict[str, object]:
+    values: dict[str, object] = json.loads((run / "summary.json").read_text())
+    return {name: value for name, value in values.items() if name not in TIMINGS}
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_run_leaves_what_the_contract_says(script: Command, workplace: Path, cell: str) -> None:
+    done = script("train.py", *SMALL, f"model={cell}", "tracking=auto", "seed=0")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.rstrip().splitlines()[-1]
+    assert re.fullmatch(rf"run directory: runs/\d{{8}}-\d{{6}}-{cell}-s0-\w{{8}}", last)
+    run = workplace / last.removeprefix("run directory: ")
+    for name in ("config.yaml", "run.json", "metrics.csv", "summary.json", "curves.png", "train.log"):
+        assert (run / name).stat().st_size > 0, name
+    names = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
+    assert names | {"train/tokens_per_second", "parameters", "tokens", "seconds"} <= set(json_of(run / "summary.json"))
+    identity = json_of(run / "run.json")
+    assert identity["id"] == run.name.rpartition("-")[2]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["cell"] == cell
+    assert config["seed"] == identity["seed"] == 0
+    assert (run / "wandb").is_dir()
+    assert "wandb leet" in done.stdout
+    for name in ("best.ckpt", "last.ckpt"):
+        checkpoint = torch.load(run / "checkpoints" / name, weights_only=True)
+        assert checkpoint["textrnn"]["config"]["model"]["cell"] == cell
+        assert checkpoint["textrnn"]["identity"]["id"] == identity["id"]
+        assert json.loads(checkpoint["textrnn"]["tokenizer"])
+
+
+def json_of(path: Path) -> dict[str, object]:
+    values: dict[str, object] = json.loads(path.read_text())
+    return values
+
+
+def test_one_seed_gives_one_result_and_another_another(script: Command, workplace: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert script("train.py", *SMALL, f"seed={seed}", f"run_dir={name}").returncode == 0
+    assert metrics(workplace / "a") == metrics(workplace / "b")
+    assert metrics(workplace / "a") != metrics(workplace / "c")
+    assert summary(workplace / "a") == summary(workplace / "b")
+
+
+def test_resume_continues_the_same_run(script: Command, workplace: Path) -> None:
+    assert script("train.py", *SMALL, "trainer.max_epochs=3", "run_dir=whole").returncode == 0
+    constant = (*SMALL, "optimizer.schedule=constant", "run_dir=parts", "resume=auto")
+    assert script("train.py", *constant).returncode == 0
+    identity = json_of(workplace / "parts" / "run.json")
+    again = script("train.py", *constant)
+    assert again.returncode == 0
+    assert "this run is finished" in again.stderr
+    more = script("train.py", "resume=parts", "trainer.max_epochs=3")
+    assert more.returncode == 0, more.stderr
+    assert json_of(workplace / "parts" / "run.json") == identity
+    steps = [int(row["step"]) for row in metrics(workplace / "parts")]
+    assert steps == sorted(set(steps))
+    assert steps == [int(row["step"]) for row in metrics(workplace / "whole")]
+
+
+def start(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *arguments],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "metrics.csv").is_file() and any(int(row["step"]) >= step for row in metrics(run)):
+            return
+        time.sleep(0.01)
+    assert process.poll() is not None, "the run took no step"
+
+
+LONGER = (*SMALL, "trainer.max_epochs=6", "checkpoint.every_n_train_steps=3", "resume=auto")
+
+
+@pytest.mark.slow
+def test_killed_runs_end_as_if_undisturbed(script: Command, workplace: Path, environment: dict[str, str]) -> None:
+    assert script("train.py", *LONGER, "run_dir=whole").returncode == 0
+    moment = random.Random(0)
+    for step in (1, 9, 20, 35):
+        process = start((*LONGER, "run_dir=killed"), workplace, environment)
+        wait_for_step(workplace / "killed", step, process)
+        time.sleep(moment.random() / 10)
+        process.kill()
+        process.wait()
+    done = script("train.py", *LONGER, "run_dir=killed")
+    assert done.returncode == 0, done.stderr
+    assert metrics(workplace / "killed") == metrics(workplace / "whole")
+    assert summary(workplace / "killed") == summary(workplace / "whole")
+    assert not list((workplace / "killed").rglob("*.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
+def test_signals_have_their_exit_codes_and_lose_nothing(
+    script: Command, workplace: Path, environment: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    assert script("train.py", *LONGER, "run_dir=whole").returncode == 0
+    process = start((*LONGER, "run_dir=stopped"), workplace, environment)
+    wait_for_step(workplace / "stopped", 5, process)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    assert json_of(workplace / "stopped" / "summary.json")["status"] == {75: "preempted", 130: "interrupted"}[code]
+    assert script("train.py", *LONGER, "run_dir=stopped").returncode == 0
+    assert metrics(workplace / "stopped") == metrics(workplace / "whole")
+
+
+def test_a_directory_in_use_is_refused(script: Command, workplace: Path, environment: dict[str, str]) -> None:
+    process = start(
+        (*SMALL, "trainer.max_epochs=1000", "early_stopping.patience=null", "run_dir=used"), workplace, environment
+    )
+    wait_for_step(workplace / "used", 1, process)
+    done = script("train.py", *SMALL, "run_dir=used", "resume=auto")
+    process.kill()
+    process.wait()
+    assert done.returncode == 2
+    assert "in use" in done.stderr
+
+
+def test_a_crash_leaves_its_traceback_and_exit_code_1(script: Command, workplace: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import textrnn.data.batches as b\ndef broken(*a, **k): raise RuntimeError('planted')\nb.collate = broken\n"
+    )
+    done = script("train.py", *SMALL, "run_dir=crashed", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    log = (workplace / "crashed" / "train.log").read_text()
+    assert "Traceback" in log
+    assert "planted" in log
+    assert json_of(workplace / "crashed" / "summary.json")["status"] == "failed"
+
+
+def test_multirun_makes_one_run_a_job_and_survives_a_failing_one(script: Command, workplace: Path) -> None:
+    done = script("train.py", "-m", *SMALL, "trainer.max_epochs=1", "model=rnn,gru", "run_dir=sweep", timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("2 of 2 runs done: sweep")
+    assert [json_of(workplace / "sweep" / n / "summary.json")["status"] for n in "01"] == ["finished"] * 2
+    groups = {json_of(workplace / "sweep" / n / "run.json")["group"] for n in "01"}
+    assert groups == {"sweep"}
+    (workplace / "again" / "0").mkdir(parents=True)
+    (workplace / "again" / "0" / "run.json").write_text("not json")
+    (workplace / "again" / "1").mkdir()
+    partly = script(
+        "train.py", "-m", *SMALL, "trainer.max_epochs=1", "seed=0,1", "run_dir=again", "resume=auto", timeout=200
+    )
+    assert partly.returncode == 2
+    assert "1 of 2 runs done: again" in partly.stdout
+    assert json_of(workplace / "again" / "1" / "summary.json")["status"] == "finished"
+
+
+def test_two_processes_train_as_one_run(script: Command, workplace: Path) -> None:
+    done = script("train.py", *SMALL, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "run_dir=two")
+    assert done.returncode == 0, done.stderr
+    assert script("train.py", *SMALL, "run_dir=one").returncode == 0
+    assert sorted(path.name for path in workplace.iterdir()) == ["one", "two"]
+    one, two = summary(workplace / "one"), summary(workplace / "two")
+    assert one["tokens"] == two["tokens"]
+    assert one["step"] == two["step"]
+
+
+def test_evaluate_and_predict(script: Command, workplace: Path) -> None:
+    assert script("train.py", *SMALL, "run_dir=run").returncode == 0
+    done = script("evaluate.py", "run", "--split", "test")
+    assert done.returncode == 0, done.stderr
+    folder = workplace / "run" / "evaluation-test"
+    measured = json_of(folder / "metrics.json")
+    trained = json_of(workplace / "run" / "summary.json")
+    for name in ("test/loss", "test/accuracy", "test/f1", "test/auroc"):
+        assert measured[name] == pytest.approx(trained[name], abs=1e-5)
+    counts = measured["confusion_matrix"]
+    assert isinstance(counts, list)
+    assert sum(map(sum, counts)) == measured["reviews"] == 60
+    assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    with (folder / "mistakes.csv").open() as file:
+        mistakes = list(csv.DictReader(file))
+    assert len(mistakes) == min(50, counts[0][1] + counts[1][0])
+    confidence = [abs(float(row["probability"]) - 0.5) for row in mistakes]
+    assert confidence == sorted(confidence, reverse=True)
+
+    texts = ['"Quoted", a=b, c', "model=gru", "", "-5 stars? é"]
+    told = script("predict.py", "run", "--", *texts)
+    assert told.returncode == 0, told.stderr
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [line["text"] for line in lines] == texts
+    assert all((line["label"] == "positive") == (line["probability"] > 0.5) for line in lines)
+    piped = script("predict.py", "run/checkpoints/best.ckpt", "--file", "-", stdin="\n".join(texts) + "\n")
+    assert [json.loads(line) for line in piped.stdout.splitlines()] == lines
+
+
+def test_prepare_makes_the_store_that_training_uses(
+    script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    prepared = script("prepare.py", *SMALL)
+    assert prepared.returncode == 0, prepared.stderr
+    path = Path(prepared.stdout.splitlines()[-1].removeprefix("token store: "))
+    assert path.is_relative_to(Path(environment["XDG_CACHE_HOME"]) / "textrnn")
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*")}
+    assert script("train.py", *SMALL, "run_dir=run").returncode == 0
+    assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
+    assert len(list(path.parent.glob("[!.]*/"))) == 1

@@ -1,0 +1,55 @@
+import dataclasses
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from textrnn.errors import InputError
+from textrnn.tracking.summary import RunSummary, summary_table, write_summary
+
+SUMMARY = RunSummary(
+    status="finished",
+    metrics={"test/accuracy": 0.8941, "train/loss": 0.1, "val/loss": 0.3, "val/accuracy": 0.9012},
+    parameters=3_200_000,
+    tokens=25_000_000,
+    seconds=610.0,
+    step=1760,
+    best_step=1056,
+    best_epoch=2,
+)
+
+
+def test_keys_are_flat_and_survive_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_summary(path, SUMMARY)
+    values = json.loads(path.read_text())
+    assert list(values)[:4] == ["train/loss", "val/loss", "val/accuracy", "test/accuracy"]
+    assert values["test/accuracy"] == 0.8941
+    assert (values["parameters"], values["tokens"], values["seconds"]) == (3_200_000, 25_000_000, 610.0)
+    assert values["status"] == "finished"
+    assert RunSummary.from_dict(values) == SUMMARY
+    del values["tokens"]
+    with pytest.raises(InputError, match="tokens"):
+        RunSummary.from_dict(values)
+
+
+def test_a_diverged_run_has_a_summary(tmp_path: Path) -> None:
+    write_summary(tmp_path / "summary.json", dataclasses.replace(SUMMARY, metrics={"val/loss": math.nan}))
+    assert math.isnan(json.loads((tmp_path / "summary.json").read_text())["val/loss"])
+
+
+def test_table_shows_what_there_is() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(summary_table("gru-128x1-bi s0", SUMMARY))
+    console.print(
+        summary_table("s0", dataclasses.replace(SUMMARY, metrics={}, seconds=0.0, best_step=None, best_epoch=None))
+    )
+    text = console.export_text()
+    assert "gru-128x1-bi s0: finished" in text
+    assert ["accuracy", "0.9012", "0.8941"] in [line.replace("│", " ").split() for line in text.splitlines()]
+    assert "best: epoch 3, step 1056   3,200,000 parameters" in text
+    assert "25,000,000 tokens in 10 min 10 s, 40,984 a second" in text
+    assert "best: none" in text

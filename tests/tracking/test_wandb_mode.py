@@ -1,0 +1,99 @@
+import logging
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from doubles.wandb_server import WandbServer
+
+from textrnn.config import TrackingConfig
+from textrnn.errors import InputError
+from textrnn.tracking.wandb_session import resolve_mode
+
+RUN = Path("runs/r")
+
+
+def test_none_and_offline_are_as_asked(wandb_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert resolve_mode(TrackingConfig(mode="none"), RUN) == ("none", None)
+    mode, line = resolve_mode(TrackingConfig(mode="offline"), RUN)
+    assert mode == "offline"
+    assert line is not None
+    assert "wandb leet runs/r/wandb" in line
+    assert "wandb sync runs/r/wandb/offline-run-*" in line
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"), [("online", "online"), ("offline", "offline"), ("dryrun", "offline"), ("disabled", "none")]
+)
+def test_auto_follows_wandb_mode(said: str, mode: str, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", said)
+    assert resolve_mode(TrackingConfig(), RUN)[0] == mode
+
+
+def test_a_wandb_mode_that_is_none_is_refused(wandb_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "onlin")
+    with pytest.raises(InputError, match="WANDB_MODE='onlin'"):
+        resolve_mode(TrackingConfig(), RUN)
+
+
+def test_without_a_key_auto_is_offline_and_online_is_refused(wandb_home: Path) -> None:
+    mode, line = resolve_mode(TrackingConfig(), RUN)
+    assert mode == "offline"
+    assert line is not None
+    assert "no API key" in line
+    assert "\n" not in line
+    with pytest.raises(InputError, match=r"no API key .* tracking=offline or tracking=auto"):
+        resolve_mode(TrackingConfig(mode="online"), RUN)
+
+
+def test_a_key_is_found_in_environment_netrc_and_settings(
+    server: WandbServer, monkeypatch: pytest.MonkeyPatch, api_key: str
+) -> None:
+    assert resolve_mode(TrackingConfig(), RUN) == ("online", None)
+    monkeypatch.delenv("WANDB_API_KEY")
+    netrc = Path.home() / ".netrc"
+    netrc.write_text(f"machine api.example.org\n  login user\n  password {api_key}\n")
+    netrc.chmod(0o600)
+    assert resolve_mode(TrackingConfig(), RUN)[0] == "offline", "another server's"
+    host = server.url.removeprefix("http://")
+    netrc.write_text(f"machine {host}\n  login user\n  password {api_key}\n")
+    assert resolve_mode(TrackingConfig(), RUN) == ("online", None)
+    netrc.unlink()
+    monkeypatch.delenv("WANDB_BASE_URL")
+    settings = Path.home() / ".config" / "wandb" / "settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f"[default]\nbase_url = {server.url}\napi_key = {api_key}\n")
+    assert resolve_mode(TrackingConfig(), RUN) == ("online", None)
+    settings.write_text(f"[default]\nbase_url = {server.url}\napi_key = {api_key}\nmode = offline\n")
+    assert resolve_mode(TrackingConfig(), RUN)[0] == "offline"
+
+
+def test_a_netrc_that_can_not_be_read_is_said(wandb_home: Path, caplog: pytest.LogCaptureFixture, api_key: str) -> None:
+    (wandb_home / ".netrc").write_text(f"password {api_key} nonsense\n")
+    with caplog.at_level(logging.WARNING, logger="textrnn"):
+        assert resolve_mode(TrackingConfig(), RUN)[0] == "offline"
+    assert ".netrc" in caplog.text
+    assert api_key not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent", "broken"])
+def test_a_server_out_of_reach_costs_seconds(
+    kind: str, wandb_home: Path, monkeypatch: pytest.MonkeyPatch, api_key: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", api_key)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}" if kind != "broken" else "http://[::bad")
+        if kind == "closed":
+            silent.close()
+        started = time.monotonic()
+        mode, line = resolve_mode(TrackingConfig(), RUN)
+        assert time.monotonic() - started < 5
+        assert mode == "offline"
+        assert line is not None
+        assert "does not answer" in line
+        started = time.monotonic()
+        with pytest.raises(InputError, match=r"does not answer.* tracking=offline or tracking=auto"):
+            resolve_mode(TrackingConfig(mode="online"), RUN)
+        assert time.monotonic() - started < 5
