@@ -64,7 +64,7 @@ def refusal(path: Path, splits: tuple[str, ...] = SPLITS, **options: Any) -> str
 
 def test_the_hash_is_the_same_everywhere() -> None:
     shares = split_shares(["train"])["train"]
-    assert [number for number in range(40) if split_of(f"review {number}", shares) == "validation"] == []
+    assert [number for number in range(40) if split_of(f"review {number}", shares) == "validation"] == [23, 24]
     drawn = Counter(split_of(str(number), shares) for number in range(10_000))
     assert 900 < drawn["validation"] < 1100
     assert 900 < drawn["test"] < 1100
@@ -181,10 +181,10 @@ def test_a_label_that_is_no_class_is_refused_with_its_row(tmp_path: Path, ending
     rows = reviews(5)
     if ending == "parquet":  # columns of parquet have one type
         rows = [(text, type(label)(value) if label is not None else value) for text, value in rows]
-    number = 0 if label == "good" and ending != "csv" else 3  # where labels are strings, the first is refused
+    number = 0 if (ending, label) == ("parquet", "good") else 3  # a column of strings is refused from the start
     rows[3] = (rows[3][0], label)
     message = refusal(write(tmp_path / f"mine.{ending}", rows))
-    assert f"row {number} (counted from 0) of mine.{ending}" in message or (ending, label) == ("jsonl", "good")
+    assert f"row {number} (counted from 0) of mine.{ending}" in message
     assert "data.label_column" in message
 
 
@@ -235,7 +235,7 @@ BAD_FILES: dict[str, Callable[[Path], object] | bytes] = {
     "zero-bytes.csv": b"",
     "header-only.csv": b"text,label\n",
     "latin-1.csv": "text,label\ncaf\xe9,1\n".encode("latin-1"),
-    "latin-1-late.csv": b"text,label\n" + b"fine,1\n" * 200_000 + "caf\xe9,1\n".encode("latin-1"),
+    "latin-1-late.csv": b"text,label\n" + b"fine,1\n" * 50_000 + "caf\xe9,1\n".encode("latin-1"),
     "utf-16.csv": "text,label\nfine,1\n".encode("utf-16"),
     "unquoted-commas.csv": b"text,label\ngood, very good,1\n",
     "unquoted-comma-later.csv": b"text,label\ngood,1\nbad, very bad,0\n",
@@ -293,7 +293,8 @@ def test_generated_reviews() -> None:
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, "USE_TORCH": "0", **environment}  # torch takes seconds to import
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_generated_reviews_need_none_of_the_heavy_libraries() -> None:

@@ -34,7 +34,7 @@ class LoopbackHub:
         self.data_bytes = 0
         """Bytes of data files that were sent."""
         self.stopping = threading.Event()
-        self._faults: dict[str, tuple[str, int]] = {}
+        self._faults: dict[str, list[Any]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -59,21 +59,24 @@ class LoopbackHub:
         found = sorted(path for path in self.folder.rglob("*") if path.is_file())
         return {path.relative_to(self.folder).as_posix(): path for path in found}
 
-    def fail(self, kind: str, on: str = "data", after: int = 0) -> None:
-        """From now on misbehave: `kind` 503, cut (half of the body) or stall; `on` data files or the api; `after` n."""
-        self._faults[on] = (kind, after)
+    def fail(self, kind: str, on: str = "data", after: int = 0, times: int | None = None) -> None:
+        """Misbehave: answer with a 503, cut the body in half or stall in the middle of it.
 
-    def heal(self) -> None:
-        """Behave again."""
-        self._faults.clear()
+        Args:
+            kind: 503, cut or stall.
+            on: data (the contents of data files) or api (questions about the repository).
+            after: Requests to these that are still answered well.
+            times: Requests that fail; None for all from then on.
+        """
+        self._faults[on] = [None] * after + ([kind] * times if times is not None else [kind, ...])
 
-    def fault(self, on: str) -> str | None:
-        """The fault that this request to `on` (data or api) is to show."""
-        kind, after = self._faults.get(on, (None, 0))
-        if after:
-            self._faults[on] = (str(kind), after - 1)
-            return None
-        return kind
+    def next_fault(self, on: str) -> str | None:
+        """The fault that this request to `on` is to show, if any."""
+        faults = self._faults.get(on, [])
+        if len(faults) == 2 and faults[1] is ...:
+            return str(faults[0])
+        fault = faults.pop(0) if faults else None
+        return fault and str(fault)
 
     def _handler(self) -> Callable[..., BaseHTTPRequestHandler]:
         return lambda *arguments: _Handler(self, *arguments)
@@ -151,9 +154,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, body, headers)
 
     def _known(self, repo: str, revision: str) -> bool:
-        """Whether the hub has this; else answers as the Hub does without an account (401 for a repository)."""
+        """Whether the hub has this; else answers as the Hub does to an account."""
         if repo != self.hub.repo:
-            self._send(401, {"error": "Invalid username or password."}, {"X-Error-Message": "Invalid credentials"})
+            self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif revision not in ("main", self.hub.sha):
             self._send(404, {"error": f"Invalid rev id: {revision}"}, {"X-Error-Code": "RevisionNotFound"})
         return repo == self.hub.repo and revision in ("main", self.hub.sha)
@@ -163,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _faulty(self, on: str, body: bytes) -> bool:
         """Answer with the fault that is set, if one is."""
-        fault = self.hub.fault(on)
+        fault = self.hub.next_fault(on)
         if fault == "503":
             self._send(503, {"error": "the loopback Hub was told to fail"})
         elif fault in ("cut", "stall"):

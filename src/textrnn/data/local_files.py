@@ -112,7 +112,7 @@ class LocalSource:
                 yield Part(where, self._examples([file], where, interleave=False))
 
     def _examples(self, files: Sequence[Path], where: str, *, interleave: bool) -> Examples:
-        row = 0
+        rows = 0
         try:
             if self._reader == "parquet":  # the client fails on a file without rows
                 files = [file for file in files if _parquet_rows(file)]
@@ -124,15 +124,15 @@ class LocalSource:
                 if self._reader == "csv" and isinstance(label, str):
                     label = CSV_LABELS.get(label.strip(), label)
                 yield text, label
-                row += 1
+                rows += 1
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{self._origin}: {where} is not UTF-8 text (after row {row}: {error.reason}); save it as UTF-8"
+                f"{self._origin}: {where} is not UTF-8 text (after {rows} rows: {error.reason}); save it as UTF-8"
             ) from error
         except (OSError, ValueError) as error:  # what pandas and pyarrow raise for files that they cannot parse
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{self._origin}: {where} cannot be read as {self._reader} after row {row} ({reason}); "
+                f"{self._origin}: {where} cannot be read as {self._reader} (after {rows} rows: {reason}); "
                 "correct the file or name another"
             ) from error
 

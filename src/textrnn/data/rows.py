@@ -128,10 +128,10 @@ def _refusal(text: object, label: object, data: DataConfig) -> str:
 
 def _check_split(origin: str, wanted: Iterable[str], seen: Mapping[tuple[str, int], int]) -> None:
     rows = sum(seen.values())
+    if not rows:
+        raise InputError(f"{origin} has no rows; give it rows with a text and a label")
     for split in wanted:
         classes = [label for label in (0, 1) if seen.get((split, label))]
-        if not rows:
-            raise InputError(f"{origin} has no rows for {split}; give it rows with a text and a label")
         if not classes:
             raise InputError(
                 f"{origin} has too few rows ({rows}) to cut the {split} split from them; "
