@@ -17,6 +17,7 @@ from textrnn.checkpoints import AtomicCheckpointIO, CheckpointRecord
 from textrnn.config import Config
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
+from textrnn.logs import quiet_lightning
 from textrnn.model.classifier import ReviewClassifier, parameter_counts
 from textrnn.model.embedding import load_vectors
 from textrnn.preemption import Preempted, Preemption
@@ -52,6 +53,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     Raises:
         InputError: for vectors, trainer arguments or a W&B run that are refused; nothing is trained then.
     """
+    quiet_lightning()
     parts = _parts(this)
     if not this.primary:
         return _fit_and_test(this, parts)

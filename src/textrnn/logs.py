@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ LOGGER = logging.getLogger("textrnn")
 
 
 def log_to_console(level: int = logging.INFO) -> None:
-    """Shows the program's lines on stderr, bare; Lightning's own chatter only from warnings on."""
+    """Shows the program's lines on stderr, bare."""
     for handler in list(LOGGER.handlers):
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             LOGGER.removeHandler(handler)
@@ -20,8 +21,19 @@ def log_to_console(level: int = logging.INFO) -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+
+
+def quiet_lightning() -> None:
+    """Leaves Lightning's chatter out, once it is imported: its import sets its level."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning 2.6 walks batches with a helper that torch 2.13 deprecates; nothing that a user could change.
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+    # A resumed run goes on in its own directory, and srun is not how a run on a login node starts.
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+    warnings.filterwarnings("ignore", "The `srun` command is available", UserWarning)
+    # An epoch may be shorter than the interval of logging; its validation is logged all the same.
+    warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging", UserWarning)
 
 
 @contextlib.contextmanager

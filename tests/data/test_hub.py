@@ -176,7 +176,14 @@ def test_a_row_of_the_hub_can_be_refused(folder: Path, tmp_path: Path) -> None:
     assert "row 2 (counted from 0) of split test has the label 2" in seen["bad"]["result"][1]
 
 
-@pytest.mark.parametrize("problem", ["refused", "silent", "no such host", "503", "cut", "stall", "offline"])
+def test_a_refused_account_is_bad_input(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.fail("401", on="api")
+    seen = ask(hub.url, tmp_path, "out(seen=outcome(lambda: open_source(DataConfig()).identity()))")["seen"]
+    assert seen["result"][0] == "InputError"
+    assert "not for this account" in seen["result"][1]
+
+
+@pytest.mark.parametrize("problem", ["refused", "silent", "no such host", "503", "cut", "offline"])
 def test_a_hub_out_of_reach_is_noticed_within_five_seconds(hub: LoopbackHub, tmp_path: Path, problem: str) -> None:
     environment: dict[str, str] = {}
     with socket.socket() as listener:

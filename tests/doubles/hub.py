@@ -60,10 +60,10 @@ class LoopbackHub:
         return {path.relative_to(self.folder).as_posix(): path for path in found}
 
     def fail(self, kind: str, on: str = "data", after: int = 0, times: int | None = None) -> None:
-        """Misbehave: answer with a 503, cut the body in half or stall in the middle of it.
+        """Misbehave: answer with a status such as 503, cut the body in half or stall in the middle of it.
 
         Args:
-            kind: 503, cut or stall.
+            kind: A status, cut or stall.
             on: data (the contents of data files) or api (questions about the repository).
             after: Requests to these that are still answered well.
             times: Requests that fail; None for all from then on.
@@ -167,9 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _faulty(self, on: str, body: bytes) -> bool:
         """Answer with the fault that is set, if one is."""
         fault = self.hub.next_fault(on)
-        if fault == "503":
-            self._send(503, {"error": "the loopback Hub was told to fail"})
-        elif fault in ("cut", "stall"):
+        if fault is not None and fault.isdigit():
+            self._send(int(fault), {"error": "the loopback Hub was told to fail"})
+        elif fault is not None:
             self._send(200, body[: len(body) // 2], {"Content-Length": str(len(body))})
             self.wfile.flush()
             if fault == "stall":

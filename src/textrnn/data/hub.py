@@ -8,7 +8,14 @@ from typing import Any, TypeVar
 
 from textrnn.config import DataConfig
 from textrnn.data.rows import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
-from textrnn.data.streams import check_columns, columns_of, import_datasets, network_errors, stream_examples
+from textrnn.data.streams import (
+    check_columns,
+    columns_of,
+    import_datasets,
+    network_errors,
+    silence_libraries,
+    stream_examples,
+)
 from textrnn.errors import InputError
 
 PROBE_SECONDS = 5.0
@@ -74,21 +81,30 @@ class HubSource:
             if os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE"):
                 raise HubUnreachable(f"{variable}={os.environ[variable]} is set")
         from huggingface_hub import HfApi, constants
-        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
 
+        silence_libraries()
         data = self._data
+        absent = InputError(
+            f"{self._origin}: the Hub at {constants.ENDPOINT} has no such data set, or not for this account; "
+            "type data.repo=OWNER/NAME as its page on the Hub is called"
+        )
         try:
             info = _within(PROBE_SECONDS, lambda: HfApi().dataset_info(data.repo, revision=data.revision))
         except (RepositoryNotFoundError, HFValidationError) as error:
-            raise InputError(
-                f"{self._origin}: the Hub at {constants.ENDPOINT} has no such data set, or not for this account; "
-                "type data.repo=OWNER/NAME as its page on the Hub is called"
-            ) from error
+            raise absent from error
         except RevisionNotFoundError as error:
             raise InputError(
                 f"data.revision={data.revision} is no branch, tag or commit of {data.repo}; type data.revision=main"
             ) from error
         except network_errors() as error:
+            if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+                raise absent from error
             raise HubUnreachable(f"{constants.ENDPOINT}: {_reason(error)}") from error
         return str(info.sha)
 

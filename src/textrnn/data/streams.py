@@ -33,9 +33,7 @@ def import_datasets() -> Any:
     import datasets
 
     datasets.disable_progress_bars()
-    # What goes wrong is raised, caught and told in one sentence; the libraries would print it as well.
-    logging.getLogger("datasets").setLevel(logging.CRITICAL)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    silence_libraries()
     datasets.config.STREAMING_READ_MAX_RETRIES = READ_ROUNDS
     datasets.config.STREAMING_OPEN_MAX_RETRIES = READ_ROUNDS
     # A request to another host than the Hub, which a mirror or a firewall doesn't expect.
@@ -44,6 +42,12 @@ def import_datasets() -> Any:
     datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
     atexit.register(_wait_for_pyarrow)
     return datasets
+
+
+def silence_libraries() -> None:
+    """What goes wrong is raised, caught and told in one sentence; the libraries, once imported, would print it too."""
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _wait_for_pyarrow() -> None:
