@@ -74,12 +74,13 @@ class ModelConfig:
 class SyntheticConfig:
     """The generator behind `data=synthetic`."""
 
-    train_reviews: int = 6000
+    train_reviews: int = 10000
     """Reviews of the training split, of which 10 % become the validation set."""
     test_reviews: int = 2000
     """Reviews of the test split."""
     difficulty: float = 0.5
-    """0: a verdict near the end, few distractors; 1: long reviews, verdicts far from the end, more negation."""
+    """0: short reviews, most of which end on their verdict; 1: long ones, verdict far from the end, more negation; in
+    between a mixture."""
     seed: int = 0
     """Which reviews are generated; not the run's `seed`, so that all seeds see the same data."""
 

@@ -16,11 +16,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from doubles.hub import LoopbackHub
+from pyarrow import parquet
 
 REPO = "stanfordnlp/imdb"
 CARD = """---

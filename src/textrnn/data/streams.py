@@ -8,6 +8,7 @@ import gc
 import io
 import logging
 import time
+import warnings
 from typing import Any
 
 from textrnn.config import DataConfig
@@ -21,7 +22,6 @@ SHUFFLE_BUFFER = 10_000
 READ_ROUNDS = 2
 """How often the client goes back to a stream that broke; each round is six requests of its own, about 25 s of waiting.
 Its default of 20 rounds waits for half an hour on a server that has stopped answering."""
-
 
 EXIT_SECONDS = 15.0
 """Longest time that the interpreter's exit waits for a stream that was left half-read."""
@@ -59,7 +59,9 @@ def _wait_for_pyarrow() -> None:
     """
     deadline = time.monotonic() + EXIT_SECONDS
     while time.monotonic() < deadline:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # csv files that the client left open
+            gc.collect()
         if not any(_is_streamed_file(candidate) for candidate in gc.get_objects()):
             return
         time.sleep(0.02)

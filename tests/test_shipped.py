@@ -1,0 +1,237 @@
+"""What is shipped does what it says: every YAML's command, the README's commands, the wheel, many starts at once."""
+
+import csv
+import json
+import os
+import random
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from doubles.hub import LoopbackHub
+from doubles.wandb_server import WandbServer
+from support import IMDB, ROOT, Command
+
+from textrnn.compose import CONF_DIR
+from textrnn.data.synthetic import generate_review
+
+SHORT = (
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=2",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "data.synthetic.train_reviews=200",
+    "data.synthetic.test_reviews=40",
+    "model.hidden_size=8",
+)
+
+
+def header_commands() -> list[tuple[str, str]]:
+    """Each YAML's name and the first command of its header."""
+    found = []
+    for path in sorted(CONF_DIR.rglob("*.yaml")):
+        commands = re.findall(r"^#\s+(python train\.py .*)$", path.read_text(), re.MULTILINE)
+        found.append((str(path.relative_to(CONF_DIR)), commands[0]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated reviews in the layout that `stanfordnlp/imdb` has on the Hub, sorted by label as there."""
+    folder = tmp_path_factory.mktemp("hub")
+    (folder / "plain_text").mkdir()
+    for split, reviews in (("train", 940), ("test", 100), ("unsupervised", 10)):
+        rows = sorted(
+            (generate_review(1, "train", n + 1000 * len(split), 0.2) for n in range(reviews)), key=lambda r: r[1]
+        )
+        labels = [-1] * reviews if split == "unsupervised" else [label for _, label in rows]
+        table = pa.table({"text": [text for text, _ in rows], "label": pa.array(labels, pa.int64())})
+        pq.write_table(table, folder / "plain_text" / f"{split}-00000-of-00001.parquet")
+    card = ["---", "configs:", "- config_name: plain_text", "  default: true", "  data_files:"]
+    for split in ("train", "test", "unsupervised"):
+        card += [f"  - split: {split}", f"    path: plain_text/{split}-*"]
+    (folder / "README.md").write_text("\n".join([*card, "---", ""]))
+    return folder
+
+
+@pytest.fixture
+def hub(hub_folder: Path) -> Iterator[LoopbackHub]:
+    with LoopbackHub(hub_folder) as server:
+        yield server
+    assert not server.unknown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "command"), header_commands(), ids=lambda value: value if "/" in value else "")
+def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, name: str, command: str) -> None:
+    typed = shlex.split(command)[2:]
+    if name == "trainer/gpu.yaml" and not torch.cuda.is_available():
+        done = script("train.py", *typed, *SHORT, HF_ENDPOINT=hub.url)
+        assert done.returncode == 2
+        assert "no GPU is visible" in done.stderr
+        return
+    extra = {"HF_ENDPOINT": hub.url}
+    with WandbServer() as server:
+        if name == "tracking/online.yaml":
+            extra |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "x" * 40}
+        debug = () if name.startswith("trainer/") else ("trainer=debug",)
+        done = script("train.py", *typed, *debug, *SHORT, **extra)
+        assert done.returncode == 0, done.stderr
+        assert len(server.runs) == (name == "tracking/online.yaml")
+    assert done.stdout.rstrip().splitlines()[-1].startswith("run directory: runs/")
+
+
+def readme_examples() -> list[tuple[str, str]]:
+    """The README's console commands that start with python, in order, each with the output shown below it."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    examples = []
+    for block in blocks:
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            if command.startswith(("python ", "echo ")):
+                examples.append((command, output))
+    return examples
+
+
+def pattern(line: str) -> str:
+    """A shown line as a regular expression: figures and labels may differ, `...` is anything, spaces are spaces."""
+    escaped = re.escape(" ".join(line.split())).replace(r"\.\.\.", ".*").replace(r"\ ", r"\s+")
+    escaped = re.sub("positive|negative", "(positive|negative)", escaped)
+    return re.sub(r"\d+(?:[.,]\d+|\\\.\d+)*", lambda _: r"[\d,.]+", escaped)
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_print_what_it_shows(
+    hub: LoopbackHub, environment: dict[str, str], workplace: Path
+) -> None:
+    examples = readme_examples()
+    assert len(examples) >= 5
+    for name in ("train.py", "prepare.py", "evaluate.py", "predict.py"):
+        (workplace / name).symlink_to(ROOT / name)
+    # `python` is the one of this environment.
+    (workplace / "bin").mkdir()
+    (workplace / "bin" / "python").symlink_to(sys.executable)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    for command, output in examples:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=workplace,
+            env=environment | {"HF_ENDPOINT": hub.url, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == (2 if "error: " in output else 0), f"{command}\n{done.stderr}"
+        printed = "\n".join(line.strip() for line in (done.stdout + done.stderr).splitlines())
+        for line in filter(str.strip, output.splitlines()):
+            assert re.search(pattern(line), printed), f"{command}\nshown: {line}\nprinted: {printed}"
+
+
+def test_a_second_run_asks_the_hub_for_no_rows(script: Command, hub: LoopbackHub, workplace: Path) -> None:
+    typed = ("trainer=debug", *SHORT, "tracking=none")
+    first = script("train.py", *typed, "run_dir=first", HF_ENDPOINT=hub.url)
+    assert first.returncode == 0, first.stderr
+    asked = hub.data_requests
+    assert asked > 0
+    assert script("train.py", *typed, "run_dir=second", HF_ENDPOINT=hub.url).returncode == 0
+    assert hub.data_requests == asked
+    offline = script("train.py", *typed, "run_dir=third")
+    assert offline.returncode == 0, offline.stderr
+    assert len([line for line in offline.stderr.splitlines() if "127.0.0.1:9" in line or "Hub" in line]) == 1
+
+
+@pytest.mark.slow
+def test_four_starts_at_once_encode_once(environment: dict[str, str], workplace: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "data=synthetic", "trainer=debug", "tracking=none", *SHORT]
+    processes = [
+        subprocess.Popen(command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    errors = [process.communicate(timeout=240)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert sum("token store made" in error for error in errors) == 1
+    stores = Path(environment["XDG_CACHE_HOME"]) / "textrnn" / "stores"
+    assert len([path for path in stores.iterdir() if path.is_dir()]) == 1
+    runs = list((workplace / "runs").iterdir())
+    assert len(runs) == 4
+    assert all(json.loads((run / "summary.json").read_text())["status"] == "finished" for run in runs)
+
+
+@pytest.mark.slow
+def test_ten_kills_while_encoding_need_no_cleaning(
+    script: Command, environment: dict[str, str], workplace: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "prepare.py"), "data=synthetic", "data.synthetic.train_reviews=3000"]
+    moment = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen(command, cwd=workplace, env=environment, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=0.5 + 2 * moment.random())
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    done = script("prepare.py", "data=synthetic", "data.synthetic.train_reviews=3000")
+    assert done.returncode == 0, done.stderr
+    stores = Path(environment["XDG_CACHE_HOME"]) / "textrnn" / "stores"
+    assert [path.name for path in stores.iterdir() if path.is_dir()] == [Path(done.stdout.split()[-1]).name]
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_configuration_and_trains(
+    environment: dict[str, str], workplace: Path, tmp_path: Path
+) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("textrnn-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    shipped = {f"textrnn/conf/{path.relative_to(CONF_DIR).as_posix()}" for path in CONF_DIR.rglob("*.yaml")}
+    assert shipped <= set(names)
+    site = tmp_path / "site"
+    install = [*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(site / "bin" / "textrnn"),
+            "train",
+            "model=gru",
+            "data=synthetic",
+            "trainer=debug",
+            *SHORT,
+        ],
+        cwd=workplace,
+        env=environment | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    run = workplace / done.stdout.rstrip().splitlines()[-1].removeprefix("run directory: ")
+    identity = json.loads((run / "run.json").read_text())
+    assert identity["git_commit"] is None
+    assert identity["command"][:2] == ["textrnn", "train"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not IMDB.is_dir(), reason="the real reviews are not beside this checkout")
+def test_real_reviews_train_and_learn(script: Command, workplace: Path) -> None:
+    small = ("data.max_length=60", "model.hidden_size=16", "model.bidirectional=false", "model.embedding.size=32")
+    limits = ("trainer.max_epochs=1", "trainer.limit_test_batches=40", "trainer.log_every_n_steps=20")
+    done = script("train.py", f"data.path={IMDB}", *small, *limits, "run_dir=imdb", "tracking=none", timeout=280)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((workplace / "imdb" / "summary.json").read_text())
+    assert summary["val/accuracy"] > 0.7
+    with (workplace / "imdb" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert float(rows[-1]["train/loss"]) < float(rows[0]["train/loss"])
