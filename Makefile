@@ -11,7 +11,7 @@ train: $(VENV)/.installed
 	$(BIN)/python train.py experiment=first_run $(ARGS)
 
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not gpu"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
