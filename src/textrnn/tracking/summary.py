@@ -29,7 +29,7 @@ class RunSummary:
     seconds: float
     """Seconds of training, without validation and checkpoints."""
     waited_seconds: float = 0.0
-    """Of these, seconds in which training waited for a segment to be encoded, since the last resumption."""
+    """Seconds in which training waited for a segment to be encoded, since the last resumption."""
     step: int
     """Optimizer steps taken."""
     best_step: int | None
