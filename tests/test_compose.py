@@ -12,18 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textrnn.checks import check, check_devices, differences
-from textrnn.compose import (
-    CONF_DIR,
-    GROUPS,
-    compose,
-    compose_jobs,
-    from_dict,
-    load_config,
-    parse_command_line,
-    schema_keys,
-)
+from textrnn.compose import compose, compose_jobs, from_dict, load_config, parse_command_line
 from textrnn.config import Config, TrainerConfig
 from textrnn.errors import InputError
+from textrnn.overrides import CONF_DIR, GROUPS, schema_keys
 
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
 

@@ -20,8 +20,8 @@ from doubles.hub import LoopbackHub
 from doubles.wandb_server import WandbServer
 from support import IMDB, ROOT, Command
 
-from textrnn.compose import CONF_DIR
 from textrnn.data.synthetic import generate_review
+from textrnn.overrides import CONF_DIR
 
 SHORT = (
     "trainer.max_epochs=1",

@@ -28,7 +28,7 @@ SMALL = (
     "data.batch_size=32",
     "tracking=none",
 )
-TIMINGS = {"train/tokens_per_second", "seconds"}
+TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
 
 
 def metrics(run: Path) -> list[dict[str, str]]:

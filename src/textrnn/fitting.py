@@ -225,6 +225,7 @@ def _record_end(this: Run, parts: Parts, status: str) -> RunSummary:
         parameters=parameter_counts(parts.module.model)["trainable"],
         tokens=parts.throughput.tokens,
         seconds=seconds,
+        waited_seconds=parts.data.waited_seconds,
         step=parts.trainer.global_step,
         best_step=None if best is None else int(best["step"]),
         best_epoch=None if best is None else int(best["epoch"]),

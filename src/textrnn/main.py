@@ -156,7 +156,8 @@ def _hydra(argv: Sequence[str], job: Callable[[object], None], *, name: str) -> 
     """
     import hydra
 
-    from textrnn.compose import CONF_DIR, register_schema
+    from textrnn.compose import register_schema
+    from textrnn.overrides import CONF_DIR
 
     typed = sys.argv
 

@@ -28,6 +28,8 @@ class RunSummary:
     """Tokens trained on, over all epochs and devices, without padding."""
     seconds: float
     """Seconds of training, without validation and checkpoints."""
+    waited_seconds: float = 0.0
+    """Seconds in which training waited for a segment to be encoded, since the last resumption."""
     step: int
     """Optimizer steps taken."""
     best_step: int | None

@@ -1,0 +1,124 @@
+"""Overrides as they are typed, held against the schema and the files of `conf/`."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from textrnn.config import Config
+from textrnn.errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+# Inside the wheel `conf/` lies in the package; in a checkout it stands at the top.
+CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
+GROUPS = ("model", "data", "trainer", "tracking", "experiment")
+
+# Hydra's own keys that may be typed: the launcher (for clusters), and what Lightning passes to the processes it starts.
+_HYDRA_KEYS = re.compile(r"hydra/launcher|hydra\.launcher\.\w+|hydra\.run\.dir|hydra\.job\.name|hydra\.output_subdir")
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Reads overrides with Hydra's own parser; raises `InputError` for one that it can't read."""
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed += parser.parse_overrides([text])
+        except HydraException as error:
+            raise InputError(f"{text!r} is not an override ({first_line(error.__cause__ or error)}).") from error
+    return parsed
+
+
+def check_override(override: Override, multirun: bool) -> None:
+    """Refuses one override that no configuration could take."""
+    text, key = str(override.input_line), override.key_or_group
+    if override.is_delete():
+        raise InputError(f"{text}: keys can't be removed; type {key}=null or another value.")
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        if not _HYDRA_KEYS.fullmatch(key) or "_target_" in text:
+            raise InputError(f"{text}: of Hydra's own keys only hydra/launcher and hydra.launcher.* can be set.")
+        return
+    if override.package is not None:
+        raise InputError(f"{text}: groups keep their place; type {key}=NAME.")
+    if key in GROUPS and not isinstance(override.value(), dict):
+        _check_group(override)
+    else:
+        check_key(key)
+    if override.is_add() or override.is_force_add():
+        raise InputError(f"{text}: every key is there already; type {text.lstrip('+')} without the +.")
+    if override.is_sweep_override() and not multirun:
+        raise InputError(f"{text} names several values; type -m to run them all, or [..] for a list.")
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        raise InputError(f"{text}: a range of this kind can't be run one by one; list the values.")
+
+
+def _check_group(override: Override) -> None:
+    group = override.key_or_group
+    options = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    if override.is_sweep_override() and override.is_discrete_sweep():
+        names = [str(name) for name in override.sweep_string_iterator()]
+    else:
+        names = [str(override.value())]
+    for name in names:
+        if name not in options and not (group == "experiment" and name in ("None", "null")):
+            raise InputError(f"{group}={name}: there is no conf/{group}/{name}.yaml; {nearest(name, options)}")
+
+
+def check_key(key: str) -> None:
+    """Refuses a dotted key that the schema doesn't have and names its neighbour."""
+    known = schema_keys()
+    if key in known:
+        return
+    parts = key.replace("/", ".").split(".")
+    depth = next(n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) not in known)
+    parent = ".".join(parts[: depth - 1])
+    siblings = [name for name in known if name.rpartition(".")[0] == parent]
+    if not siblings:
+        raise InputError(f"{key}: {parent} holds a single value; type {parent}=VALUE.")
+    if depth == 1:
+        siblings += [group for group in GROUPS if group not in siblings]
+    same_leaf = [name for name in known if name.rpartition(".")[2] == parts[-1]]
+    close = difflib.get_close_matches(parts[depth - 1], [name.rpartition(".")[2] for name in siblings], n=1)
+    if close:
+        rest = ".".join(parts[depth:])
+        guess = ".".join(part for part in (parent, close[0], rest) if part)
+        hint = f"did you mean {guess if guess in known or guess in GROUPS else f'{parent}.{close[0]}'.strip('.')}?"
+    elif same_leaf:
+        hint = f"did you mean {same_leaf[0]}?"
+    else:
+        hint = (
+            nearest(key, siblings)
+            if depth == 1
+            else f"{parent} has {', '.join(n.rpartition('.')[2] for n in siblings)}."
+        )
+    raise InputError(f"there is no key {key}; {hint}")
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint at the closest choice, or a list of all when none is close."""
+    choices = list(choices)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(choices)}."
+
+
+def schema_keys(section: Any = Config, prefix: str = "") -> dict[str, Any]:
+    """Every dotted key of the schema with the type of its value, sections included."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(section)
+    for item in fields(section):
+        key = f"{prefix}{item.name}"
+        found[key] = hints[item.name]
+        if is_dataclass(hints[item.name]):
+            found |= schema_keys(hints[item.name], f"{key}.")
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without its full stop."""
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
