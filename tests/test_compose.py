@@ -162,6 +162,12 @@ def test_devices_that_are_not_there_are_refused() -> None:
     check_devices(TrainerConfig(accelerator="cpu", devices=1))
 
 
+def test_a_decay_needs_to_know_the_last_step() -> None:
+    endless = ("trainer.max_epochs=-1", "trainer.max_time=00:01:00:00")
+    assert "optimizer.schedule=constant" in refusal(*endless)
+    compose([*endless, "optimizer.schedule=constant"])
+
+
 def test_config_round_trips_through_yaml(tmp_path: Path) -> None:
     config = compose(["model=lstm", "seed=0", "tracking.tags=[a,b]", "data=synthetic"])
     from dataclasses import asdict

@@ -103,6 +103,8 @@ def start(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) 
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # A shell that starts the tests in the background has them ignore Ctrl-C, and whatever they start too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -24,7 +24,6 @@ from doubles.small_runs import (
 from torch import Tensor
 
 from textrnn.config import CELLS, EmbeddingConfig, OptimizerConfig
-from textrnn.errors import InputError
 from textrnn.model.classifier import (
     TextClassifier,
     learning_rate_factor,
@@ -277,12 +276,6 @@ def test_frozen_embedding_is_not_optimised() -> None:
     before = module.model.embedding.table.weight.clone()
     train([make_batch(4, seed=0)] * 2, module)
     assert torch.equal(module.model.embedding.table.weight, before)
-
-
-def test_decay_needs_a_last_step() -> None:
-    endless = make_module(optimizer=OptimizerConfig(schedule="linear"))
-    with pytest.raises(InputError, match=r"^optimizer\.schedule=linear .* trainer\.max_steps=N"):
-        fit(make_trainer(max_epochs=-1), endless, Loader([make_batch(4, seed=0)]))
 
 
 def test_no_end_is_fine_with_a_constant_learning_rate() -> None:
