@@ -1,13 +1,20 @@
 """Pictures in the run directory. Drawn without pyplot, which would keep global state and look for a display."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+# Before matplotlib is imported: it would make a folder of settings in the home; its cache of fonts is all it needs.
+os.environ.setdefault(
+    "MPLCONFIGDIR", str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib")
+)
+
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 from textrnn.tracking.metrics import Row, read_metrics
 from textrnn.tracking.rundir import replacing
