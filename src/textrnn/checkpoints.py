@@ -4,8 +4,8 @@ A checkpoint is Lightning's, plus one key, `textrnn`: the resolved configuration
 as plain values. Files are written beside and renamed, and always read with `weights_only=True`.
 """
 
-import os
 import pickle
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from textrnn.compose import from_dict
 from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.model.classifier import ReviewClassifier
+from textrnn.tracking.rundir import replacing
 
 FORMAT = 1
 
@@ -61,13 +62,9 @@ class AtomicCheckpointIO(CheckpointIO):
         del storage_options
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # One name a target: what a killed write leaves behind is overwritten by the next.
-        beside = target.with_name(f".{target.name}.tmp")
-        with beside.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
+        with replacing(target) as beside:
+            # By name: Ctrl-C in a Python file's `write` would come out of torch as another error, or as an abort.
+            torch.save(checkpoint, str(beside))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Reads a checkpoint; code in it is refused, whatever `weights_only` says."""
@@ -112,7 +109,10 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         InputError: for a file that is missing, truncated, not a checkpoint, or holds pickled code (which never runs).
     """
     try:
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns of pickles that are not its own; they are refused below.
+            warnings.simplefilter("ignore", UserWarning)
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such checkpoint.") from error
     except pickle.UnpicklingError as error:

@@ -206,8 +206,9 @@ def _lock(path: Path, *, resume: bool) -> int:
     except BaseException:
         os.close(descriptor)
         raise
-    for leftover in path.glob(f".*{TEMPORARY_SUFFIX}"):  # of a process that was killed while it wrote
-        leftover.unlink(missing_ok=True)
+    for folder in (path, path / "checkpoints"):
+        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
     return descriptor
 
 
