@@ -107,6 +107,7 @@ def test_trainer_has_every_plain_argument_of_lightning() -> None:
         ("trainer.precision=8", "32-true"),
         ("tracking=wandb", "auto, none, offline, online"),
         ("tracking.tags=a", "tracking.tags"),
+        ("tracking.watch=weights", "gradients, all"),
         ("resume=auto", "run_dir"),
         ("resume=no-such-run", "no such run directory"),
         ("model=rnn,lstm", "-m"),

@@ -41,6 +41,8 @@ def check(config: Config) -> None:
         )
     _one_of("tracking.mode", config.tracking.mode, names.TRACKING_MODES)
     _optional_one_of("tracking.watch", config.tracking.watch, names.WATCHES)
+    if config.tracking.watch is not None and config.tracking.mode == "none":
+        raise InputError("tracking.watch sends histograms to W&B, which tracking=none leaves out; type tracking=auto.")
     _named("tracking.project", config.tracking.project)
     _at_least("checkpoint.every_n_train_steps", config.checkpoint.every_n_train_steps, 1)
     if not 0 <= config.seed < 2**32:

@@ -57,11 +57,14 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     parts = _parts(this)
     if not this.primary:
         return _fit_and_test(this, parts)
-    _record_start(this)
     wandb_run = None
     if wandb_mode != "none":
         resuming = this.config.resume is not None
         wandb_run = WandbRun.start(this.config, this.identity, this.directory.path, mode=wandb_mode, resume=resuming)
+        if this.config.tracking.watch is not None:
+            every = this.config.trainer.log_every_n_steps
+            wandb_run.watch(parts.module.model, what=this.config.tracking.watch, every_n_steps=every)
+    _record_start(this)
     parts.logger.attach(parts.trainer, wandb_run)
     status = "failed"
     try:

@@ -45,7 +45,8 @@ def run(config: Config, command: Sequence[str]) -> int:
             with log_to_file(directory.train_log if rank == 0 else directory.path / f"train-rank{rank}.log"):
                 return _guarded(config, identity, directory, primary=rank == 0)
         except InputError:
-            if rank == 0:
+            # The folder of checkpoints is made when training begins; from then on nothing is thrown away.
+            if rank == 0 and not directory.checkpoints.exists():
                 directory.discard()
             raise
 

@@ -187,3 +187,23 @@ def test_a_killed_run_takes_its_process_along_and_the_next_run_cleans(tmp_path: 
     assert len([path for path in (cache / "segments").iterdir() if path.is_dir()]) == 1
     following.close()
     assert not (cache / "segments").exists()
+
+
+class SortedSource(NumberedSource):
+    """Its first half is of class 0, as in a file that is sorted by label."""
+
+    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
+        for number, row in enumerate(super().rows(splits, interleave=interleave)):
+            yield row._replace(label=int(number >= self.count // 2))
+
+
+def test_a_source_too_sorted_for_segments_is_refused(tmp_path: Path) -> None:
+    source = SortedSource(160)
+    data = DataConfig(cache_dir=str(tmp_path), segment_size=40)
+    store = prepare_store(data, source=source)
+    segments = Segments(data, store, directory=new_directory(data), source=source)
+    try:
+        with pytest.raises(InputError, match="segment 0 holds reviews of class 0 only"):
+            segments.segment(0)
+    finally:
+        segments.close()

@@ -30,6 +30,8 @@ from textrnn.data.tokenizer import encode_batch, load_tokenizer
 from textrnn.errors import InputError
 
 SECONDS_BETWEEN_LOOKS = 0.1
+FEWEST_TO_JUDGE = 32
+"""Reviews from which on a segment of one class is no accident: mixed rows give one such in 2**31."""
 
 
 def new_directory(data: DataConfig) -> Path:
@@ -77,7 +79,7 @@ class Segments:
         """Segment `index`, counted over all passes; waits until it is encoded, then has the next one encoded.
 
         Raises:
-            InputError: the disk is full.
+            InputError: the disk is full, or the source is so sorted that the segment has one class only.
             RuntimeError: encoding failed; the message holds the other process's traceback.
         """
         if self._current is not None and self._current[0] == index:
@@ -96,6 +98,11 @@ class Segments:
         if self._encoder is not None:
             self._encoder.keep_only(index)
             self._encoder.begin(index + 1)
+        if len(split) >= FEWEST_TO_JUDGE and split.labels.min() == split.labels.max():
+            raise InputError(
+                f"data.segment_size={self._data.segment_size}: segment {index} holds reviews of class "
+                f"{split.labels[0]} only; shuffle the rows of the source, or type a larger data.segment_size."
+            )
         self._current = (index, split)
         return split
 

@@ -18,6 +18,7 @@ from textrnn.errors import InputError
 from textrnn.tracking.identity import RunIdentity
 
 if TYPE_CHECKING:
+    import torch
     import wandb
 
 PROBE_TIMEOUT = 3.0
@@ -101,6 +102,10 @@ class WandbRun:
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, beside the last value of each metric."""
         self._run.summary.update(dict(values))
+
+    def watch(self, model: "torch.nn.Module", *, what: str, every_n_steps: int) -> None:
+        """Send histograms of the gradients, or with `what="all"` of parameters too, every so many backward passes."""
+        self._run.watch(model, log="all" if what == "all" else "gradients", log_freq=every_n_steps)
 
     def finish(self, exit_code: int) -> None:
         """End the run; any exit code but 0 shows it as failed.
