@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import ROOT, Command
+
+# Speed is no test's business, least of all on a machine that does other things too.
+settings.register_profile("textrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("textrnn")
 
 
 def _environment(home: Path) -> dict[str, str]:
