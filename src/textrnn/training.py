@@ -106,14 +106,14 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
             return exit_codes.DONE
     if config.resume is not None and directory.run_json.is_file():
         identity = read_identity(directory.run_json)
-    mode = "none"
+    mode, line = "none", None
     if primary:
         from textrnn.tracking.wandb_session import resolve_mode
 
         mode, line = resolve_mode(config.tracking, directory.path)
-        if line is not None:
-            LOGGER.info(line)
     store = prepare_store(config.data)
+    if line is not None:
+        LOGGER.info(line)
     from textrnn.fitting import fit
 
     return fit(
