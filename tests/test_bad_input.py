@@ -1,4 +1,4 @@
-"""Wrong input as a user types it: exit code 2, one sentence on stderr, within seconds, nothing left behind."""
+"""Wrong input as a user types it: exit code 2, one sentence on stderr, nothing left behind."""
 
 import csv
 import json

@@ -134,8 +134,6 @@ def test_the_readmes_commands_print_what_it_shows(
     for name in ("train.py", "prepare.py", "evaluate.py", "predict.py"):
         (workplace / name).symlink_to(ROOT / name)
     # `python` is the one of this environment.
-    (workplace / "bin").mkdir()
-    (workplace / "bin" / "python").symlink_to(sys.executable)
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     for command, output in examples:
         done = subprocess.run(

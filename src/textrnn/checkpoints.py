@@ -111,7 +111,7 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             # torch warns of pickles that are not its own; they are refused below.
-            warnings.simplefilter("ignore", UserWarning)
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such checkpoint.") from error

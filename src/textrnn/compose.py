@@ -67,6 +67,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     def refuse(message: str) -> None:
         raise InputError(f"{message}; overrides are typed as key=value, flags are listed by --hydra-help.")
 
+    # argparse offers no other way to keep a usage error from exiting.
     parser.error = refuse  # type: ignore[method-assign,assignment]
     try:
         arguments = parser.parse_args(list(argv))

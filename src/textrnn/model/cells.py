@@ -100,6 +100,7 @@ class _Reverse(torch.autograd.Function):
 
 
 def _reorder(steps: Tensor, index: Tensor) -> Tensor:
+    # torch leaves `Function.apply` untyped.
     reordered: Tensor = _Reverse.apply(steps, index)  # type: ignore[no-untyped-call]
     return reordered
 
@@ -247,5 +248,6 @@ class RecurrentLayer(nn.Module):
         """
         run = IMPLEMENTATIONS[choose_implementation(self.implementation)]
         steps = inputs.transpose(0, 1)
+        # A ModuleList gives back plain modules, as far as types know.
         outputs = [run(direction, steps, lengths, index == 1) for index, direction in enumerate(self.directions)]  # type: ignore[arg-type]
         return torch.cat(outputs, dim=2).transpose(0, 1)

@@ -176,6 +176,7 @@ class ReviewClassifier(pl.LightningModule):
         ends_epoch = trainer.is_last_batch or batch_idx + 1 == trainer.num_training_batches
         if (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not ends_epoch:
             return
+        # Lightning sets it from a connector, where types don't see it.
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every == 0 or (trainer.global_step + 1) % every != 0:
             return
