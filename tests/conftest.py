@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,26 @@ settings.register_profile("textrnn", deadline=None, suppress_health_check=[Healt
 settings.load_profile("textrnn")
 
 
+KERNELS = "TEXTRNN_KERNELS"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder of compiled kernels for all tests and the processes they start, rather than one a home."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KERNELS, str(shared / "kernels"))
+        yield
+
+
 def _environment(home: Path) -> dict[str, str]:
     """The caller's environment without accounts, launchers or settings that would steer a run."""
     steering = ("WANDB_", "HF_", "SLURM_", "TEXTRNN_", "HYDRA_", "XDG_", "NETRC")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         kept.pop(name, None)
+    kept[KERNELS] = os.environ[KERNELS]
     # The user's home may hold a W&B login; a closed port stands for a Hub and a W&B out of reach.
     return kept | {
         "HOME": str(home),

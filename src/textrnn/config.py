@@ -9,7 +9,7 @@ from typing import Any
 
 CELLS = ("rnn", "lstm", "gru")
 POOLINGS = ("last", "mean", "max", "max_mean")
-IMPLEMENTATIONS = ("auto", "fused", "packed", "reference")
+IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "reference")
 INITIAL_STATES = ("zeros", "learned")
 RECURRENT_INITS = ("orthogonal", "uniform")
 EMBEDDING_KINDS = ("learned", "pretrained")
@@ -66,8 +66,9 @@ class ModelConfig:
     initial_state: str = "zeros"
     """The state before the first token: zeros, or learned (one vector a layer and direction)."""
     implementation: str = "auto"
-    """How the recurrence is computed; all give the same numbers. auto: the fastest here; fused: padded batches through
-    torch's kernels; packed: `pack_padded_sequence`; reference: the equations, step by step."""
+    """How the recurrence is computed; all give the same numbers. auto: the fastest here; compiled: our C code, compiled
+    on this machine, on the processor; fused: padded batches through torch's kernels; packed: `pack_padded_sequence`;
+    reference: the equations, step by step."""
 
 
 @dataclass(kw_only=True, slots=True)

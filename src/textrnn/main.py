@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from textrnn import exit_codes
+from textrnn.allocator import keep_freed_memory
 from textrnn.errors import InputError
 
 
@@ -79,6 +80,7 @@ def predict(argv: Sequence[str]) -> int:
 
 def guarded(verb: Callable[[], int]) -> int:
     """Runs a verb; wrong input becomes one sentence on stderr and exit code 2, Ctrl-C becomes 130."""
+    keep_freed_memory()
     try:
         return verb()
     except InputError as error:

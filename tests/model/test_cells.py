@@ -1,4 +1,4 @@
-"""The three implementations of the recurrence give torch's own numbers: packing with its fused multi-layer modules."""
+"""All implementations of the recurrence give torch's own numbers: packing with its fused multi-layer modules."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def assert_equal(actual: Tensor | None, expected: Tensor | None) -> None:
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("implementation", ["fused", "packed", "reference"])
+@pytest.mark.parametrize("implementation", ["compiled", "fused", "packed", "reference"])
 @pytest.mark.parametrize("cell", CELLS)
 @settings(max_examples=40, deadline=None)
 @given(

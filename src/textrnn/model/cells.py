@@ -1,19 +1,22 @@
-"""The recurrence of one layer: three implementations of the same numbers, over the same parameters.
+"""The recurrence of one layer: four implementations of the same numbers, over the same parameters.
 
-Reviews of a batch have different lengths. All three implementations read exactly a review's own tokens, whatever the
-padding: `fused` runs torch's kernels on the padded batch, `packed` on a packed one, `reference` spells the equations
-out. Inside this file tensors are time-major, (time, batch, features), the order in which the kernels walk through
-memory; `RecurrentLayer` takes and gives batch first.
+Reviews of a batch have different lengths. All implementations read exactly a review's own tokens, whatever the padding:
+`compiled` runs our own C code on the processor, `fused` torch's kernels on the padded batch, `packed` the same on a
+packed one, `reference` spells the equations out. Inside this file tensors are time-major, (time, batch, features), the
+order in which the kernels walk through memory; `RecurrentLayer` takes and gives batch first.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from textrnn.errors import InputError
+from textrnn.model import compiled
 
 KERNELS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -121,7 +124,7 @@ def run_fused(direction: Direction, steps: Tensor, lengths: Tensor, backward: bo
     """Torch's kernel on the padded batch, exact because padding comes after a review's last token.
 
     For the backward direction each review is reversed within its own length, so that its padding still comes last.
-    Nothing here waits for the device. Shapes as in `IMPLEMENTATIONS`.
+    Nothing here waits for the device. steps (time, batch, input) -> outputs (time, batch, hidden), padding 0.
     """
     if backward:
         steps = reverse_by_length(steps, lengths)
@@ -187,17 +190,56 @@ STEPS: dict[str, Callable[[list[nn.Parameter], Tensor, State], State]] = {
     "gru": gru_step,
 }
 
-IMPLEMENTATIONS: dict[str, Callable[[Direction, Tensor, Tensor, bool], Tensor]] = {
-    "fused": run_fused,
-    "packed": run_packed,
-    "reference": run_reference,
+
+def run_compiled(directions: Sequence[Direction], steps: Tensor, lengths: Tensor) -> Tensor:
+    """Our own C code, both directions at once; shapes as in `IMPLEMENTATIONS`.
+
+    Raises:
+        InputError: this machine can't run it: another device than the processor, half precision, no C compiler.
+
+    """
+    weights, initial = [direction.weights for direction in directions], [list(each.initial) for each in directions]
+    if not compiled.is_available(weights[0][0]):
+        raise InputError(
+            f"model.implementation=compiled can't run {steps.dtype} on {steps.device.type}: it needs float32 or "
+            "float64, the processor and a C compiler; type model.implementation=auto."
+        )
+    return compiled.run_layer(directions[0].cell, weights, initial, steps, lengths)
+
+
+def _each_direction(
+    run: Callable[[Direction, Tensor, Tensor, bool], Tensor],
+) -> Callable[[Sequence[Direction], Tensor, Tensor], Tensor]:
+    """One direction after the other, the second one reading backwards."""
+
+    def run_all(directions: Sequence[Direction], steps: Tensor, lengths: Tensor) -> Tensor:
+        outputs = [run(direction, steps, lengths, index == 1) for index, direction in enumerate(directions)]
+        return torch.cat(outputs, dim=2)
+
+    return run_all
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Sequence[Direction], Tensor, Tensor], Tensor]] = {
+    "compiled": run_compiled,
+    "fused": _each_direction(run_fused),
+    "packed": _each_direction(run_packed),
+    "reference": _each_direction(run_reference),
 }
-"""(direction, steps (time, batch, input), lengths (batch,), backward) -> outputs (time, batch, hidden), padding 0."""
+"""(directions, steps (time, batch, input), lengths (batch,)) -> outputs (time, batch, directions * hidden), which
+are 0 after a review's last token."""
 
 
-def choose_implementation(name: str) -> str:
-    """The implementation that `model.implementation` stands for."""
-    return "fused" if name == "auto" else name
+def choose_implementation(name: str, cell: str, like: Tensor) -> str:
+    """The implementation that `model.implementation` stands for, for weights like `like`; docs/speed.md has figures.
+
+    On GPUs cuDNN is the fastest. On the processor our C code is, where it could be compiled; only for an LSTM under
+    autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision.
+    """
+    if name != "auto":
+        return name
+    if cell == "lstm" and torch.is_autocast_enabled("cpu"):
+        return "fused"
+    return "compiled" if compiled.is_available(like) else "fused"
 
 
 class RecurrentLayer(nn.Module):
@@ -208,7 +250,7 @@ class RecurrentLayer(nn.Module):
         input_size: Features of a step.
         hidden_size: Units of one direction.
         bidirectional: Whether reviews are also read from the last token to the first.
-        implementation: auto, fused, packed or reference.
+        implementation: auto, compiled, fused, packed or reference.
         initial_state: zeros or learned.
 
     """
@@ -224,6 +266,7 @@ class RecurrentLayer(nn.Module):
         initial_state: str = "zeros",
     ) -> None:
         super().__init__()
+        self.cell = cell
         self.implementation = implementation
         self.directions = nn.ModuleList(
             Direction(cell, input_size, hidden_size, initial_state=initial_state) for _ in range(1 + bidirectional)
@@ -246,8 +289,7 @@ class RecurrentLayer(nn.Module):
             (batch, time, directions * hidden), the forward direction first; 0 after a review's last token.
 
         """
-        run = IMPLEMENTATIONS[choose_implementation(self.implementation)]
-        steps = inputs.transpose(0, 1)
         # A ModuleList gives back plain modules, as far as types know.
-        outputs = [run(direction, steps, lengths, index == 1) for index, direction in enumerate(self.directions)]  # type: ignore[arg-type]
-        return torch.cat(outputs, dim=2).transpose(0, 1)
+        directions: list[Direction] = list(self.directions)  # type: ignore[arg-type]
+        run = IMPLEMENTATIONS[choose_implementation(self.implementation, self.cell, directions[0].weights[0])]
+        return run(directions, inputs.transpose(0, 1), lengths).transpose(0, 1)

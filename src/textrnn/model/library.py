@@ -1,0 +1,97 @@
+"""The machine's own build of `recurrence.c`: compiled once, kept in the cache, loaded through ctypes.
+
+A C compiler is all it takes, at run time and not at installation, so that the code fits the processor that runs it. A
+machine without one, or without a place to keep the library, uses torch's kernels: the same numbers, more slowly.
+Environment variables: CC names another compiler, TEXTRNN_KERNELS another folder than `$XDG_CACHE_HOME/textrnn/kernels`.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("recurrence.c")
+FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-pthread")
+REALS = ("float", "double")
+COMPILE_SECONDS = 120.0
+"""Longest time that the compiler gets; it takes about three seconds."""
+
+_log = logging.getLogger("textrnn")
+
+
+@functools.cache
+def load_library(real: str) -> ctypes.CDLL | None:
+    """The library for C's type `real` ("float" or "double"), compiled if it has to be; None where that fails.
+
+    Once a process, a line says why it failed and what would help.
+    """
+    try:
+        path = _library(real)
+        library = ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+        _log.warning(
+            "the recurrence runs on torch's kernels, several times as slow for gru and rnn: recurrence.c was not "
+            "compiled (%s); install a C compiler, such as gcc, or name one in CC",
+            detail,
+        )
+        return None
+    library.run_pass.restype = ctypes.c_int
+    library.vector_length.restype = ctypes.c_int64
+    for name in ("forward_width", "backward_width"):
+        getattr(library, name).restype = ctypes.c_int64
+        getattr(library, name).argtypes = [ctypes.c_int64]
+    return library
+
+
+def _library(real: str) -> Path:
+    """Path of the compiled library."""
+    key = hashlib.sha256(repr((SOURCE.read_bytes(), FLAGS, real, _processor(), os.environ.get("CC"))).encode())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn"
+    path = Path(os.environ.get("TEXTRNN_KERNELS") or cache / "kernels") / f"recurrence-{real}-{key.hexdigest()[:16]}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _compile(real, path)
+    return path
+
+
+def _compile(real: str, path: Path) -> None:
+    """Compile beside `path` and rename: processes that start at once may all do it, each sees a whole library."""
+    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".so")
+    os.close(descriptor)
+    command = [*compiler, *FLAGS, "-march=native", f"-DREAL={real}", "-o", beside, str(SOURCE), "-lm"]
+    started = time.monotonic()
+    try:
+        try:
+            _run(command)
+        except subprocess.CalledProcessError:  # some compilers don't know the name "native"
+            _run([argument for argument in command if argument != "-march=native"])
+        Path(beside).replace(path)
+        _log.info("recurrence.c compiled for this machine in %.0f s: %s", time.monotonic() - started, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(beside).unlink()
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS, stdin=subprocess.DEVNULL
+    )
+
+
+def _processor() -> str:
+    """What "native" means here: a home that different machines share holds a library for each."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return platform.machine() + platform.processor()

@@ -1,0 +1,182 @@
+"""The C code against the equations: sizes around its vectors and tiles, and what else is asked of a layer."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from textrnn.config import CELLS
+from textrnn.errors import InputError
+from textrnn.model import library
+from textrnn.model.cells import RecurrentLayer, choose_implementation
+
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+def make_layer(cell: str, hidden: int, *, bidirectional: bool = True, initial_state: str = "zeros") -> RecurrentLayer:
+    layer = RecurrentLayer(cell, 7, hidden, bidirectional=bidirectional, initial_state=initial_state)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-1, 1).div_(hidden**0.5)
+    return layer
+
+
+def results(layer: RecurrentLayer, implementation: str, inputs: Tensor, lengths: Tensor) -> list[Tensor]:
+    """Outputs with and without recording, then the gradients of the inputs and of all parameters."""
+    layer.implementation = implementation
+    layer.zero_grad()
+    inputs = inputs.detach().clone().requires_grad_()
+    outputs = layer(inputs, lengths)
+    # Weights of the sum that differ from place to place, the same for each implementation.
+    (outputs * torch.arange(outputs.numel()).view_as(outputs).cos().to(outputs.dtype)).sum().backward()
+    with torch.inference_mode():
+        unrecorded = layer(inputs, lengths)
+    gradients = [inputs.grad, *(parameter.grad for parameter in layer.parameters())]
+    return [outputs.detach(), unrecorded, *(gradient for gradient in gradients if gradient is not None)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("cell", CELLS)
+@settings(max_examples=25, deadline=None)
+@given(
+    hidden=st.integers(1, 70),
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40),
+    bidirectional=st.booleans(),
+    initial_state=st.sampled_from(["zeros", "learned"]),
+)
+@example(hidden=128, lengths=[30, 1, 17, 30, 2, 29, 3, 3, 3], bidirectional=True, initial_state="zeros")
+@example(hidden=128, lengths=[9] * 64, bidirectional=True, initial_state="learned")
+@example(hidden=48, lengths=[1] * 17, bidirectional=True, initial_state="learned")
+def test_equals_the_equations(
+    cell: str, dtype: torch.dtype, hidden: int, lengths: list[int], bidirectional: bool, initial_state: str
+) -> None:
+    torch.manual_seed(0)
+    layer = make_layer(cell, hidden, bidirectional=bidirectional, initial_state=initial_state).to(dtype)
+    inputs = torch.randn(len(lengths), max(lengths), 7, dtype=dtype)
+    expected = results(layer, "reference", inputs, torch.tensor(lengths))
+    actual = results(layer, "compiled", inputs, torch.tensor(lengths))
+    assert len(actual) == 3 + len(list(layer.parameters()))
+    for ours, theirs in zip(actual, expected, strict=True):
+        scale = float(theirs.abs().max().clamp(min=1))
+        torch.testing.assert_close(ours, theirs, atol=TOLERANCE[dtype] * scale, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_small_and_large_inputs_keep_their_digits(cell: str) -> None:
+    layer = make_layer(cell, 16)
+    inputs = torch.logspace(-6, 3, 4 * 9 * 7).view(4, 9, 7) * torch.tensor([1.0, -1.0]).repeat(2).view(4, 1, 1)
+    lengths = torch.tensor([9, 9, 4, 1])
+    ours = results(layer, "compiled", inputs, lengths)
+    exact = results(layer.double(), "reference", inputs.double(), lengths)
+    torch.testing.assert_close(ours[0].double(), exact[0], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_do_not_change_a_digit(cell: str) -> None:
+    torch.manual_seed(0)
+    layer, lengths = make_layer(cell, 24), torch.randint(1, 20, (50,))
+    inputs, threads, runs = torch.randn(50, 20, 7), torch.get_num_threads(), []
+    layer.implementation = "compiled"
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            with torch.inference_mode():
+                runs.append(layer(inputs, lengths))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(runs[0], runs[1])
+    assert torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_padding_is_never_read_and_nan_is_not_hidden(cell: str) -> None:
+    layer, lengths = make_layer(cell, 24), torch.tensor([5, 2])
+    inputs = torch.randn(2, 5, 7)
+    poisoned = inputs.clone()
+    poisoned[1, 2:] = torch.nan
+    layer.implementation = "compiled"
+    assert torch.equal(layer(poisoned, lengths), layer(inputs, lengths))
+    inputs[0, 3] = torch.nan
+    assert layer(inputs, lengths)[0, 3].isnan().all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_second_gradient_is_refused(cell: str) -> None:
+    layer = make_layer(cell, 8)
+    layer.implementation = "compiled"
+    outputs = layer(torch.randn(2, 3, 7), torch.tensor([3, 1])).sum()
+    outputs.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="taken once"):
+        outputs.backward()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_autocast_rounds_products_and_keeps_the_recurrence(cell: str) -> None:
+    torch.manual_seed(0)
+    layer, inputs, lengths = make_layer(cell, 32), torch.randn(6, 40, 7), torch.randint(1, 41, (6,))
+    exact = results(layer, "compiled", inputs, lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = results(layer, "compiled", inputs, lengths)
+    for ours, theirs in zip(rounded, exact, strict=True):
+        assert ours.dtype == torch.float32
+        assert 0 < float((ours - theirs).abs().max() / theirs.abs().max()) < 0.05  # bfloat16 has 8 bits
+
+
+def test_what_the_c_code_cannot_run_is_refused() -> None:
+    layer = make_layer("gru", 8).bfloat16()
+    layer.implementation = "compiled"
+    with pytest.raises(InputError, match=r"model\.implementation=auto"):
+        layer(torch.randn(2, 3, 7, dtype=torch.bfloat16), torch.tensor([3, 1]))
+    assert choose_implementation("auto", "gru", torch.zeros(1, dtype=torch.bfloat16)) == "fused"
+    assert choose_implementation("auto", "gru", torch.zeros(1)) == "compiled"
+    assert choose_implementation("packed", "gru", torch.zeros(1)) == "packed"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert choose_implementation("auto", "lstm", torch.zeros(1)) == "fused"
+
+
+USE = "import torch, textrnn.model.cells as cells; print(cells.choose_implementation('auto', 'gru', torch.zeros(1)))"
+
+
+def chosen(environment: dict[str, str], **extra: str) -> tuple[str, str]:
+    finished = subprocess.run(
+        [sys.executable, "-c", USE], env=environment | extra, capture_output=True, text=True, check=True, timeout=120
+    )
+    return finished.stdout.strip(), finished.stderr.strip()
+
+
+def test_without_a_compiler_torchs_kernels_run_and_a_line_says_so(environment: dict[str, str], tmp_path: Path) -> None:
+    implementation, line = chosen(environment, CC="no-such-compiler", TEXTRNN_KERNELS=str(tmp_path / "kernels"))
+    assert implementation == "fused"
+    assert "no-such-compiler" in line
+    assert "install a C compiler" in line
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho cannot compile >&2\nexit 1\n")
+    broken.chmod(0o755)
+    implementation, line = chosen(environment, CC=str(broken), TEXTRNN_KERNELS=str(tmp_path / "kernels"))
+    assert implementation == "fused"
+    assert "cannot compile" in line
+    assert list((tmp_path / "kernels").iterdir()) == []
+
+
+def test_a_second_process_finds_the_library(environment: dict[str, str], tmp_path: Path) -> None:
+    kernels = tmp_path / "kernels"
+    assert chosen(environment, TEXTRNN_KERNELS=str(kernels))[0] == "compiled"
+    (made,) = kernels.iterdir()
+    written = made.stat().st_mtime_ns
+    assert chosen(environment, TEXTRNN_KERNELS=str(kernels), PATH="")[0] == "compiled"
+    assert made.stat().st_mtime_ns == written
+
+
+def test_a_library_belongs_to_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTRNN_KERNELS", str(tmp_path / "kernels"))
+    source = tmp_path / "recurrence.c"
+    monkeypatch.setattr(library, "SOURCE", source)
+    for text in ("int run_pass(void) { return 0; }\n", "int run_pass(void) { return 1; }\n"):
+        source.write_text(text)
+        library._library("float")
+    assert len(list((tmp_path / "kernels").iterdir())) == 2
