@@ -178,11 +178,13 @@ class _Work:
         weight_ih = torch.cat([weights[0] for weights in self.weights])
         yield self._product(self.gates, weight_ih).view(steps.shape) if wants_steps else None
         grad_weights_ih = self._product(self.gates.T, steps.reshape(self.gates.shape[0], -1)).chunk(len(self.weights))
-        for index, grad_weight_ih in enumerate(grad_weights_ih):
-            grad_bias_hh = torch.cat([gates.sum(0) for gates in self._recurrent_gates(index)])
-            yield from (grad_weight_ih, self._grad_weight_hh(index, outputs))
-            yield self._gates_of(index).sum(0) if self.cell == "gru" else grad_bias_hh
-            yield grad_bias_hh
+        grad_biases_ih = self.gates.sum(0).chunk(len(self.weights))
+        for index, (grad_weight_ih, grad_bias_ih) in enumerate(zip(grad_weights_ih, grad_biases_ih, strict=True)):
+            yield from (grad_weight_ih, self._grad_weight_hh(index, outputs), grad_bias_ih)
+            if self.cell == "gru":
+                yield torch.cat([grad_bias_ih[: 2 * self.hidden], self.extra[index].sum(0)])
+            else:
+                yield grad_bias_ih
         for parts in grad_initial:
             yield from (gradient.sum(0) for gradient in parts)
 
