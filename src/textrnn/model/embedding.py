@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from textrnn.config import ModelConfig
 from textrnn.errors import InputError
+from textrnn.model.dropout import Dropout
 
 PAD_ID = 0
 UNK_ID = 1
@@ -41,7 +42,7 @@ class TokenEmbedding(nn.Module):
                 self.table.weight.copy_(vectors)
             self.table.weight[PAD_ID] = 0
         self.table.weight.requires_grad_(config.embedding.trainable)
-        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.dropout = Dropout(config.embedding_dropout)
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Vectors of tokens.

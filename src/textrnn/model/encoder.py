@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from textrnn.config import ModelConfig
 from textrnn.model.cells import RecurrentLayer
+from textrnn.model.dropout import Dropout
 
 
 class Encoder(nn.Module):
@@ -31,7 +32,7 @@ class Encoder(nn.Module):
             )
             layer.initialise(config.recurrent_init, config.forget_bias)
             self.layers.append(layer)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """States of the last layer.
