@@ -13,16 +13,17 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 
 from textrnn import exit_codes
-from textrnn.checkpoints import AtomicCheckpointIO, CheckpointRecord
 from textrnn.config import Config
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
 from textrnn.logs import quiet_lightning
-from textrnn.model.classifier import ReviewClassifier, parameter_counts
+from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
+from textrnn.model.network import parameter_counts
 from textrnn.preemption import Preempted, Preemption
 from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
+from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
