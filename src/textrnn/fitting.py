@@ -28,6 +28,7 @@ from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory, write_atomically
 from textrnn.tracking.summary import RunSummary, summary_table, write_summary
@@ -123,6 +124,8 @@ def _parts(this: Run) -> Parts:
     callbacks: list[Callback] = [throughput, record, Preemption(this.directory.last_ckpt)]
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
+    if config.trainer.profiler == "pytorch" and this.primary:
+        callbacks.append(StepProfile(this.directory))
     callbacks += _selection(config, this.directory)
     trainer = _trainer(config, callbacks, logger, this.directory)
     return Parts(
@@ -158,6 +161,7 @@ def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
 
 def _trainer(config: Config, callbacks: list[Callback], logger: RunLogger, directory: RunDirectory) -> pl.Trainer:
     arguments = {item.name: getattr(config.trainer, item.name) for item in fields(config.trainer)}
+    arguments["profiler"] = lightning_profiler(config.trainer.profiler, directory.path)
     if config.data.segment_size is not None:
         arguments["reload_dataloaders_every_n_epochs"] = 1
     try:
