@@ -17,8 +17,9 @@ from typing_extensions import override
 from textrnn.tracking.plots import Operation, plot_profile
 from textrnn.tracking.rundir import RunDirectory, write_atomically
 
-PROFILED_BATCHES = 5
-"""Training batches that are recorded: each is some ten thousand operations, which all stay in memory."""
+PROFILED_BATCHES = 3
+"""Training batches that are recorded. On a CPU one may be a hundred thousand operations, of which torch sums up some
+ten thousand a second."""
 
 _EVALUATED = "autograd::engine::evaluate_function: "
 
