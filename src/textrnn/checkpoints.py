@@ -1,24 +1,22 @@
-"""Checkpoints that survive a kill, load anywhere and never run code.
+"""Checkpoints that load anywhere and never run code.
 
 A checkpoint is Lightning's, plus one key, `textrnn`: the resolved configuration, the tokenizer and the run's identity
-as plain values. Files are written beside and renamed, and always read with `weights_only=True`.
+as plain values. It is always read with `weights_only=True`, and read without Lightning; `saving.py` writes it.
 """
 
 import pickle
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 
 from textrnn.compose import from_dict
 from textrnn.config import Config
 from textrnn.errors import InputError
-from textrnn.model.classifier import ReviewClassifier
-from textrnn.tracking.rundir import replacing
+from textrnn.model.network import TextClassifier
 
 FORMAT = 1
 
@@ -38,68 +36,20 @@ class Checkpoint:
     epoch: int
     state_dict: dict[str, torch.Tensor]
 
-    def classifier(self) -> ReviewClassifier:
-        """Rebuilds the model with the stored weights, in evaluation mode.
+    def classifier(self) -> TextClassifier:
+        """Rebuilds the network with the stored weights, in evaluation mode.
 
         Raises:
             InputError: if weights and configuration don't fit.
         """
-        module = ReviewClassifier(
-            self.config.model, self.config.optimizer, vocab_size=self.vocab_size, seed=self.config.seed
-        )
+        with torch.random.fork_rng(devices=[]):  # the weights that it starts from are drawn only to be replaced
+            network = TextClassifier(self.config.model, self.vocab_size)
         try:
-            module.load_state_dict(self.state_dict)
+            # As `model` of the module that trains it, which is how the stored weights are named.
+            nn.ModuleDict({"model": network}).load_state_dict(self.state_dict)
         except RuntimeError as error:
             raise InputError(f"{self.path}: its weights don't fit its configuration ({error}).") from error
-        return module.eval()
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint beside its place and renames it; reads only tensors and plain values."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes so that `path` always holds a whole checkpoint: the previous one or this one."""
-        del storage_options
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as beside:
-            # By name: Ctrl-C in a Python file's `write` would come out of torch as another error, or as an abort.
-            torch.save(checkpoint, str(beside))
-
-    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Reads a checkpoint; code in it is refused, whatever `weights_only` says."""
-        del weights_only
-        return read_checkpoint(Path(path), map_location=map_location)
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Removes a checkpoint if it is there."""
-        Path(path).unlink(missing_ok=True)
-
-
-class CheckpointRecord(Callback):
-    """Adds to each checkpoint what is needed to load it anywhere."""
-
-    def __init__(
-        self, config: Config, *, tokenizer_json: str, vocab_size: int, identity: dict[str, Any], data: dict[str, Any]
-    ) -> None:
-        self._record = {
-            "format": FORMAT,
-            "config": asdict(config),
-            "tokenizer": tokenizer_json,
-            "vocab_size": vocab_size,
-            "identity": identity,
-            "data": data,
-        }
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Called by Lightning when it has gathered a checkpoint."""
-        del trainer, pl_module
-        checkpoint["textrnn"] = self._record
-        # A checkpoint after a step is taken before Lightning 2.6 counts that batch as completed; a resumed run would
-        # count one batch less than it has seen.
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            counts["completed"] = counts["processed"]
+        return network.eval()
 
 
 def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:

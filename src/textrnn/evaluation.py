@@ -1,4 +1,8 @@
-"""The verb `evaluate`: measures a trained run on a split of its data."""
+"""The verb `evaluate`: measures a trained run on a split of its data.
+
+torchmetrics and matplotlib take as long to import as all else here, so they are imported where the logits are there: a
+run or data that can't be read are refused without them.
+"""
 
 import argparse
 import csv
@@ -13,12 +17,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torchmetrics.functional.classification import (
-    binary_accuracy,
-    binary_auroc,
-    binary_confusion_matrix,
-    binary_f1_score,
-)
 
 from textrnn.checkpoints import Checkpoint, load_checkpoint
 from textrnn.data.batches import BatchLoader
@@ -27,7 +25,6 @@ from textrnn.data.sources import SPLITS
 from textrnn.data.store import prepare_store
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
-from textrnn.tracking.plots import plot_confusion_matrix
 from textrnn.tracking.rundir import write_atomically
 
 LABELS = ("negative", "positive")
@@ -44,6 +41,8 @@ class Measured:
 
     def metrics(self) -> dict[str, float]:
         """Loss (nats a review), accuracy, F1 of the positive class and area under the ROC curve."""
+        from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
+
         probabilities = self.logits.sigmoid()
         return {
             "loss": binary_cross_entropy_with_logits(self.logits, self.labels.float()).item(),
@@ -54,6 +53,8 @@ class Measured:
 
     def confusion_matrix(self) -> list[list[int]]:
         """Counts, rows by label and columns by prediction, negative first."""
+        from torchmetrics.functional.classification import binary_confusion_matrix
+
         counts: list[list[int]] = binary_confusion_matrix(self.logits.sigmoid(), self.labels).tolist()
         return counts
 
@@ -135,6 +136,8 @@ def _run_directory(run: Path) -> Path:
 
 
 def _write(output: Path, name: str, measured: Measured, split: Split, most: int) -> None:
+    from textrnn.tracking.plots import plot_confusion_matrix
+
     try:
         output.mkdir(parents=True, exist_ok=True)
         metrics = {f"{name}/{key}": value for key, value in measured.metrics().items()}

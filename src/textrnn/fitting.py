@@ -13,20 +13,22 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 
 from textrnn import exit_codes
-from textrnn.checkpoints import AtomicCheckpointIO, CheckpointRecord
 from textrnn.config import Config
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
 from textrnn.logs import quiet_lightning
-from textrnn.model.classifier import ReviewClassifier, parameter_counts
+from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
+from textrnn.model.network import parameter_counts
 from textrnn.preemption import Preempted, Preemption
 from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
+from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory, write_atomically
 from textrnn.tracking.summary import RunSummary, summary_table, write_summary
@@ -122,6 +124,8 @@ def _parts(this: Run) -> Parts:
     callbacks: list[Callback] = [throughput, record, Preemption(this.directory.last_ckpt)]
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
+    if config.trainer.profiler == "pytorch" and this.primary:
+        callbacks.append(StepProfile(this.directory))
     callbacks += _selection(config, this.directory)
     trainer = _trainer(config, callbacks, logger, this.directory)
     return Parts(
@@ -157,6 +161,7 @@ def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
 
 def _trainer(config: Config, callbacks: list[Callback], logger: RunLogger, directory: RunDirectory) -> pl.Trainer:
     arguments = {item.name: getattr(config.trainer, item.name) for item in fields(config.trainer)}
+    arguments["profiler"] = lightning_profiler(config.trainer.profiler, directory.path)
     if config.data.segment_size is not None:
         arguments["reload_dataloaders_every_n_epochs"] = 1
     try:

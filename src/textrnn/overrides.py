@@ -1,8 +1,9 @@
 """Overrides as they are typed, held against the schema and the files of `conf/`."""
 
 import difflib
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -107,7 +108,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(choices)}."
 
 
-def schema_keys(section: Any = Config, prefix: str = "") -> dict[str, Any]:
+@functools.cache  # asked for each key that is typed or composed
+def schema_keys(section: Any = Config, prefix: str = "") -> Mapping[str, Any]:
     """Every dotted key of the schema with the type of its value, sections included."""
     found: dict[str, Any] = {}
     hints = get_type_hints(section)

@@ -1,4 +1,8 @@
-"""The verb `predict`: labels texts with a trained run."""
+"""The verb `predict`: labels texts with a trained run.
+
+Imports torch, and nothing that only training needs, once the command line is read: an answer takes little longer than
+that import.
+"""
 
 import argparse
 import json
@@ -6,13 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from tokenizers import Tokenizer
-
-from textrnn.checkpoints import Checkpoint, load_checkpoint
-from textrnn.data.tokenizer import encode_batch
 from textrnn.errors import InputError
+
+if TYPE_CHECKING:
+    from textrnn.checkpoints import Checkpoint
 
 BATCH_SIZE = 64
 
@@ -34,6 +37,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(list(argv))
     if bool(arguments.texts) == (arguments.file is not None):
         raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
+    from textrnn.checkpoints import load_checkpoint
+
     checkpoint = load_checkpoint(arguments.run)
     texts = arguments.texts or _lines(arguments.file)
     for text, probability in predict(checkpoint, texts):
@@ -42,10 +47,14 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def predict(checkpoint: Checkpoint, texts: Iterable[str]) -> Iterator[tuple[str, float]]:
+def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[str, float]]:
     """Yields each text with the probability that it is positive, a batch at a time."""
+    import torch
+
+    from textrnn.data.tokenizer import encode_batch, load_tokenizer
+
     classifier = checkpoint.classifier()
-    tokenizer = Tokenizer.from_str(checkpoint.tokenizer_json)
+    tokenizer = load_tokenizer(checkpoint.tokenizer_json)
     data = checkpoint.config.data
     stream = iter(texts)
     while batch := list(islice(stream, BATCH_SIZE)):

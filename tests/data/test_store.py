@@ -111,6 +111,18 @@ def test_token_ids_are_views_on_the_file(tmp_path: Path) -> None:
     assert not first.flags.writeable
 
 
+def test_an_existing_store_is_opened_without_what_makes_one(tmp_path: Path) -> None:
+    store = prepare_store(DataConfig(cache_dir=str(tmp_path)), source=ListSource(reviews()))
+    program = f"""
+import sys
+from pathlib import Path
+from textrnn.data.store import Store
+Store(Path({str(store.path)!r})).split("train").token_ids(0)
+assert not set(sys.modules) & {{"datasets", "pandas", "torch"}}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_the_second_run_reads_nothing(tmp_path: Path) -> None:
     data, source = DataConfig(cache_dir=str(tmp_path)), ListSource(reviews())
     made = prepare_store(data, source=source)

@@ -94,14 +94,14 @@ class Split:
         if any(len(batch) != ROWS_PER_BATCH for batch in batches[:-1]):
             raise ValueError(f"{path} has record batches of other than {ROWS_PER_BATCH} reviews")
         # NumPy views on the map, which they keep open.
-        self._offsets: list[npt.NDArray[np.int32]] = [b.column("token_ids").offsets.to_numpy() for b in batches]
-        self._values: list[npt.NDArray[np.int32]] = [b.column("token_ids").values.to_numpy() for b in batches]
+        self._offsets: list[npt.NDArray[np.int32]] = [_view(b.column("token_ids").offsets) for b in batches]
+        self._values: list[npt.NDArray[np.int32]] = [_view(b.column("token_ids").values) for b in batches]
         self._texts = [b.column("text") for b in batches]
         self.lengths: npt.NDArray[np.int32] = np.concatenate(
             [np.diff(o) for o in self._offsets] or [_nothing(np.int32)]
         )
         self.labels: npt.NDArray[np.int8] = np.concatenate(
-            [b.column("label").to_numpy() for b in batches] or [_nothing(np.int8)]
+            [_view(b.column("label")) for b in batches] or [_nothing(np.int8)]
         )
 
     def token_ids(self, index: int) -> npt.NDArray[np.int32]:
@@ -117,6 +117,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+
+def _view(array: Any) -> npt.NDArray[Any]:
+    """A read-only NumPy view on an Arrow array; `to_numpy` would first import pandas, which nothing here needs."""
+    return np.from_dlpack(array)
 
 
 def file_summary(path: Path) -> dict[str, int]:

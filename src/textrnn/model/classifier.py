@@ -1,4 +1,4 @@
-"""The model and its training: reviews in, logits out; the loss, the optimiser and the random state of each step."""
+"""The training of a network: the loss, the optimiser and the random state of each step."""
 
 import math
 from collections.abc import Mapping
@@ -12,53 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from textrnn.config import ModelConfig, OptimizerConfig
-from textrnn.model.embedding import TokenEmbedding
-from textrnn.model.encoder import Encoder, Pooling
 from textrnn.model.metrics import ReviewMetrics
-
-
-class TextClassifier(nn.Module):
-    """Embedding -> recurrent layers -> pooling -> logit.
-
-    Args:
-        config: The model.
-        vocab_size: Tokens in the vocabulary, `<pad>` (0) and `<unk>` (1) included.
-        vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
-
-    """
-
-    def __init__(self, config: ModelConfig, vocab_size: int, vectors: Tensor | None = None) -> None:
-        super().__init__()
-        self.embedding = TokenEmbedding(config, vocab_size, vectors)
-        self.encoder = Encoder(config)
-        self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional)
-        self.dropout = nn.Dropout(config.output_dropout)
-        self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1)
-        nn.init.xavier_uniform_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
-
-    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Logits of the reviews being positive.
-
-        Args:
-            token_ids: (batch, time) int64, padded with 0.
-            lengths: (batch,) int64, each from 1 to time.
-
-        Returns:
-            (batch,), float32 also under half precision, float64 if the parameters are.
-
-        """
-        states = self.encoder(self.embedding(token_ids), lengths)
-        logits: Tensor = self.output(self.dropout(self.pooling(states, lengths))).squeeze(1)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def parameter_counts(model: TextClassifier) -> dict[str, int]:
-    """Numbers of parameters: total, trainable, and of the parts embedding, recurrent and output."""
-    parts: dict[str, nn.Module] = {"embedding": model.embedding, "recurrent": model.encoder, "output": model.output}
-    counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return {"total": sum(counts.values()), "trainable": trainable, **counts}
+from textrnn.model.network import TextClassifier
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, total_steps: float, schedule: str) -> float:

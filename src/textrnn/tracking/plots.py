@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,23 @@ from textrnn.tracking.rundir import replacing
 
 COLOURS = {"train": "#4477aa", "validation": "#ee6677", "test": "#228833"}
 """Told apart by colour-blind readers too (Paul Tol's bright scheme)."""
+BARS = 12
+"""Operations in the picture of a profile; the others are one bar."""
 PREFIXES = {"train": "train", "validation": "val"}
+
+
+@dataclass(kw_only=True, slots=True)
+class Operation:
+    """What the profiler measured of one operation."""
+
+    name: str
+    calls: int
+    self_ms: float
+    """Its own time, in milliseconds, without that of the operations that it called."""
+    total_ms: float
+    """The same with it."""
+    share: float
+    """Part of the own times of all operations, 0 to 1."""
 
 
 def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None) -> None:
@@ -67,6 +84,32 @@ def plot_confusion_matrix(matrix: ArrayLike, out: Path, *, labels: Sequence[str]
                 color="white" if share > 0.5 else "black",
             )
     _save(figure, out)
+
+
+def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> None:
+    """Draw each operation's share of the time as a bar, the longest on top, and write the PNG `out` atomically.
+
+    `operations` come longest first; from the thirteenth on they share a bar.
+    """
+    shown = [(operation.name, operation.share, operation.calls) for operation in operations[:BARS]]
+    if rest := operations[BARS:]:
+        shown.append((f"{len(rest)} others", sum(o.share for o in rest), sum(o.calls for o in rest)))
+    figure = Figure(figsize=(9, 0.9 + 0.32 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    colours = [COLOURS["train"]] * len(operations[:BARS]) + ["#bbbbbb"]
+    bars = axes.barh(range(len(shown)), [100 * share for _, share, _ in shown], color=colours[: len(shown)])
+    axes.bar_label(bars, [f"{share:.1%}  ({calls:,} calls)" for _, share, calls in shown], padding=4, fontsize=9)
+    axes.set_yticks(range(len(shown)), [_shortened(name) for name, _, _ in shown])
+    axes.invert_yaxis()
+    axes.margins(x=0.25)  # room for the labels
+    axes.set_xlabel("share of the time that operations take themselves, %")
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, out)
+
+
+def _shortened(name: str, most: int = 44) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _panel(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None) -> None:

@@ -125,6 +125,16 @@ class RunDirectory:
         return self.path / "curves.png"
 
     @property
+    def profile_png(self) -> Path:
+        """Where the time of a step goes, with trainer.profiler=pytorch."""
+        return self.path / "profile.png"
+
+    @property
+    def profile_csv(self) -> Path:
+        """The operations behind `profile_png`, all of them."""
+        return self.path / "profile.csv"
+
+    @property
     def train_log(self) -> Path:
         """What was printed, and a traceback if there was one."""
         return self.path / "train.log"

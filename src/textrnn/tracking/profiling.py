@@ -1,0 +1,144 @@
+"""Where the time of a training step goes (`trainer.profiler`), as files in the run directory."""
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
+from torch.profiler import ProfilerActivity
+from typing_extensions import override
+
+from textrnn.tracking.plots import Operation, plot_profile
+from textrnn.tracking.rundir import RunDirectory, write_atomically
+
+PROFILED_BATCHES = 3
+"""Training batches that are recorded. On a CPU one may be a hundred thousand operations, of which torch sums up some
+ten thousand a second."""
+
+_EVALUATED = "autograd::engine::evaluate_function: "
+
+logger = logging.getLogger("textrnn")
+
+
+def lightning_profiler(name: str | None, run_dir: Path) -> Profiler | None:
+    """Lightning's own profiler of this name, "simple" or "advanced", which reports to `<run_dir>/fit-profile.txt`.
+
+    None for "pytorch", which is `StepProfile`'s: Lightning's would write traces of 50 MB and warn of short runs.
+    """
+    kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+    return kinds[name](dirpath=run_dir, filename="profile") if name in kinds else None
+
+
+class StepProfile(pl.Callback):
+    """Records the operations of a few training batches and, after training, writes `profile.csv` and `profile.png`.
+
+    Recorded are `PROFILED_BATCHES` whole steps, the wait for their data included, from the second batch on (the first
+    one also pays for what is set up once), or fewer where validation or the end of training comes first. The time of an
+    operation is its own, without those that it calls: the device's if training is on a GPU, else the processor's.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self._profile: torch.profiler.profile | None = None
+        self._trained = 0  # batches in this process
+        self._recorded = 0
+        self._running = False
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Start with the second batch of this process, or the first one if there is no other."""
+        if self._profile is not None:
+            return
+        alone = trainer.num_training_batches == 1 or trainer.max_steps == 1
+        if self._trained > 0 or alone:
+            self._start(pl_module.device)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop after the last batch to be recorded."""
+        self._trained += 1
+        self._recorded += self._running
+        if self._recorded == PROFILED_BATCHES:
+            self._stop()
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave validation out."""
+        self._stop()
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Stop recording."""
+        self._stop()
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write table and picture."""
+        self._stop()
+        if self._profile is None:
+            logger.warning("trainer.profiler=pytorch: no batch was trained, so there is no profile")
+            return
+        on_device = pl_module.device.type == "cuda"
+        operations = measured_operations(self._profile.key_averages(), on_device=on_device)
+        write_atomically(self._directory.profile_csv, _table(operations))
+        where, milliseconds = "GPU" if on_device else "CPU", sum(operation.self_ms for operation in operations)
+        title = f"{self._recorded} training batches, {milliseconds:,.0f} ms of {where} time"
+        plot_profile(operations, self._directory.profile_png, title=title)
+        first = operations[0]
+        logger.info(
+            f"profile of {self._recorded} training batches, most time in {first.name} ({first.share:.0%}): "
+            f"{self._directory.profile_png}, {self._directory.profile_csv.name}"
+        )
+
+    def _start(self, device: torch.device) -> None:
+        # torch's library for traces would print a line at its start and at its end.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+        self._profile = torch.profiler.profile(activities=activities)
+        self._profile.start()
+        self._running = True
+
+    def _stop(self) -> None:
+        if self._running and self._profile is not None:
+            self._profile.stop()
+            self._running = False
+
+
+def measured_operations(events: Sequence[Any], *, on_device: bool) -> list[Operation]:
+    """Operations with their own time, the longest first, from `torch.profiler.profile.key_averages()`.
+
+    On a GPU a kernel's time counts for the operation that launched it; the kernel's own event is left out.
+    """
+    kind = "device" if on_device else "cpu"
+    of_operations = [event for event in events if event.device_type.name == "CPU"]
+    total = sum(getattr(event, f"self_{kind}_time_total") for event in of_operations)
+    operations = [
+        Operation(
+            name=event.key.removeprefix("aten::").replace(_EVALUATED, "autograd of "),
+            calls=event.count,
+            self_ms=getattr(event, f"self_{kind}_time_total") / 1000,
+            total_ms=getattr(event, f"{kind}_time_total") / 1000,
+            share=getattr(event, f"self_{kind}_time_total") / total,
+        )
+        for event in of_operations
+    ]
+    return sorted(operations, key=lambda operation: operation.self_ms, reverse=True)
+
+
+def _table(operations: Sequence[Operation]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["operation", "calls", "self_ms", "share", "total_ms"])
+    for item in operations:
+        table.writerow([item.name, item.calls, f"{item.self_ms:.3f}", f"{item.share:.4f}", f"{item.total_ms:.3f}"])
+    return text.getvalue()

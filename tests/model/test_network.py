@@ -1,0 +1,43 @@
+"""The network alone: logits of reviews, numbers of parameters."""
+
+import pytest
+import torch
+from doubles.small_runs import VOCAB_SIZE, make_batch, make_config
+
+from textrnn.config import CELLS, EmbeddingConfig
+from textrnn.model.network import TextClassifier, parameter_counts
+
+
+@pytest.mark.parametrize("pooling", ["last", "max_mean"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_logits_do_not_depend_on_the_company_of_a_review(cell: str, pooling: str) -> None:
+    torch.manual_seed(0)
+    model = TextClassifier(make_config(cell=cell, pooling=pooling, num_layers=2), VOCAB_SIZE).eval().double()
+    batch = make_batch(6, seed=1)
+    logits = model(batch["token_ids"], batch["lengths"])
+    assert logits.shape == (6,)
+    for review, length in enumerate(batch["lengths"].tolist()):
+        alone = model(batch["token_ids"][review : review + 1, :length], batch["lengths"][review : review + 1])
+        torch.testing.assert_close(alone[0], logits[review], atol=1e-12, rtol=1e-12)
+
+
+def test_logits_are_at_least_float32() -> None:
+    batch = make_batch(2, seed=0)
+    for parameters, logits in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+        model = TextClassifier(make_config(), VOCAB_SIZE).to(parameters)
+        assert model(batch["token_ids"], batch["lengths"]).dtype == logits
+
+
+def test_parameter_counts() -> None:
+    config = make_config(
+        cell="gru", embedding=EmbeddingConfig(size=6, trainable=False), num_layers=2, pooling="max_mean"
+    )
+    counts = parameter_counts(TextClassifier(config, VOCAB_SIZE))
+    recurrent = 2 * (3 * 5 * (6 + 5 + 2)) + 2 * (3 * 5 * (10 + 5 + 2))
+    assert counts == {
+        "total": 20 * 6 + recurrent + 21,
+        "trainable": recurrent + 21,
+        "embedding": 20 * 6,
+        "recurrent": recurrent,
+        "output": 21,
+    }

@@ -1,0 +1,100 @@
+"""What a command imports: what answers at once waits for no library that the answer doesn't need."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from textrnn.checkpoints import FORMAT, load_checkpoint
+from textrnn.config import Config, EmbeddingConfig, ModelConfig
+from textrnn.data.tokenizer import train_tokenizer
+from textrnn.model.network import TextClassifier
+
+TRAINING = ("pytorch_lightning", "lightning_fabric", "torchmetrics", "datasets", "wandb", "matplotlib", "pandas")
+PROGRAM = """
+import json, sys
+import textrnn.main
+verb, *argv = json.loads(sys.argv[1])
+try:
+    code = getattr(textrnn.main, verb)(argv)
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def imported(arguments: Sequence[str], environment: dict[str, str], workplace: Path, *, code: int) -> set[str]:
+    """The modules that a process has loaded when its verb, the first of `arguments`, ends with `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(arguments)],
+        cwd=workplace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint as `train.py` writes it, as far as it is read."""
+    config = Config(model=ModelConfig(hidden_size=4, embedding=EmbeddingConfig(size=3)))
+    tokenizer = train_tokenizer(["a fine film", "a dull film"], "word", 10)
+    vocab_size = tokenizer.get_vocab_size()
+    weights = TextClassifier(config.model, vocab_size).state_dict()
+    path = tmp_path / "best.ckpt"
+    record = {
+        "format": FORMAT,
+        "config": asdict(config),
+        "tokenizer": tokenizer.to_str(),
+        "vocab_size": vocab_size,
+        "identity": {},
+        "data": {},
+    }
+    state_dict = {f"model.{name}": tensor for name, tensor in weights.items()}
+    torch.save({"state_dict": state_dict, "global_step": 1, "epoch": 0, "textrnn": record}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["train", "--help"], 0),
+        (["train", "--cfg", "job"], 0),
+        (["train", "model.hiden_size=64"], 2),
+        (["prepare", "--help"], 0),
+        (["predict", "a-run"], 2),
+    ],
+    ids=["help", "configuration", "typo", "prepare", "predict"],
+)
+def test_command_lines_are_read_without_torch(
+    arguments: Sequence[str], code: int, environment: dict[str, str], workplace: Path
+) -> None:
+    assert not imported(arguments, environment, workplace, code=code) & {"torch", *TRAINING}
+
+
+def test_predict_waits_for_torch_alone(checkpoint: Path, environment: dict[str, str], workplace: Path) -> None:
+    modules = imported(["predict", str(checkpoint), "a fine film"], environment, workplace, code=0)
+    assert "torch" in modules
+    assert not modules & set(TRAINING)
+
+
+def test_evaluate_refuses_a_run_without_what_measures(environment: dict[str, str], workplace: Path) -> None:
+    assert not imported(["evaluate", "no-such-run"], environment, workplace, code=2) & set(TRAINING)
+
+
+def test_reading_a_checkpoint_leaves_the_random_state(checkpoint: Path) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    read = load_checkpoint(checkpoint)
+    weights = read.classifier().state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(read.state_dict[f"model.{name}"], tensor) for name, tensor in weights.items())
