@@ -21,7 +21,7 @@ def data_config(path: str | None, *, quick: bool, **settings: int | str) -> Data
     """Where the reviews come from; generated ones with `quick` or where there is no `path`."""
     config = DataConfig(path=path)
     if quick or path is None or not Path(path).exists():
-        config = DataConfig(source="synthetic", synthetic=FEW if quick else SyntheticConfig(train_reviews=25_000))
+        config = DataConfig(source="synthetic", synthetic=FEW if quick else SyntheticConfig())
     return replace(config, **settings)  # type: ignore[arg-type]  # names and types are the caller's
 
 
