@@ -45,7 +45,7 @@ def _blocks(report: Report) -> list[str]:
 
 def _where(report: Report) -> str:
     machine, versions = report.where["machine"], report.where["versions"]
-    peers = "".join(f", TensorFlow {versions['tensorflow']}" for _ in range("tensorflow" in versions))
+    peers = f", TensorFlow {versions['tensorflow']}" if "tensorflow" in versions else ""
     return (
         f"{report.settings['reviews']} reviews, {report.settings['repeats']} repeats, {machine['cpu']}, "
         f"{machine['cores']} cores, PyTorch {versions['torch']}{peers}, {report.where['date']}"

@@ -117,7 +117,7 @@ class Tutorial:
     def _batches(self, split: str, *, shuffle: bool) -> Iterator[Batch]:
         ids, lengths, labels = self._splits[split]
         rows = torch.randperm(len(ids)) if shuffle else torch.arange(len(ids))
-        for part in rows.split(self._batch_size):
+        for part in torch.split(rows, self._batch_size):
             yield {
                 "token_ids": ids[part],
                 "lengths": lengths[part],
