@@ -1,17 +1,22 @@
 # make train: a fresh machine with Python 3.11+, git and make trains a GRU on generated reviews.
 # make test:  lint, types and every test that needs no GPU.
+# make bench: measures, without peers, and puts the figures into the README; ARGS="--peers" for all of them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test lint clean
+.PHONY: train test bench lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py experiment=first_run $(ARGS)
 
 test: $(VENV)/.installed lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not gpu"
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/run.py all $(ARGS)
+	$(BIN)/python benchmarks/readme.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -4,11 +4,12 @@ A step's reviews don't depend on the number of processes; `deal` hands each proc
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from textrnn.data.ahead import in_advance
 from textrnn.data.review_file import Split
 from textrnn.data.tokenizer import PAD_ID
 
@@ -100,8 +101,9 @@ def collate(
     max_length: int,
     truncate: str,
     global_batch_size: int,
+    pin_memory: bool = False,
 ) -> Batch:
-    """Reviews as tensors, padded only to the longest of them.
+    """Reviews as tensors, padded only to the longest of them; token ids go from the file's map into their tensor.
 
     Args:
         split: Where the reviews are.
@@ -110,20 +112,26 @@ def collate(
         max_length: Tokens of a review at most.
         truncate: Which end of a longer review is kept: "head" or "tail".
         global_batch_size: Reviews in the step over all processes.
+        pin_memory: Whether the tensors are in pinned memory, from which a GPU copies while the program goes on.
     """
     import torch
 
+    def tensor(values: npt.NDArray[Any]) -> torch.Tensor:
+        made = torch.from_numpy(values)
+        return made.pin_memory() if pin_memory else made
+
     lengths = np.minimum(split.lengths[indices], max_length).astype(np.int64)
-    token_ids = np.full((len(indices), int(lengths.max())), PAD_ID, dtype=np.int64)
-    for row, index, length in zip(token_ids, indices.tolist(), lengths.tolist(), strict=True):
+    shape = (len(indices), int(lengths.max()))
+    token_ids = torch.full(shape, PAD_ID, dtype=torch.int64, pin_memory=pin_memory)
+    for row, index, length in zip(token_ids.numpy(), indices.tolist(), lengths.tolist(), strict=True):
         review = split.token_ids(index)
         row[:length] = review[:length] if truncate == "head" else review[-length:]
     return Batch(
-        token_ids=torch.from_numpy(token_ids),
-        lengths=torch.from_numpy(lengths),
-        labels=torch.from_numpy(split.labels[indices].astype(np.int64)),
-        weights=torch.from_numpy(weights),
-        indices=torch.from_numpy(indices.astype(np.int64)),
+        token_ids=token_ids,
+        lengths=tensor(lengths),
+        labels=tensor(split.labels[indices].astype(np.int64)),
+        weights=tensor(weights),
+        indices=tensor(indices.astype(np.int64)),
         global_batch_size=global_batch_size,
     )
 
@@ -145,6 +153,8 @@ class BatchLoader:
         same_every_epoch: Whether each epoch repeats the first one's plan (Lightning's `overfit_batches`).
         rank: Number of this process.
         world_size: Number of processes.
+        ahead: Batches that a thread makes before they are asked for; 0: none, and no thread.
+        pin_memory: See `collate`.
     """
 
     def __init__(
@@ -160,6 +170,8 @@ class BatchLoader:
         same_every_epoch: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        ahead: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         self.split = split
         self.batch_size = batch_size
@@ -172,6 +184,8 @@ class BatchLoader:
         self._same_every_epoch = same_every_epoch
         self._rank = rank
         self._world_size = world_size
+        self._ahead = ahead
+        self._pin_memory = pin_memory
         self._place = (0, 0)
         self._restored: tuple[int, int] | None = None
 
@@ -194,18 +208,25 @@ class BatchLoader:
         restored, self._restored = self._restored, None
         # A place in another epoch is that epoch's end: this one starts at its beginning.
         start = restored[1] if restored is not None and restored[0] == epoch else 0
-        for number, step in enumerate(self.plan(epoch)[start:], start):
-            indices, weights = deal(step, self.lengths, self._rank, self._world_size)
-            batch = collate(
-                self.split,
-                indices,
-                weights,
-                max_length=self._max_length,
-                truncate=self._truncate,
-                global_batch_size=len(step),
-            )
+        steps = self.plan(epoch)[start:]
+        batches = in_advance(self._batch, steps, ahead=self._ahead) if self._ahead else map(self._batch, steps)
+        for number, batch in enumerate(batches, start):
+            # Of the batch that is handed out, however many wait: they are untrained.
             self._place = (epoch, number + 1)
             yield batch
+
+    def _batch(self, step: Indices) -> Batch:
+        """This process's share of a step."""
+        indices, weights = deal(step, self.lengths, self._rank, self._world_size)
+        return collate(
+            self.split,
+            indices,
+            weights,
+            max_length=self._max_length,
+            truncate=self._truncate,
+            global_batch_size=len(step),
+            pin_memory=self._pin_memory,
+        )
 
     def state_dict(self) -> dict[str, int]:
         """The place of the next batch: `epoch` and `batch`, its number in the epoch."""

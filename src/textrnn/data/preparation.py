@@ -9,16 +9,24 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Encoding, Tokenizer
+
 from textrnn.config import DataConfig
+from textrnn.data.ahead import in_advance
 from textrnn.data.progress import Progress
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, TEXTS, ReviewWriter, disk_errors, file_summary, read_texts
 from textrnn.data.sources import SPLITS, Row, Source
-from textrnn.data.tokenizer import encode_batch, load_tokenizer, train_tokenizer
+from textrnn.data.tokenizer import encode_texts, load_tokenizer, token_ids, train_tokenizer
 from textrnn.errors import InputError
+
+TEXTS_AT_A_TIME = 250
+"""Texts that the library encodes at once, a divisor of `ROWS_PER_BATCH`: enough for all cores, and few enough that
+their encodings, which take a hundred bytes a token, stay in memory that the process already has."""
 
 log = logging.getLogger("textrnn")
 
@@ -144,13 +152,45 @@ def _encode(draft: Path, tokenizer_json: str, total: int) -> Counter[str]:
     tokens: Counter[str] = Counter()
     with Progress("encoded", total) as progress:
         for name in SPLITS:
-            with ReviewWriter(draft / f"{name}.arrow", REVIEWS, sync=True) as writer:
-                for labels, texts in read_texts(draft / f"{name}.texts"):
-                    ids = encode_batch(tokenizer, texts)
-                    writer.write(labels, texts, ids)
-                    tokens[name] += sum(map(len, ids))
-                    progress.advance(len(texts))
-            (draft / f"{name}.texts").unlink()
+            texts = draft / f"{name}.texts"
+            tokens[name] = encode_file(texts, draft / f"{name}.arrow", tokenizer, progress.advance)
+            texts.unlink()
+    return tokens
+
+
+def encode_file(
+    texts: Path, reviews: Path, tokenizer: Tokenizer, advance: Callable[[int], None] = lambda _: None
+) -> int:
+    """Encode a file of texts into a file of reviews; tokens in it.
+
+    A thread has the library encode the next texts, which leaves the interpreter free, while the ids of those before
+    become Python lists and Arrow columns and are written; with many cores that takes about as long as the encoding.
+
+    Args:
+        texts: File with the columns `TEXTS`.
+        reviews: The file to write, with the columns `REVIEWS`.
+        tokenizer: Encodes.
+        advance: Told how many reviews more are written.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+
+    def encode(rows: tuple[list[int], list[str]]) -> tuple[list[int], list[str], list[Encoding]]:
+        return *rows, encode_texts(tokenizer, rows[1])
+
+    tokens = 0
+    with (
+        ReviewWriter(reviews, REVIEWS, sync=True) as writer,
+        # Closed, so that the thread ends before the file does.
+        contextlib.closing(in_advance(encode, read_texts(texts, TEXTS_AT_A_TIME), ahead=2)) as encoded,
+    ):
+        rows = ((labels, batch, token_ids(encodings)) for labels, batch, encodings in encoded)
+        while group := list(islice(rows, ROWS_PER_BATCH // TEXTS_AT_A_TIME)):
+            labels, batch, ids = (list(chain.from_iterable(column)) for column in zip(*group, strict=True))
+            writer.write(labels, batch, ids)
+            tokens += sum(map(len, ids))
+            advance(len(batch))
     return tokens
 
 

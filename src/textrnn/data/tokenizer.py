@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from textrnn.errors import InputError
 
@@ -69,9 +69,18 @@ def _set_splitting(tokenizer: Tokenizer, kind: str) -> None:
 
 def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, untruncated and never empty: a text without a token is the single token `<unk>`."""
-    return [
-        encoding.ids or [UNKNOWN_ID] for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    ]
+    return token_ids(encode_texts(tokenizer, texts))
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free."""
+    encodings: list[Encoding] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return encodings
+
+
+def token_ids(encodings: Iterable[Encoding]) -> list[list[int]]:
+    """Our part of `encode_batch`: Python lists, on one core."""
+    return [encoding.ids or [UNKNOWN_ID] for encoding in encodings]
 
 
 def load_tokenizer(tokenizer_json: str) -> Tokenizer:

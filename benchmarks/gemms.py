@@ -1,0 +1,82 @@
+"""The floor under a recurrent layer: its matrix products alone, in the same shapes and order, on preallocated buffers.
+
+A training step of a layer with G gates in one direction, (T, B, I) in and (T, B, H) out, multiplies
+
+- forward: (T·B, I) by (I, G·H) once, then T times (B, H) by (H, G·H);
+- backward: T times (B, G·H) by (G·H, H), then once (T·B, G·H) by (G·H, I) for the inputs' gradient and
+  (G·H, T·B) by (T·B, I) and by (T·B, H) for the weights'.
+
+Everything else that a layer does (gates, copies, bookkeeping) comes on top.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from textrnn.model.cells import GATES, RecurrentLayer
+
+
+def layer_flops(cell: str, inputs: int, hidden: int, *, time: int, batch: int, directions: int) -> int:
+    """Floating point operations of the products in one training step."""
+    return directions * 3 * 2 * time * batch * GATES[cell] * hidden * (inputs + hidden)
+
+
+class _Products:
+    """Buffers and products of one direction."""
+
+    def __init__(self, gates: int, inputs: int, hidden: int, time: int, batch: int) -> None:
+        wide = gates * hidden
+        self.steps = torch.randn(time * batch, inputs)
+        self.states = torch.randn(time, batch, hidden)
+        self.weight_ih, self.weight_hh = torch.randn(wide, inputs), torch.randn(wide, hidden)
+        self.projected = torch.empty(time * batch, wide)
+        self.gates = torch.randn(time, batch, wide)
+        self.step_out, self.step_back = torch.empty(batch, wide), torch.empty(batch, hidden)
+        self.input_gradient = torch.empty(time * batch, inputs)
+        self.weight_gradients = torch.empty(wide, inputs), torch.empty(wide, hidden)
+
+    def forward(self) -> None:
+        torch.mm(self.steps, self.weight_ih.t(), out=self.projected)
+        weight = self.weight_hh.t()
+        for state in self.states.unbind():
+            torch.mm(state, weight, out=self.step_out)
+
+    def backward(self) -> None:
+        for gates in self.gates.unbind():
+            torch.mm(gates, self.weight_hh, out=self.step_back)
+        gates = self.gates.flatten(0, 1)
+        torch.mm(gates, self.weight_ih, out=self.input_gradient)
+        torch.mm(gates.t(), self.steps, out=self.weight_gradients[0])
+        torch.mm(gates.t(), self.states.flatten(0, 1), out=self.weight_gradients[1])
+
+
+def gemms_alone(cell: str, inputs: int, hidden: int, *, time: int, batch: int, directions: int) -> Callable[[], None]:
+    """The products of one training step of a layer, to be called."""
+    products = [_Products(GATES[cell], inputs, hidden, time, batch) for _ in range(directions)]
+
+    def run() -> None:
+        for direction in products:
+            direction.forward()
+        for direction in reversed(products):
+            direction.backward()
+
+    return run
+
+
+def layer_alone(
+    cell: str, inputs: int, hidden: int, *, time: int, batch: int, implementation: str = "auto"
+) -> Callable[[], None]:
+    """Forward and backward of a bidirectional layer on full-length reviews, to be called."""
+    layer = RecurrentLayer(cell, inputs, hidden, bidirectional=True, implementation=implementation)
+    layer.initialise("uniform", 1.0)
+    steps: Tensor = torch.randn(batch, time, inputs).requires_grad_()
+    lengths = torch.full((batch,), time)
+    gradient = torch.randn(batch, time, 2 * hidden)
+
+    def run() -> None:
+        layer.zero_grad()
+        steps.grad = None
+        layer(steps, lengths).backward(gradient)
+
+    return run

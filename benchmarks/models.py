@@ -1,0 +1,110 @@
+"""Training steps to measure: our classifier's, and the one that tutorials teach."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from textrnn.config import EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.model.classifier import ReviewClassifier, review_losses, step_loss
+
+EMBEDDING_SIZE = 100
+
+Step = Callable[[Mapping[str, Any]], Tensor]
+"""Trains on a batch; its loss, detached."""
+
+
+def model_config(cell: str, hidden_size: int, **changes: Any) -> ModelConfig:
+    """`model=CELL` with another size, initialised as its YAML says."""
+    recurrent_init = "uniform" if cell == "rnn" else "orthogonal"
+    embedding = EmbeddingConfig(size=EMBEDDING_SIZE)
+    return ModelConfig(
+        cell=cell, hidden_size=hidden_size, recurrent_init=recurrent_init, embedding=embedding, **changes
+    )
+
+
+def autocast(precision: str) -> AbstractContextManager[None]:
+    """What Lightning runs a step under for `trainer.precision`: "32-true" or "bf16-mixed"."""
+    if precision == "32-true":
+        return nullcontext()
+    return cast(AbstractContextManager[None], torch.autocast("cpu", dtype=torch.bfloat16))
+
+
+class OurTraining:
+    """Forward, backward and optimiser of our classifier in a bare loop.
+
+    Args:
+        model: The model.
+        vocab_size: Tokens in the vocabulary.
+        optimizer: The optimiser; its schedule is left out.
+        precision: "32-true" or "bf16-mixed".
+        seed: Of the parameters.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        vocab_size: int,
+        *,
+        optimizer: OptimizerConfig | None = None,
+        precision: str = "32-true",
+        seed: int = 0,
+    ) -> None:
+        module = ReviewClassifier(model, optimizer or OptimizerConfig(), vocab_size=vocab_size, seed=seed)
+        self.model = module.model
+        self.optimizer = cast(torch.optim.Optimizer, cast(dict[str, Any], module.configure_optimizers())["optimizer"])
+        if optimizer is not None:  # what the warm-up's first factor made of it
+            for group in self.optimizer.param_groups:
+                group["lr"] = optimizer.lr
+        self.precision = precision
+
+    def step(self, batch: Mapping[str, Any]) -> Tensor:
+        """Train on a batch; its loss, detached."""
+        self.optimizer.zero_grad()
+        with autocast(self.precision):
+            logits = self.model(batch["token_ids"], batch["lengths"])
+            loss = step_loss(review_losses(logits, batch["labels"], batch["weights"]), batch["global_batch_size"], 1)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.optimizer.step()
+        return loss.detach()
+
+
+class TutorialClassifier(nn.Module):
+    """Embedding -> packed torch kernel -> last states of both directions -> logit, as tutorials write it."""
+
+    def __init__(self, cell: str, vocab_size: int, hidden_size: int) -> None:
+        super().__init__()
+        kernels: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+        self.embedding = nn.Embedding(vocab_size, EMBEDDING_SIZE, padding_idx=0)
+        self.kernel = kernels[cell](EMBEDDING_SIZE, hidden_size, bidirectional=True, batch_first=True)
+        self.dropout = nn.Dropout(0.5)
+        self.output = nn.Linear(2 * hidden_size, 1)
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Logits, (batch,), of token_ids (batch, time) with lengths (batch,)."""
+        embedded = self.dropout(self.embedding(token_ids))
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        _, state = self.kernel(packed)
+        hidden: Tensor = state[0] if isinstance(state, tuple) else state
+        logits: Tensor = self.output(self.dropout(torch.cat([hidden[0], hidden[1]], dim=1))).squeeze(1)
+        return logits
+
+
+def tutorial_step(cell: str, vocab_size: int, hidden_size: int) -> Step:
+    """A training step of the tutorial's classifier with Adam."""
+    model = TutorialClassifier(cell, vocab_size, hidden_size)
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step(batch: Mapping[str, Any]) -> Tensor:
+        optimizer.zero_grad()
+        logits = model(batch["token_ids"], batch["lengths"])
+        loss = binary_cross_entropy_with_logits(logits, batch["labels"].float())
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimizer.step()
+        return loss.detach()
+
+    return step

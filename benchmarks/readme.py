@@ -1,0 +1,82 @@
+"""Renders benchmarks/results/*.json into the README: python benchmarks/readme.py."""
+
+import sys
+from pathlib import Path
+
+from machine import ROOT
+from report import Claim, Report, Table, number
+from timing import spread
+
+RESULTS = ROOT / "benchmarks" / "results"
+ORDER = ("recurrence", "tutorials", "pipeline", "loop", "startup")
+BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+HEADINGS = {
+    "recurrence": "Training steps on full reviews",
+    "tutorials": "The tutorials' model",
+    "pipeline": "The way of the reviews",
+    "loop": "The loop",
+    "startup": "Startup",
+}
+
+
+def render(results: Path = RESULTS) -> str:
+    """The README's part between the markers, for the results that there are."""
+    reports = [Report.read(path) for name in ORDER if (path := results / f"{name}.json").is_file()]
+    if not reports:
+        return "No results yet: `make bench`."
+    return "\n\n".join(block for report in reports for block in _blocks(report))
+
+
+def replace_part(readme: str, part: str) -> str:
+    """`readme` with `part` between the markers; raises `ValueError` where they are missing."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md has no {BEGIN} ... {END}")
+    return f"{before}{BEGIN}\n{part}\n{END}{after}"
+
+
+def _blocks(report: Report) -> list[str]:
+    blocks = [f"**{HEADINGS[report.benchmark]}** ({_where(report)})"]
+    if report.claims:
+        blocks.append(_claims(report.claims))
+    return blocks + [f"{table.title}, medians, {table.unit}:\n\n{_table(table)}" for table in report.tables]
+
+
+def _where(report: Report) -> str:
+    machine, versions = report.where["machine"], report.where["versions"]
+    peers = f", TensorFlow {versions['tensorflow']}" if "tensorflow" in versions else ""
+    return (
+        f"{report.settings['reviews']} reviews, {report.settings['repeats']} repeats, {machine['cpu']}, "
+        f"{machine['cores']} cores, PyTorch {versions['torch']}{peers}, {report.where['date']}"
+    )
+
+
+def _claims(claims: list[Claim]) -> str:
+    lines = ["| median of paired repeats | | min to max | bar |", "|---|---|---|---|"]
+    for claim in claims:
+        median, low, high = spread(claim.values)
+        met = {True: ", met", False: ", **missed**", None: ""}[claim.met]
+        lines.append(
+            f"| {claim.name} | {number(median)} {claim.unit} | {number(low)} to {number(high)} | {claim.bar}{met} |"
+        )
+    return "\n".join(lines)
+
+
+def _table(table: Table) -> str:
+    lines = [f"| | {' | '.join(table.columns)} |", "|---" * (1 + len(table.columns)) + "|"]
+    for row, cells in table.cells.items():
+        medians = (number(spread(cells[column])[0]) if column in cells else "" for column in table.columns)
+        lines.append(f"| {row} | {' | '.join(medians)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Rewrite README.md."""
+    readme = ROOT / "README.md"
+    readme.write_text(replace_part(readme.read_text(encoding="utf-8"), render()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Training steps of each cell: real tokens a second, against the tutorial way and against the matrix products alone.
+
+`--peers` adds the way that tutorials teach (shuffled batches, packed, Adam; in a process of its own, with nothing of
+ours set) and our bucketed batches packed. Their steps take seconds, so a repeat has two of them and more of ours,
+on batches that stand for an epoch's.
+"""
+
+from contextlib import ExitStack
+
+from report import Claim, Report, Table
+from settings import Settings
+from timing import Measure, paired, ratios
+from worker import Worker
+
+SCRIPT = "recurrence_worker.py"
+OVER_TUTORIAL = {"lstm": 60.0, "gru": 12.0, "rnn": 5.0}
+OF_GEMMS = {"lstm": 0.7, "gru": 0.5, "rnn": 0.5}
+CELLS = ("lstm", "gru", "rnn")
+OURS = ("auto 32-true", "auto bf16-mixed", "fused 32-true")
+SLOW_STEPS, STEPS, LOSS_STEPS = 2, 16, 50
+TIME_STEPS = 256
+
+
+def run(settings: Settings, report: Report) -> None:
+    """Measure and fill in the report."""
+    quick = settings.quick
+    options = {"path": settings.data_path, "quick": quick, "max_length": 64 if quick else 512}
+    with ExitStack() as stack:
+        ours = stack.enter_context(Worker(SCRIPT))
+        ours.ask(what="open", **options)
+        peer = None
+        if settings.peers:
+            peer = stack.enter_context(Worker(SCRIPT))
+            peer.ask(what="open", **options)
+        for hidden in (16,) if quick else (128, 256):
+            for cell in CELLS:
+                _training(cell, hidden, ours, peer if hidden != 256 else None, settings, report)
+                _layers(cell, hidden, ours, settings, report)
+        if settings.losses:
+            _losses(ours, settings, report)
+
+
+def _training(cell: str, hidden: int, ours: Worker, peer: Worker | None, settings: Settings, report: Report) -> None:
+    def measure(worker: Worker, variant: str, steps: int) -> Measure:
+        return lambda repeat: float(
+            worker.ask(what="train", variant=variant, cell=cell, hidden=hidden, steps=steps, repeat=repeat)
+        )
+
+    variants = {variant: measure(ours, variant, 2 if settings.quick else STEPS) for variant in OURS}
+    if peer is not None:
+        variants["packed 32-true"] = measure(ours, "packed 32-true", SLOW_STEPS)
+        variants["tutorial"] = measure(peer, "tutorial", SLOW_STEPS)
+    values = paired(variants, settings.repeats)
+    table = _table(report, "training steps, batch 64, bidirectional", "tokens/s")
+    for variant in reversed(list(values)):
+        table.add(variant, f"{cell} {hidden}", values[variant])
+    if peer is not None:
+        gain = ratios(values["auto 32-true"], values["tutorial"])
+        name = f"{cell} {hidden}: tokens/s over the tutorial way"
+        report.claims.append(Claim(name=name, values=gain, at_least=OVER_TUTORIAL[cell]))
+
+
+def _layers(cell: str, hidden: int, ours: Worker, settings: Settings, report: Report) -> None:
+    def measure(variant: str) -> Measure:
+        time_steps, calls = (16, 1) if settings.quick else (TIME_STEPS, 5)
+        return lambda _: float(
+            ours.ask(what="layer", variant=variant, cell=cell, hidden=hidden, time_steps=time_steps, calls=calls)
+        )
+
+    values = paired({name: measure(name) for name in ("gemms", *OURS)}, settings.repeats)
+    table = _table(report, f"layer alone, forward and backward, {TIME_STEPS} steps, batch 64", "GFLOP/s")
+    for variant in values:
+        table.add(variant, f"{cell} {hidden}", values[variant])
+    share = ratios(values["auto 32-true"], values["gemms"])
+    name = f"{cell} {hidden}: layer's rate over its GEMMs' alone"
+    report.claims.append(Claim(name=name, values=share, at_least=OF_GEMMS[cell]))
+
+
+def _losses(ours: Worker, settings: Settings, report: Report) -> None:
+    steps, hidden = (3, 16) if settings.quick else (LOSS_STEPS, 128)
+    for cell in CELLS:
+        ways = [
+            ours.ask(what="losses", implementation=name, cell=cell, hidden=hidden, steps=steps)
+            for name in ("auto", "packed")
+        ]
+        difference = max(abs(a - b) for a, b in zip(*ways, strict=True))
+        name = f"{cell} {hidden}: largest difference to packing's losses over {steps} steps"
+        report.claims.append(Claim(name=name, values=[difference], unit="", at_most=1e-4))
+
+
+def _table(report: Report, title: str, unit: str) -> Table:
+    """The report's table of this title, made by the first cell that needs it."""
+    for table in report.tables:
+        if table.title == title:
+            return table
+    report.tables.append(Table(title=title, unit=unit))
+    return report.tables[-1]

@@ -1,0 +1,125 @@
+"""What a benchmark found: its record in JSON, and the tables that it prints."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from timing import spread
+
+
+@dataclass(kw_only=True, slots=True)
+class Claim:
+    """A figure, a value a repeat, and the bar that its median is held against, if there is one."""
+
+    name: str
+    """What was measured, such as "lstm: tokens/s over the tutorial way"."""
+    values: list[float]
+    unit: str = "×"
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median reaches the bar; None without a bar."""
+        median, _, _ = spread(self.values)
+        if self.at_least is not None:
+            return median >= self.at_least
+        return None if self.at_most is None else median <= self.at_most
+
+    @property
+    def bar(self) -> str:
+        """The bar, such as "≥ 60 ×"; empty without one."""
+        sign, limit = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
+        return "" if limit is None else f"{sign} {number(limit)} {self.unit}"
+
+
+@dataclass(kw_only=True, slots=True)
+class Table:
+    """Figures of one unit: rows of columns of a value a repeat. A row may lack columns."""
+
+    title: str
+    unit: str
+    cells: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def add(self, row: str, column: str, values: list[float]) -> None:
+        """Put in a cell."""
+        self.cells.setdefault(row, {})[column] = values
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns, in the order in which they came."""
+        return list(dict.fromkeys(column for row in self.cells.values() for column in row))
+
+
+@dataclass(kw_only=True, slots=True)
+class Report:
+    """All that a benchmark found."""
+
+    benchmark: str
+    settings: dict[str, Any]
+    """What was chosen for this run, such as `repeats`; plain JSON values without paths."""
+    where: dict[str, Any]
+    """`machine.describe()`."""
+    claims: list[Claim] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """Write the JSON, beside its place and then renamed."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.tmp")
+        draft.write_text(json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.rename(path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Report":
+        """The report that `write` wrote."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        claims = [Claim(**claim) for claim in values.pop("claims")]
+        tables = [Table(**table) for table in values.pop("tables")]
+        return cls(**values, claims=claims, tables=tables)
+
+
+def show(report: Report, console: Console) -> None:
+    """Print where it ran, the claims and the tables."""
+    where = report.where
+    console.print(
+        f"{report.benchmark}: " + ", ".join(f"{key} {value}" for key, value in report.settings.items()), style="bold"
+    )
+    console.print(", ".join(f"{key} {value}" for key, value in where["machine"].items() if value is not None))
+    console.print(", ".join(f"{key} {value}" for key, value in where["versions"].items()))
+    console.print(f"commit {where['commit']}, {where['date']}")
+    if report.claims:
+        claims = RichTable("median of paired repeats", "median", "min to max", "bar", "")
+        for claim in report.claims:
+            median, low, high = spread(claim.values)
+            met = {True: "[green]met", False: "[red]missed", None: ""}[claim.met]
+            claims.add_row(
+                claim.name, f"{number(median)} {claim.unit}", f"{number(low)} to {number(high)}", claim.bar, met
+            )
+        console.print(claims)
+    for table in report.tables:
+        figures = RichTable("", *table.columns, title=f"{table.title} ({table.unit}), medians", title_justify="left")
+        for row, cells in table.cells.items():
+            medians = [number(spread(cells[column])[0]) if column in cells else "" for column in table.columns]
+            figures.add_row(row, *medians)
+        console.print(figures)
+
+
+def number(value: float) -> str:
+    """Three significant digits, or whole with thousands separated."""
+    if abs(value) >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def _rounded(value: Any) -> Any:
+    """Floats with six significant digits: more are noise, and noise in every line hides what a change changed."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,45 @@
+"""The reviews that are measured with: IMDB where it is, else generated ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from machine import ROOT
+from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.data.store import Store, prepare_store
+
+IMDB = ROOT.parent / "shared" / "imdb"
+"""Default of `--data-path`: a folder in the Hub's layout of stanfordnlp/imdb."""
+
+FEW = SyntheticConfig(train_reviews=600, test_reviews=100, difficulty=1.0)
+"""Generated reviews for `--quick`."""
+
+
+def data_config(path: str | None, *, quick: bool, **settings: int | str) -> DataConfig:
+    """Where the reviews come from; generated ones with `quick` or where there is no `path`."""
+    config = DataConfig(path=path)
+    if quick or path is None or not Path(path).exists():
+        config = DataConfig(source="synthetic", synthetic=FEW if quick else SyntheticConfig())
+    return replace(config, **settings)  # type: ignore[arg-type]  # names and types are the caller's
+
+
+def source_name(config: DataConfig) -> str:
+    """What a report calls the reviews; no path, which tells about a machine."""
+    return "generated reviews" if config.path is None else "IMDB"
+
+
+def open_store(config: DataConfig) -> Store:
+    """The token store, made now if there is none yet."""
+    return prepare_store(config)
+
+
+def representative(
+    plan: list[npt.NDArray[np.int64]], lengths: npt.NDArray[np.integer], count: int, seed: int
+) -> list[npt.NDArray[np.int64]]:
+    """`count` steps of a plan that stand for all: one at random from each `count`-th of the steps by length."""
+    ordered = sorted(plan, key=lambda step: int(lengths[step].sum()))
+    generator = np.random.default_rng(seed)
+    strata = np.array_split(np.arange(len(ordered)), min(count, len(ordered)))
+    return [ordered[generator.choice(stratum)] for stratum in strata]

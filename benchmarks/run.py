@@ -1,0 +1,55 @@
+"""Measures: python benchmarks/run.py NAME [--peers] [--repeats 5] [--data-path DIR] [--quick]."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NAMES = ("recurrence", "pipeline", "loop", "startup", "tutorials")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmarks that are named, print what they found and write it as JSON."""
+    arguments = _parser().parse_args(argv)
+    # After the command line, which says at once what is wrong with it.
+    from rich.console import Console
+
+    import machine
+    from report import Report, show
+    from reviews import IMDB
+    from settings import Settings
+
+    data_path = arguments.data_path or (IMDB if IMDB.is_dir() else None)
+    settings = Settings(
+        repeats=arguments.repeats,
+        data_path=None if data_path is None else str(data_path),
+        quick=arguments.quick,
+        peers=arguments.peers,
+        losses=arguments.losses,
+        tensorflow_python=arguments.tensorflow_python,
+    )
+    for name in NAMES if arguments.name == "all" else (arguments.name,):
+        report = Report(benchmark=name, settings=settings.record(), where=machine.describe())
+        importlib.import_module(name).run(settings, report)
+        show(report, Console())
+        report.write(arguments.output / f"{name}.json")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks/run.py", description="Medians of paired, interleaved repeats.")
+    parser.add_argument("name", metavar="NAME", choices=(*NAMES, "all"), help=f"{', '.join(NAMES)} or all")
+    parser.add_argument("--repeats", type=int, default=5, help="paired repeats (default 5)")
+    parser.add_argument("--data-path", type=Path, help="the real reviews (default ../shared/imdb, else generated ones)")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the JSON")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes on generated reviews: to see that it runs")
+    parser.add_argument("--peers", action="store_true", help="also the tutorial way, and TensorFlow where it is")
+    parser.add_argument("--losses", action="store_true", help="recurrence: also compare losses with packing's")
+    parser.add_argument("--tensorflow-python", help="tutorials: the python of an environment with TensorFlow")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""What is typed after `python benchmarks/run.py NAME`."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(kw_only=True, slots=True)
+class Settings:
+    """How a benchmark is run."""
+
+    repeats: int = 5
+    """Paired repeats; medians are over them."""
+    data_path: str | None = None
+    """Folder of the real reviews; None: generated ones."""
+    quick: bool = False
+    """Tiny sizes on generated reviews: whether it runs, not how fast."""
+    peers: bool = False
+    """Also run the tutorial way, and TensorFlow where there is one."""
+    losses: bool = False
+    """recurrence: also compare the losses with packing's."""
+    tensorflow_python: str | None = None
+    """tutorials: an interpreter that has TensorFlow."""
+
+    def record(self) -> dict[str, Any]:
+        """The settings for a report: without paths, which tell about a machine."""
+        chosen = {name: value for name, value in asdict(self).items() if name not in ("data_path", "tensorflow_python")}
+        return {**chosen, "reviews": "IMDB" if self.data_path and not self.quick else "generated"}

@@ -1,0 +1,55 @@
+"""Paired repeats: every repeat measures each variant once, so that what slows the machine slows all of them.
+
+A ratio is taken within a repeat and its median over the repeats is what is told; the order of the variants is rotated,
+so that none always runs first.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+Measure = Callable[[int], float]
+"""Measures a variant once; takes the number of the repeat, from 0."""
+
+
+def paired(variants: Mapping[str, Measure], repeats: int) -> dict[str, list[float]]:
+    """Measure all variants `repeats` times, interleaved.
+
+    Returns:
+        What each variant measured, a value a repeat.
+    """
+    names = list(variants)
+    values: dict[str, list[float]] = {name: [] for name in names}
+    for repeat in range(repeats):
+        first = repeat % len(names)
+        for name in names[first:] + names[:first]:
+            values[name].append(variants[name](repeat))
+    return values
+
+
+def ratios(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    """`values` as multiples of `others`, repeat by repeat."""
+    return [value / other for value, other in zip(values, others, strict=True)]
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median, smallest and largest."""
+    return statistics.median(values), min(values), max(values)
+
+
+class Stopwatch(AbstractContextManager["Stopwatch"]):
+    """Wall time of the statements under `with`, in `seconds`."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.seconds = time.perf_counter() - self._started
