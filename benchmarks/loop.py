@@ -20,6 +20,7 @@ from report import Claim, Report, Table
 from reviews import data_config, open_store
 from settings import Settings
 from textrnn import exit_codes, fitting, training
+from textrnn.allocator import keep_freed_memory
 from textrnn.config import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
 from textrnn.data.batches import Batch
 from textrnn.model.classifier import ReviewClassifier, learning_rate_factor, review_losses, step_loss
@@ -31,6 +32,7 @@ STEPS, WARM_UP, VALIDATION_BATCHES = 64, 10, 20
 
 def run(settings: Settings, report: Report) -> None:
     """Measure and fill in the report."""
+    keep_freed_memory()
     quick = settings.quick
     steps, warm_up, batches = (4, 2, 2) if quick else (STEPS, WARM_UP, VALIDATION_BATCHES)
     config = Config(

@@ -8,7 +8,7 @@ from report import Claim, Report, Table, number
 from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
-ORDER = ("recurrence", "tutorials", "pipeline", "loop", "startup")
+ORDER = ("recurrence", "tutorials", "pipeline", "loop", "startup", "cost")
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEADINGS = {
     "recurrence": "Training steps on full reviews",
@@ -16,6 +16,7 @@ HEADINGS = {
     "pipeline": "The way of the reviews",
     "loop": "The loop",
     "startup": "Startup",
+    "cost": "What each choice costs",
 }
 
 

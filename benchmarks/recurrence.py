@@ -27,11 +27,11 @@ def run(settings: Settings, report: Report) -> None:
     options = {"path": settings.data_path, "quick": quick, "max_length": 64 if quick else 512}
     with ExitStack() as stack:
         ours = stack.enter_context(Worker(SCRIPT))
-        ours.ask(what="open", **options)
+        ours.ask(what="open", ours=True, **options)
         peer = None
         if settings.peers:
             peer = stack.enter_context(Worker(SCRIPT))
-            peer.ask(what="open", **options)
+            peer.ask(what="open", ours=False, **options)
         for hidden in (16,) if quick else (128, 256):
             for cell in CELLS:
                 _training(cell, hidden, ours, peer if hidden != 256 else None, settings, report)

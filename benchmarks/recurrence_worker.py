@@ -12,6 +12,7 @@ import torch
 from gemms import gemms_alone, layer_alone, layer_flops
 from models import EMBEDDING_SIZE, OurTraining, Step, autocast, model_config, tutorial_step
 from reviews import data_config, open_store, representative
+from textrnn.allocator import keep_freed_memory
 from textrnn.data.batches import Batch, collate, plan_epoch
 from worker import serve
 
@@ -25,8 +26,10 @@ class Bench:
         self._measured = ("", 0)
         self._steps: dict[str, Step] = {}
 
-    def open(self, *, path: str | None, quick: bool, max_length: int) -> int:
-        """Open the reviews; the size of the vocabulary."""
+    def open(self, *, path: str | None, quick: bool, max_length: int, ours: bool) -> int:
+        """Open the reviews; the size of the vocabulary. `ours`: set up the process as the program does."""
+        if ours:
+            keep_freed_memory()
         self._max_length = max_length
         store = open_store(data_config(path, quick=quick, max_length=max_length))
         self._split, self._vocab_size = store.split("train"), store.vocab_size

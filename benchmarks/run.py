@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("recurrence", "pipeline", "loop", "startup", "tutorials")
+NAMES = ("recurrence", "pipeline", "loop", "startup", "tutorials", "cost")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from models import OurTraining, Step, model_config
+from textrnn.allocator import keep_freed_memory
 from textrnn.config import OptimizerConfig
 from timing import Stopwatch
 from worker import serve
@@ -80,6 +81,8 @@ class Tutorial:
     def prepare(self, *, way: str, cell: str, arrays: str, vocab_size: int, batch_size: int) -> str:
         """Build the model and warm up on another one; PyTorch's version. `way`: "plain", or a precision of ours."""
         self._way, self._batch_size = way, batch_size
+        if way != "plain":  # as the program does
+            keep_freed_memory()
         self._splits = {}
         with np.load(arrays) as stored:
             for name in ("train", "test"):

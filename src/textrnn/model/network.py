@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.config import ModelConfig
+from textrnn.model.dropout import Dropout
 from textrnn.model.embedding import TokenEmbedding
 from textrnn.model.encoder import Encoder, Pooling
 
@@ -23,7 +24,7 @@ class TextClassifier(nn.Module):
         self.embedding = TokenEmbedding(config, vocab_size, vectors)
         self.encoder = Encoder(config)
         self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional)
-        self.dropout = nn.Dropout(config.output_dropout)
+        self.dropout = Dropout(config.output_dropout)
         self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
