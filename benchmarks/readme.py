@@ -1,6 +1,7 @@
-"""Renders benchmarks/results/*.json into the README: python benchmarks/readme.py."""
+"""Renders benchmarks/results/*.json into README.md and docs/speed.md: python benchmarks/readme.py."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from machine import ROOT
@@ -8,7 +9,11 @@ from report import Claim, Report, Table, number
 from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
-ORDER = ("recurrence", "tutorials", "pipeline", "loop", "startup", "cost")
+PAGES = {
+    ROOT / "README.md": ("recurrence", "tutorials", "pipeline", "loop", "startup"),
+    ROOT / "docs" / "speed.md": ("cost",),
+}
+"""Which results a page tells, in order."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEADINGS = {
     "recurrence": "Training steps on full reviews",
@@ -20,20 +25,20 @@ HEADINGS = {
 }
 
 
-def render(results: Path = RESULTS) -> str:
-    """The README's part between the markers, for the results that there are."""
-    reports = [Report.read(path) for name in ORDER if (path := results / f"{name}.json").is_file()]
+def render(names: Sequence[str], results: Path = RESULTS) -> str:
+    """A page's part between the markers, for the results that there are."""
+    reports = [Report.read(path) for name in names if (path := results / f"{name}.json").is_file()]
     if not reports:
         return "No results yet: `make bench`."
     return "\n\n".join(block for report in reports for block in _blocks(report))
 
 
-def replace_part(readme: str, part: str) -> str:
-    """`readme` with `part` between the markers; raises `ValueError` where they are missing."""
-    before, begin, rest = readme.partition(BEGIN)
+def replace_part(page: str, part: str) -> str:
+    """`page` with `part` between the markers; raises `ValueError` where they are missing."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md has no {BEGIN} ... {END}")
+        raise ValueError(f"the page has no {BEGIN} ... {END}")
     return f"{before}{BEGIN}\n{part}\n{END}{after}"
 
 
@@ -73,9 +78,9 @@ def _table(table: Table) -> str:
 
 
 def main() -> int:
-    """Rewrite README.md."""
-    readme = ROOT / "README.md"
-    readme.write_text(replace_part(readme.read_text(encoding="utf-8"), render()), encoding="utf-8")
+    """Rewrite the pages."""
+    for path, names in PAGES.items():
+        path.write_text(replace_part(path.read_text(encoding="utf-8"), render(names)), encoding="utf-8")
     return 0
 
 

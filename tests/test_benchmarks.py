@@ -87,9 +87,9 @@ def test_a_report_is_shown_with_its_machine_claims_and_tables() -> None:
 
 
 def test_the_readme_tells_what_the_results_hold(tmp_path: Path) -> None:
-    assert readme.render(tmp_path).startswith("No results yet")
+    assert readme.render(["startup"], tmp_path).startswith("No results yet")
     make_report().write(tmp_path / "loop.json")
-    part = readme.render(tmp_path)
+    part = readme.render(["startup", "loop"], tmp_path)
     assert "| ours over theirs | 61.2 × | 59 to 70 | ≥ 60 ×, met |" in part
     assert "| theirs | 2,000 |  |" in part
     page = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n"
@@ -98,9 +98,10 @@ def test_the_readme_tells_what_the_results_hold(tmp_path: Path) -> None:
         readme.replace_part("a page without markers", part)
 
 
-def test_the_readme_is_up_to_date() -> None:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert page == readme.replace_part(page, readme.render()), "type: python benchmarks/readme.py"
+@pytest.mark.parametrize("path", readme.PAGES, ids=lambda path: path.stem)
+def test_the_pages_are_up_to_date(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
+    assert page == readme.replace_part(page, readme.render(readme.PAGES[path])), "type: python benchmarks/readme.py"
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -163,4 +164,4 @@ def test_each_benchmark_runs(arguments: list[str], environment: dict[str, str], 
     report = Report.read(tmp_path / f"{arguments[0]}.json")
     assert report.claims
     assert all(value > 0 for claim in report.claims for value in claim.values if "losses" not in claim.name)
-    assert readme.HEADINGS[report.benchmark] in readme.render(tmp_path)
+    assert readme.HEADINGS[report.benchmark] in readme.render([report.benchmark], tmp_path)

@@ -1,0 +1,140 @@
+"""What each choice costs: real tokens a second of training steps, one choice changed at a time from the defaults.
+
+The floor under them is the recurrent layer's matrix products alone at the default's shapes, in the same run.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from gemms import gemms_alone
+from models import EMBEDDING_SIZE, OurTraining, model_config
+from report import Claim, Report, Table
+from reviews import data_config, open_store, representative
+from settings import Settings
+from textrnn.allocator import keep_freed_memory
+from textrnn.data.batches import Batch, collate, plan_epoch
+from textrnn.data.store import Store
+from timing import Measure, paired, ratios
+
+CELLS = ("gru", "lstm", "rnn")
+STEPS = 8
+"""Training steps of a repeat, of all lengths."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What a training step is made of, as its configuration keys; the defaults are those of `python train.py`."""
+
+    hidden: int = 128
+    layers: int = 1
+    bidirectional: bool = True
+    max_length: int = 400
+    batch_size: int = 64
+    precision: str = "32-true"
+    threads: int = 0
+    """0: all cores."""
+
+
+DEFAULT = Choice()
+CHOICES = {
+    "the defaults": DEFAULT,
+    "hidden_size=64": replace(DEFAULT, hidden=64),
+    "hidden_size=256": replace(DEFAULT, hidden=256),
+    "num_layers=2": replace(DEFAULT, layers=2),
+    "bidirectional=false": replace(DEFAULT, bidirectional=False),
+    "max_length=100": replace(DEFAULT, max_length=100),
+    "max_length=200": replace(DEFAULT, max_length=200),
+    "max_length=800": replace(DEFAULT, max_length=800),
+    "batch_size=16": replace(DEFAULT, batch_size=16),
+    "batch_size=32": replace(DEFAULT, batch_size=32),
+    "batch_size=128": replace(DEFAULT, batch_size=128),
+    "precision=bf16-mixed": replace(DEFAULT, precision="bf16-mixed"),
+    "one thread": replace(DEFAULT, threads=1),
+}
+FEW = ("the defaults", "batch_size=32", "one thread")
+"""The choices of `--quick`."""
+
+
+def run(settings: Settings, report: Report) -> None:
+    """Measure and fill in the report."""
+    keep_freed_memory()
+    torch.manual_seed(0)
+    store = open_store(data_config(settings.data_path, quick=settings.quick))
+    names = FEW if settings.quick else tuple(CHOICES)
+    tokens = Table(title="training steps, one choice changed", unit="tokens/s")
+    reviews = Table(title="the same", unit="reviews/s")
+    report.tables += [tokens, reviews]
+    for cell in CELLS:
+        rates: dict[str, float] = {}
+        variants: dict[str, Measure] = {}
+        for name in names:
+            variants[name], rates[name] = _training(cell, CHOICES[name], store, settings)
+        variants["its GEMMs alone"] = _floor(cell, settings)
+        values = paired(variants, settings.repeats)
+        for name, measured in values.items():
+            tokens.add(name, cell, measured)
+            if name in rates:
+                reviews.add(name, cell, [value / rates[name] for value in measured])
+        share = ratios(values["the defaults"], values["its GEMMs alone"])
+        report.claims.append(Claim(name=f"{cell}: whole training steps over its layer's GEMMs alone", values=share))
+
+
+def _training(cell: str, choice: Choice, store: Store, settings: Settings) -> tuple[Measure, float]:
+    """Measures tokens a second; the second value is the tokens of a review."""
+    model = model_config(
+        cell, 16 if settings.quick else choice.hidden, num_layers=choice.layers, bidirectional=choice.bidirectional
+    )
+    training = OurTraining(model, store.vocab_size, precision=choice.precision)
+    batches = _batches(choice, store)
+    counted = sum(int(batch["lengths"].sum()) for batch in batches)
+
+    def measure(_: int) -> float:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(choice.threads or threads)
+        training.step(batches[0])
+        started = time.perf_counter()
+        for batch in batches:
+            training.step(batch)
+        seconds = time.perf_counter() - started
+        torch.set_num_threads(threads)
+        return counted / seconds
+
+    return measure, counted / sum(len(batch["labels"]) for batch in batches)
+
+
+def _batches(choice: Choice, store: Store) -> list[Batch]:
+    split = store.split("train")
+    lengths = np.minimum(split.lengths, choice.max_length)
+    plan = plan_epoch(lengths, batch_size=choice.batch_size, seed=0, epoch=0)
+    return [
+        collate(
+            split,
+            indices,
+            np.ones(len(indices), dtype=np.float32),
+            max_length=choice.max_length,
+            truncate="tail",
+            global_batch_size=len(indices),
+        )
+        for indices in representative(plan, lengths, STEPS, seed=0)
+    ]
+
+
+def _floor(cell: str, settings: Settings) -> Measure:
+    """Tokens a second of the matrix products alone, at the defaults' hidden size and batch."""
+    steps, hidden = (16, 16) if settings.quick else (256, DEFAULT.hidden)
+    products: Callable[[], None] = gemms_alone(
+        cell, EMBEDDING_SIZE, hidden, time=steps, batch=DEFAULT.batch_size, directions=2
+    )
+
+    def measure(_: int) -> float:
+        products()
+        started = time.perf_counter()
+        for _ in range(4):
+            products()
+        return 4 * steps * DEFAULT.batch_size / (time.perf_counter() - started)
+
+    return measure
