@@ -87,11 +87,11 @@ def run_layer(
     parts = [tensor for direction in (*weights, *initial) for tensor in direction]
     with torch.autocast("cpu", enabled=False):
         # torch leaves `Function.apply` untyped.
-        outputs: Tensor = _Layer.apply(cell, len(weights), product_dtype, lengths, steps, *parts)  # type: ignore[no-untyped-call]
+        outputs: Tensor = CompiledLayer.apply(cell, len(weights), product_dtype, lengths, steps, *parts)  # type: ignore[no-untyped-call]
     return outputs
 
 
-class _Layer(torch.autograd.Function):
+class CompiledLayer(torch.autograd.Function):
     """One layer. Its gradient can be taken once: the gates are overwritten with their gradients."""
 
     @staticmethod
@@ -104,6 +104,7 @@ class _Layer(torch.autograd.Function):
         steps: Tensor,
         *parts: Tensor,
     ) -> Tensor:
+        """States; shapes as in `run_layer`, whose `weights` and `initial` are `parts`, direction by direction."""
         work = _Work(cell, directions, product_dtype, lengths, parts)
         keep = any(ctx.needs_input_grad)
         outputs = work.forward(steps, keep=keep)
@@ -115,6 +116,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of `steps` and `parts`, from those of the states."""
         work, ctx.work = ctx.work, None
         if work is None:
             raise RuntimeError("a compiled layer's gradient can be taken once; use model.implementation=fused")
