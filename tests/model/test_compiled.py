@@ -174,9 +174,9 @@ def test_a_second_process_finds_the_library(environment: dict[str, str], tmp_pat
 
 def test_a_library_belongs_to_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTRNN_KERNELS", str(tmp_path / "kernels"))
-    source = tmp_path / "recurrence.c"
-    monkeypatch.setattr(library, "SOURCE", source)
-    for text in ("int run_pass(void) { return 0; }\n", "int run_pass(void) { return 1; }\n"):
-        source.write_text(text)
+    monkeypatch.setattr(library, "SOURCES", tmp_path)
+    (tmp_path / "recurrence.c").write_text('#include "answer.h"\nint run_pass(void) { return ANSWER; }\n')
+    for answer in (0, 1, 1):
+        (tmp_path / "answer.h").write_text(f"#define ANSWER {answer}\n")
         library._library("float")
     assert len(list((tmp_path / "kernels").iterdir())) == 2

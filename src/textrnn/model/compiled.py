@@ -1,4 +1,4 @@
-"""A recurrent layer through `recurrence.c`: both directions at once, exact for every length, forward and backward.
+"""A recurrent layer through `recurrence/`, our C code: both directions at once, exact for every length.
 
 What can be done for all tokens at once is left to torch: one product makes the gates' inputs of both directions, and
 after the backward pass single products make the gradients of all weights. The C code does what must be done token by
@@ -16,43 +16,27 @@ from torch.autograd.function import once_differentiable
 from textrnn.model.library import load_library
 
 CELLS = ("rnn", "lstm", "gru")
-"""The cells in the order of their numbers in recurrence.c."""
+"""The cells in the order of their numbers in recurrence/steps.h."""
 REALS = {torch.float32: "float", torch.float64: "double"}
 
 _Pointer = ctypes.c_void_p
 
 
 class _Direction(ctypes.Structure):
-    """`direction_t` of recurrence.c."""
+    """`direction_t` of recurrence/steps.h."""
 
     _fields_ = (
-        ("backward", ctypes.c_int64),
-        ("gates_stride", ctypes.c_int64),
-        ("output_stride", ctypes.c_int64),
-        ("gates", _Pointer),
-        ("extra", _Pointer),
-        ("output", _Pointer),
-        ("grad_output", _Pointer),
-        ("packed", _Pointer),
-        ("bias", _Pointer),
-        ("initial_h", _Pointer),
-        ("initial_c", _Pointer),
-        ("grad_initial_h", _Pointer),
-        ("grad_initial_c", _Pointer),
+        *((name, ctypes.c_int64) for name in ("backward", "gates_stride", "output_stride")),
+        *((name, _Pointer) for name in ("gates", "extra", "output", "grad_output", "packed", "bias")),
+        *((name, _Pointer) for name in ("initial_h", "initial_c", "grad_initial_h", "grad_initial_c")),
     )
 
 
 class _Problem(ctypes.Structure):
-    """`problem_t` of recurrence.c."""
+    """`problem_t` of recurrence/steps.h."""
 
     _fields_ = (
-        ("cell", ctypes.c_int64),
-        ("time", ctypes.c_int64),
-        ("batch", ctypes.c_int64),
-        ("hidden", ctypes.c_int64),
-        ("directions", ctypes.c_int64),
-        ("threads", ctypes.c_int64),
-        ("keep", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("cell", "time", "batch", "hidden", "directions", "threads", "keep")),
         ("lengths", _Pointer),
         ("order", _Pointer),
         ("each", ctypes.POINTER(_Direction)),
@@ -228,25 +212,32 @@ class _Work:
         return product if bias is None else product.add_(bias)
 
     def _pack_forward(self, weight: Tensor) -> Tensor:
-        """W_hh as [block of units][unit of the previous state][gate][lane]; see recurrence.c."""
-        gates, length = self.width // self.hidden, self.library.vector_length()
-        blocks = -(-self.hidden // length)
+        """W_hh as [block of units][unit of the previous state][gate][lane]; see recurrence/recurrence.c."""
+        gates, (blocks, length) = self.width // self.hidden, self._blocks()
         width = self.library.forward_width(CELLS.index(self.cell)) if gates == 1 else 1  # blocks side by side
         panels = -(-blocks // width)
-        padded = weight.new_zeros(gates, panels * width * length, blocks * length)
-        padded[:, : self.hidden, : self.hidden] = weight.view(gates, self.hidden, self.hidden)
+        padded = self._padded(weight, panels * width * length, blocks * length)
         split = padded.view(gates, panels, width, length, blocks * length)
         return split.permute(1, 4, 0, 2, 3).contiguous()
 
     def _pack_backward(self, weight: Tensor) -> Tensor:
-        """W_hh as [blocks of units of the previous state][gate's unit][block][lane]; see recurrence.c."""
-        gates, length = self.width // self.hidden, self.library.vector_length()
-        blocks = -(-self.hidden // length)
+        """W_hh as [blocks of units of the previous state][gate's unit][block][lane]; see recurrence/recurrence.c."""
+        gates, (blocks, length) = self.width // self.hidden, self._blocks()
         width = self.library.backward_width(CELLS.index(self.cell))
         panels = -(-blocks // width)
-        padded = weight.new_zeros(gates, blocks * length, panels * width * length)
-        padded[:, : self.hidden, : self.hidden] = weight.view(gates, self.hidden, self.hidden)
+        padded = self._padded(weight, blocks * length, panels * width * length)
         return padded.view(gates * blocks * length, panels, width, length).permute(1, 0, 2, 3).contiguous()
+
+    def _blocks(self) -> tuple[int, int]:
+        """Vectors that hold the units of one gate, and units of a vector."""
+        length = self.library.vector_length()
+        return -(-self.hidden // length), length
+
+    def _padded(self, weight: Tensor, rows: int, columns: int) -> Tensor:
+        """W_hh as (gates, rows, columns), with zeros for the units that there are not."""
+        padded = weight.new_zeros(self.width // self.hidden, rows, columns)
+        padded[:, : self.hidden, : self.hidden] = weight.view(-1, self.hidden, self.hidden)
+        return padded
 
     def _run(
         self,

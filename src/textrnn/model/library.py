@@ -1,4 +1,4 @@
-"""The machine's own build of `recurrence.c`: compiled once, kept in the cache, loaded through ctypes.
+"""The machine's own build of `recurrence/`, our C code: compiled once, kept in the cache, loaded through ctypes.
 
 A C compiler is all it takes, at run time and not at installation, so that the code fits the processor that runs it. A
 machine without one, or without a place to keep the library, uses torch's kernels: the same numbers, more slowly.
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("recurrence.c")
+SOURCES = Path(__file__).with_name("recurrence")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-pthread")
 REALS = ("float", "double")
 COMPILE_SECONDS = 120.0
@@ -55,7 +55,8 @@ def load_library(real: str) -> ctypes.CDLL | None:
 
 def _library(real: str) -> Path:
     """Path of the compiled library."""
-    key = hashlib.sha256(repr((SOURCE.read_bytes(), FLAGS, real, _processor(), os.environ.get("CC"))).encode())
+    sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")]
+    key = hashlib.sha256(repr((sources, FLAGS, real, _processor(), os.environ.get("CC"))).encode())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn"
     path = Path(os.environ.get("TEXTRNN_KERNELS") or cache / "kernels") / f"recurrence-{real}-{key.hexdigest()[:16]}.so"
     if not path.exists():
@@ -69,7 +70,7 @@ def _compile(real: str, path: Path) -> None:
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".so")
     os.close(descriptor)
-    command = [*compiler, *FLAGS, "-march=native", f"-DREAL={real}", "-o", beside, str(SOURCE), "-lm"]
+    command = [*compiler, *FLAGS, "-march=native", f"-DREAL={real}", "-o", beside, str(SOURCES / "recurrence.c"), "-lm"]
     started = time.monotonic()
     try:
         try:

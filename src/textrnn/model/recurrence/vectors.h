@@ -1,0 +1,103 @@
+/* Vectors of the processor's width, and what the cells need of them: exp, tanh, sigmoid, and one blocked product. */
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef REAL
+#define REAL float
+#endif
+typedef REAL real;
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define MANY_REGISTERS 1
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#define MANY_REGISTERS 0
+#else
+#define VECTOR_BYTES 16
+#define MANY_REGISTERS defined(__aarch64__)
+#endif
+
+#define VL ((int)(VECTOR_BYTES / sizeof(real)))
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef real loose_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 8")
+
+INLINE vec load(const real *p, int n) {
+  if (n == VL) return *(const loose_vec *)p;
+  vec v = {0};
+  memcpy(&v, p, n * sizeof(real));
+  return v;
+}
+
+INLINE void store(real *p, vec v, int n) {
+  if (n == VL)
+    *(loose_vec *)p = v;
+  else
+    memcpy(p, &v, n * sizeof(real));
+}
+
+INLINE vec splat(real x) { return x - (vec){0}; }
+
+#define IS_FLOAT (sizeof(real) == sizeof(float))
+
+typedef float fvec __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t ivec __attribute__((vector_size(VECTOR_BYTES)));
+
+INLINE fvec choose(ivec mask, fvec yes, fvec no) { return (fvec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+
+/* exp by 2^n times a polynomial of degree 6, relative error 1e-7; the constants are those of Cephes' expf. */
+INLINE fvec exp_float(fvec x) {
+  x = choose(x > 88.0f, (fvec){0} + 88.0f, x); /* NaN stays NaN: comparisons with it are false */
+  x = choose(x < -87.0f, (fvec){0} - 87.0f, x);
+  fvec n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* to the nearest integer */
+  fvec f = x - n * 0.693359375f + n * 2.12194440e-4f;
+  fvec p = f * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * f + 8.3334519073e-3f;
+  p = p * f + 4.1665795894e-2f;
+  p = p * f + 1.6666665459e-1f;
+  p = p * f + 5.0000001201e-1f;
+  p = p * (f * f) + f + 1.0f;
+  ivec power = (__builtin_convertvector(n, ivec) + 127) << 23;
+  return p * (fvec)power;
+}
+
+/* tanh: odd polynomial near 0 (Cephes' tanhf), where 1 - 2 / (exp(2x) + 1) would lose digits. */
+INLINE fvec tanh_float(fvec x) {
+  fvec z = x * x;
+  fvec p = z * -5.70498872745e-3f + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  fvec near = x + x * z * p, far = 1.0f - 2.0f / (exp_float(2.0f * x) + 1.0f);
+  return choose(z < 0.390625f, near, far);
+}
+
+INLINE vec sigmoid_v(vec x) {
+  if (IS_FLOAT) return (vec)(1.0f / (1.0f + exp_float(-(fvec)x)));
+  for (int i = 0; i < VL; i++) x[i] = 1 / (1 + exp(-x[i]));
+  return x;
+}
+
+INLINE vec tanh_v(vec x) {
+  if (IS_FLOAT) return (vec)tanh_float((fvec)x);
+  for (int i = 0; i < VL; i++) x[i] = tanh(x[i]);
+  return x;
+}
+
+/* sum[r][w] += state (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL][width][VL]. */
+INLINE void multiply(vec *sum, const real *packed, const real *state, int64_t blocks, const int rows, const int width) {
+  for (int64_t b = 0; b < blocks; b++, state += rows * VL)
+    for (int k = 0; k < VL; k++, packed += width * VL) {
+      vec weight[4];
+      UNROLL for (int w = 0; w < width; w++) weight[w] = *(const vec *)(packed + w * VL);
+      UNROLL for (int r = 0; r < rows; r++) {
+        vec s = splat(state[r * VL + k]);
+        UNROLL for (int w = 0; w < width; w++) sum[r * width + w] += s * weight[w];
+      }
+    }
+}
+
