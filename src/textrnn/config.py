@@ -51,9 +51,9 @@ class ModelConfig:
     """Also read each review from its last token to its first."""
     pooling: str = "max"
     """last: the state after the last token (of each direction); mean, max: over all tokens; max_mean: both, joined."""
-    word_dropout: float = 0.1
+    word_dropout: float = 0.2
     """Probability that a token is replaced by the unknown token in training."""
-    embedding_dropout: float = 0.3
+    embedding_dropout: float = 0.5
     """Probability that a component of a token's vector is set to 0 in training."""
     dropout: float = 0.3
     """Probability that a unit between two recurrent layers is set to 0 in training; with one layer it has no place."""
@@ -169,7 +169,7 @@ class TrainerConfig:
     num_nodes: int = 1
     precision: Any = "32-true"
     fast_dev_run: Any = False
-    max_epochs: int | None = 4
+    max_epochs: int | None = 3
     min_epochs: int | None = None
     max_steps: int = -1
     min_steps: int | None = None
