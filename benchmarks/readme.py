@@ -10,13 +10,14 @@ from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {
-    ROOT / "README.md": ("recurrence", "tutorials", "pipeline", "loop", "startup"),
+    ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup"),
     ROOT / "docs" / "speed.md": ("cost",),
 }
 """Which results a page tells, in order."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEADINGS = {
     "recurrence": "Training steps on full reviews",
+    "losses": "The same losses as packing",
     "tutorials": "The tutorials' model",
     "pipeline": "The way of the reviews",
     "loop": "The loop",

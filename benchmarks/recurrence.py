@@ -17,7 +17,7 @@ OVER_TUTORIAL = {"lstm": 60.0, "gru": 12.0, "rnn": 5.0}
 OF_GEMMS = {"lstm": 0.7, "gru": 0.5, "rnn": 0.5}
 CELLS = ("lstm", "gru", "rnn")
 OURS = ("auto 32-true", "auto bf16-mixed", "fused 32-true")
-SLOW_STEPS, STEPS, LOSS_STEPS = 2, 16, 50
+SLOW_STEPS, STEPS = 2, 16
 TIME_STEPS = 256
 
 
@@ -36,8 +36,6 @@ def run(settings: Settings, report: Report) -> None:
             for cell in CELLS:
                 _training(cell, hidden, ours, peer if hidden != 256 else None, settings, report)
                 _layers(cell, hidden, ours, settings, report)
-        if settings.losses:
-            _losses(ours, settings, report)
 
 
 def _training(cell: str, hidden: int, ours: Worker, peer: Worker | None, settings: Settings, report: Report) -> None:
@@ -74,18 +72,6 @@ def _layers(cell: str, hidden: int, ours: Worker, settings: Settings, report: Re
     share = ratios(values["auto 32-true"], values["gemms"])
     name = f"{cell} {hidden}: layer's rate over its GEMMs' alone"
     report.claims.append(Claim(name=name, values=share, at_least=OF_GEMMS[cell]))
-
-
-def _losses(ours: Worker, settings: Settings, report: Report) -> None:
-    steps, hidden = (3, 16) if settings.quick else (LOSS_STEPS, 128)
-    for cell in CELLS:
-        ways = [
-            ours.ask(what="losses", implementation=name, cell=cell, hidden=hidden, steps=steps)
-            for name in ("auto", "packed")
-        ]
-        difference = max(abs(a - b) for a, b in zip(*ways, strict=True))
-        name = f"{cell} {hidden}: largest difference to packing's losses over {steps} steps"
-        report.claims.append(Claim(name=name, values=[difference], unit="", at_most=1e-4))
 
 
 def _table(report: Report, title: str, unit: str) -> Table:

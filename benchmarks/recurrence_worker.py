@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from gemms import gemms_alone, layer_alone, layer_flops
 from models import EMBEDDING_SIZE, OurTraining, Step, autocast, model_config, tutorial_step
@@ -32,10 +31,10 @@ class Bench:
             keep_freed_memory()
         self._max_length = max_length
         store = open_store(data_config(path, quick=quick, max_length=max_length))
-        self._split, self._vocab_size = store.split("train"), store.vocab_size
+        self._split, self.vocab_size = store.split("train"), store.vocab_size
         self._lengths = np.minimum(self._split.lengths, max_length)
         self._plan = plan_epoch(self._lengths, batch_size=BATCH_SIZE, seed=0, epoch=0)
-        return self._vocab_size
+        return self.vocab_size
 
     def train(self, *, variant: str, cell: str, hidden: int, steps: int, repeat: int) -> float:
         """Real tokens a second over `steps` training steps."""
@@ -60,15 +59,9 @@ class Bench:
         flops = layer_flops(cell, EMBEDDING_SIZE, hidden, time=time_steps, batch=BATCH_SIZE, directions=2)
         return flops / seconds / 1e9
 
-    def losses(self, *, implementation: str, cell: str, hidden: int, steps: int) -> list[float]:
-        """Losses of `steps` steps from the same weights on the same batches with the same dropout."""
-        model = model_config(cell, hidden, implementation=implementation)
-        training = OurTraining(model, self._vocab_size, precision="32-true")
-        losses = []
-        for number, indices in enumerate(self._plan[:steps]):
-            torch.manual_seed(number)
-            losses.append(float(training.step(self._batch(indices))))
-        return losses
+    def first_batches(self, count: int) -> list[Batch]:
+        """The first steps' batches of the plan."""
+        return [self._batch(indices) for indices in self._plan[:count]]
 
     def _step(self, variant: str, cell: str, hidden: int) -> Step:
         if self._measured != (cell, hidden):  # one cell is measured at a time; the others' memory is free again
@@ -83,10 +76,10 @@ class Bench:
 
     def _make(self, variant: str, cell: str, hidden: int) -> Step:
         if variant == "tutorial":
-            return tutorial_step(cell, self._vocab_size, hidden)
+            return tutorial_step(cell, self.vocab_size, hidden)
         implementation, precision = variant.split()
         model = model_config(cell, hidden, implementation=implementation)
-        return OurTraining(model, self._vocab_size, precision=precision).step
+        return OurTraining(model, self.vocab_size, precision=precision).step
 
     def _bucketed(self, count: int, seed: int) -> list[Batch]:
         return [self._batch(step) for step in representative(self._plan, self._lengths, count, seed)]
@@ -118,7 +111,6 @@ def main() -> int:
         "open": bench.open,
         "train": bench.train,
         "layer": bench.layer,
-        "losses": bench.losses,
     }
     serve(lambda what, **request: answers[what](**request))
     return 0

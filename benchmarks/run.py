@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("recurrence", "pipeline", "loop", "startup", "tutorials", "cost")
+NAMES = ("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,7 +27,6 @@ def main(argv: Sequence[str]) -> int:
         data_path=None if data_path is None else str(data_path),
         quick=arguments.quick,
         peers=arguments.peers,
-        losses=arguments.losses,
         tensorflow_python=arguments.tensorflow_python,
     )
     for name in NAMES if arguments.name == "all" else (arguments.name,):
@@ -46,7 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the JSON")
     parser.add_argument("--quick", action="store_true", help="tiny sizes on generated reviews: to see that it runs")
     parser.add_argument("--peers", action="store_true", help="also the tutorial way, and TensorFlow where it is")
-    parser.add_argument("--losses", action="store_true", help="recurrence: also compare losses with packing's")
     parser.add_argument("--tensorflow-python", help="tutorials: the python of an environment with TensorFlow")
     return parser
 

@@ -16,8 +16,6 @@ class Settings:
     """Tiny sizes on generated reviews: whether it runs, not how fast."""
     peers: bool = False
     """Also run the tutorial way, and TensorFlow where there is one."""
-    losses: bool = False
-    """recurrence: also compare the losses with packing's."""
     tensorflow_python: str | None = None
     """tutorials: an interpreter that has TensorFlow."""
 
