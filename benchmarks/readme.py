@@ -10,7 +10,7 @@ from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {
-    ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup"),
+    ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory"),
     ROOT / "docs" / "speed.md": ("cost",),
 }
 """Which results a page tells, in order."""
@@ -22,6 +22,7 @@ HEADINGS = {
     "pipeline": "The way of the reviews",
     "loop": "The loop",
     "startup": "Startup",
+    "memory": "Memory",
     "cost": "What each choice costs",
 }
 

@@ -152,7 +152,16 @@ def test_the_products_are_those_of_a_layer(cell: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [["recurrence", "--peers"], ["losses"], ["pipeline"], ["loop"], ["startup"], ["tutorials", "--peers"], ["cost"]],
+    [
+        ["recurrence", "--peers"],
+        ["losses"],
+        ["pipeline"],
+        ["loop"],
+        ["startup"],
+        ["tutorials", "--peers"],
+        ["cost"],
+        ["memory"],
+    ],
     ids=lambda arguments: arguments[0],
 )
 def test_each_benchmark_runs(arguments: list[str], environment: dict[str, str], tmp_path: Path) -> None:
