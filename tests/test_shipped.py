@@ -48,7 +48,7 @@ def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated reviews in the layout that `stanfordnlp/imdb` has on the Hub, sorted by label as there."""
     folder = tmp_path_factory.mktemp("hub")
     (folder / "plain_text").mkdir()
-    for split, reviews in (("train", 940), ("test", 100), ("unsupervised", 10)):
+    for split, reviews in (("train", 1300), ("test", 100), ("unsupervised", 10)):
         rows = sorted(
             (generate_review(1, "train", n + 1000 * len(split), 0.2) for n in range(reviews)), key=lambda r: r[1]
         )
