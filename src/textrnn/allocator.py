@@ -3,7 +3,7 @@
 By default glibc's malloc maps each large block anew and unmaps it when it is freed, and each page of it costs a fault
 when it is first touched: a GRU's step at IMDB's lengths took 22,500 faults so, and 17 % more time than without them.
 The settings are those of `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and M_TRIM_THRESHOLD (the heap's
-end is kept). What a run needs at its peak (0.7 GB with the defaults) stays with the process until it ends.
+end is kept). What a run needs at its peak (0.9 GB with the defaults) stays with the process until it ends.
 """
 
 import ctypes
