@@ -165,6 +165,9 @@ class RunStore:
         if "display_name" in said:  # wandb.Api's name for it
             said["displayName"] = said.pop("display_name")
         run.record.update(said)
+        if "name" in said:  # from the client that runs it, not from wandb.Api
+            run.started = True
+            run.heard = time.monotonic()
         if "summaryMetrics" in said:
             run.summary = json.loads(said["summaryMetrics"])
         return {"upsertBucket": {"bucket": self.node(run), "inserted": inserted}}
