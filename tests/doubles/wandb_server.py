@@ -122,9 +122,9 @@ class WandbServer:
         self.asked.append(operation)
         return self._operations[operation](variables)
 
-    def stream(self, run_id: str, body: dict[str, Any]) -> None:
-        """Take what a run's file stream brings."""
-        self._run_store.stream(run_id, body)
+    def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Take what a run's file stream brings, and tell whether the run is to stop."""
+        return self._run_store.stream(run_id, body)
 
     def put(self, path: str, content: bytes) -> bool:
         """Keep an upload; False if no such place was given out."""
@@ -216,8 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with self.double.lock:
                 if stream:
-                    self.double.stream(stream[1], body)
-                    answer = {}
+                    answer = self.double.stream(stream[1], body)
                 elif self.path == "/graphql" and self.double.refusal:
                     self._reply(self.double.refusal, b'{"errors": [{"message": "permission denied"}]}')
                     return

@@ -112,7 +112,9 @@ class SweepStore:
     def _hand_out(self, sweep: ServerSweep, agent: str) -> list[dict[str, Any]]:
         if sweep.state != "RUNNING":
             return [{"type": "exit"}]
-        run = next((run for run in sweep.runs if run.state == "preempted"), None) or self._new_run(sweep)
+        run = next((run for run in sweep.runs if run.state == "preempted" and not run.stopped), None) or self._new_run(
+            sweep
+        )
         if run is None and any(run.state == "preempting" for run in sweep.runs):
             return []
         if run is None:
