@@ -81,7 +81,6 @@ class ServerRun:
 
     def goes_on(self) -> None:
         """The client was heard of, and the run isn't complete."""
-        self.started = True
         self.heard = time.monotonic()
         self.exit_code = None
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import wandb
 
 INIT_TIMEOUT = 30.0
-"""Seconds in which the server must have registered the run."""
+"""Seconds in which the server must have registered the run, where WANDB_INIT_TIMEOUT doesn't say it."""
 FINISH_TIMEOUT = 120.0
-"""Seconds that the end of a run waits for its last uploads; what is missing then waits in the run directory."""
+"""Seconds that the end of a run waits for its last uploads, where WANDB_FINISH_TIMEOUT doesn't say it."""
 
 logger = logging.getLogger("textrnn")
 
@@ -161,10 +161,12 @@ def _init(
         # The client would look at the repository of the working directory, which may be anybody's.
         disable_git=True,
         git_commit=identity.git_commit,
-        init_timeout=INIT_TIMEOUT,
-        finish_timeout=FINISH_TIMEOUT,
+        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_TIMEOUT),
+        finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT") or FINISH_TIMEOUT),
         finish_timeout_raises=True,
-        stop_fn=on_stop,  # otherwise W&B would send Ctrl-C
+        # Otherwise W&B would send Ctrl-C. A function, because the client copies its settings deeply, what a method is
+        # bound to as well.
+        stop_fn=None if on_stop is None else lambda: on_stop(),
     )
     wandb.setup(wandb.Settings(silent=True))  # the login speaks before it reads the settings of the run
     # What is None here, the client takes from WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES.
