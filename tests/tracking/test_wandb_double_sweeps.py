@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,15 @@ def _register(server: WandbServer, **config: object) -> ServerSweep:
     return sweep
 
 
-def _agent(sweep: ServerSweep, *options: str) -> "subprocess.Popen[bytes]":
+@contextmanager
+def _agent(sweep: ServerSweep, *options: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """An agent at work, which doesn't outlive the test."""
     command = [*QUICK_AGENT, *options, f"tester/films/{sweep.id}"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as agent:
+        try:
+            yield agent
+        finally:
+            agent.kill()
 
 
 def test_two_agents_share_a_grid(quick: WandbServer) -> None:
