@@ -3,8 +3,8 @@
 Rules of state, as `ServerRun.state` says it:
 - `pending`: a sweep handed the run out and no client has taken it up. `running`: a client has.
 - `finished` after exit code 0, `failed` after any other.
-- `crashed`: no exit code, and nothing was heard of the run for `crashed_after` seconds (the client sends a heartbeat
-  every 30 s). A run that is heard of again is `running` again, and so is one that is resumed after its end.
+- `crashed`: no exit code, and nothing was heard of the run for `crashed_after` seconds (a client that logs nothing was
+  seen to send something every 15 s). A run that is heard of again is `running` again, also one that was complete.
 - `preempting` once the client has called `mark_preempting`; from there an exit code but 0, or silence, is `preempted`.
 """
 

@@ -49,8 +49,6 @@ class WandbServer:
         """What was asked for that the double doesn't have."""
         self.keys: set[str] = set()
         """The API keys that came with requests."""
-        self.asked: list[str] = []
-        """The names of all operations that were answered, in order."""
         self.refusal: int | None = None
         """The HTTP status with which every GraphQL request is refused, such as 401 for a key that isn't known."""
         self.lock = threading.RLock()
@@ -119,7 +117,6 @@ class WandbServer:
         """
         if operation not in self._operations:
             raise UnknownOperationError(operation)
-        self.asked.append(operation)
         return self._operations[operation](variables)
 
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
