@@ -33,7 +33,7 @@ from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory, write_atomically
 from textrnn.tracking.summary import RunSummary, summary_table, write_summary
 from textrnn.tracking.throughput import Throughput
-from textrnn.tracking.wandb_end import end_wandb_run
+from textrnn.tracking.wandb_end import end_wandb_run, open_record
 from textrnn.tracking.wandb_session import WandbRun
 
 STOP_POLL = 20.0
@@ -76,6 +76,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
             resume=resuming,
             on_stop=early_stop.ask,
         )
+        open_record(wandb_run, this.directory)
         if this.config.tracking.watch is not None:
             every = this.config.trainer.log_every_n_steps
             wandb_run.watch(parts.module.model, what=this.config.tracking.watch, every_n_steps=every)

@@ -109,7 +109,6 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
             return exit_codes.DONE
         if primary:
             directory.early_stop.unlink(missing_ok=True)
-            directory.wandb_unsent.unlink(missing_ok=True)
     if config.resume is not None and directory.run_json.is_file():
         identity = read_identity(directory.run_json)
     mode, line = "none", None

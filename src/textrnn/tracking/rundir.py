@@ -141,7 +141,7 @@ class RunDirectory:
 
     @property
     def wandb_unsent(self) -> Path:
-        """There if W&B lacks the end of the run."""
+        """There while W&B may lack the end of the run: from its start to its end there."""
         return self.path / "wandb-unsent"
 
     @property
