@@ -52,7 +52,9 @@ def test_a_run_leaves_what_the_contract_says(script: Command, workplace: Path, c
     for name in ("config.yaml", "run.json", "metrics.csv", "summary.json", "curves.png", "train.log"):
         assert (run / name).stat().st_size > 0, name
     names = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
-    assert names | {"train/tokens_per_second", "parameters", "tokens", "seconds"} <= set(json_of(run / "summary.json"))
+    assert names | {"train/grad_norm", "train/tokens_per_second", "parameters", "tokens", "seconds"} <= set(
+        json_of(run / "summary.json")
+    )
     identity = json_of(run / "run.json")
     assert identity["id"] == run.name.rpartition("-")[2]
     config = yaml.safe_load((run / "config.yaml").read_text())
