@@ -224,6 +224,12 @@ class TrackingConfig:
     """A sentence on why this run was made."""
     watch: str | None = None
     """Histograms in W&B: gradients, or all (parameters too). null: none."""
+    mistakes: int = 50
+    """Most confident mistakes that a finished run lists, with the reviews' texts, in its directory and in W&B; online,
+    these texts leave the machine. 0: none."""
+    artifact: bool = True
+    """Whether a finished run's best checkpoint, with configuration and tokenizer, goes to W&B as a model artifact;
+    offline it waits for `wandb sync`."""
 
 
 @dataclass(kw_only=True, slots=True)

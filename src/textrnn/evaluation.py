@@ -5,18 +5,12 @@ run or data that can't be read are refused without them.
 """
 
 import argparse
-import csv
-import io
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from textrnn.checkpoints import Checkpoint, load_checkpoint
 from textrnn.data.batches import BatchLoader
@@ -25,44 +19,8 @@ from textrnn.data.sources import SPLITS
 from textrnn.data.store import prepare_store
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
-from textrnn.tracking.rundir import write_atomically
-
-LABELS = ("negative", "positive")
-
-
-@dataclass(kw_only=True, slots=True)
-class Measured:
-    """Logits and labels of every review of a split, in the split's order."""
-
-    logits: Tensor
-    """(reviews,) float32."""
-    labels: Tensor
-    """(reviews,) int64."""
-
-    def metrics(self) -> dict[str, float]:
-        """Loss (nats a review), accuracy, F1 of the positive class and area under the ROC curve."""
-        from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
-
-        probabilities = self.logits.sigmoid()
-        return {
-            "loss": binary_cross_entropy_with_logits(self.logits, self.labels.float()).item(),
-            "accuracy": binary_accuracy(probabilities, self.labels).item(),
-            "f1": binary_f1_score(probabilities, self.labels).item(),
-            "auroc": binary_auroc(probabilities, self.labels).item(),
-        }
-
-    def confusion_matrix(self) -> list[list[int]]:
-        """Counts, rows by label and columns by prediction, negative first."""
-        from torchmetrics.functional.classification import binary_confusion_matrix
-
-        counts: list[list[int]] = binary_confusion_matrix(self.logits.sigmoid(), self.labels).tolist()
-        return counts
-
-    def mistakes(self, most: int) -> list[int]:
-        """Indices of the wrong predictions, the most confident first."""
-        wrong = (self.logits > 0) != (self.labels == 1)
-        order = torch.argsort(torch.where(wrong, self.logits.abs(), -torch.inf), descending=True)
-        return [int(index) for index in order[: min(most, int(wrong.sum()))]]
+from textrnn.tracking.evaluation_record import write_evaluation
+from textrnn.tracking.measured import LABELS, Measured
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,7 +45,18 @@ def main(argv: Sequence[str]) -> int:
     split = _split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
     measured = measure(checkpoint, split, batch_size=arguments.batch_size)
     output = arguments.output or _run_directory(arguments.run) / f"evaluation-{arguments.split}"
-    _write(output, arguments.split, measured, split, arguments.mistakes)
+    try:
+        write_evaluation(
+            output,
+            measured,
+            split=arguments.split,
+            name=checkpoint.identity.get("name", checkpoint.path.name),
+            max_length=checkpoint.config.data.max_length,
+            mistakes=arguments.mistakes,
+            text=split.text,
+        )
+    except OSError as error:
+        raise InputError(f"--output {output}: can't be written ({error.strerror}); give another folder.") from error
     _show(arguments.split, measured, split, checkpoint.path)
     print(f"results: {output}")
     return 0
@@ -113,7 +82,12 @@ def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measure
         for batch in loader:
             outputs = classifier(batch["token_ids"].to(device), batch["lengths"].to(device))
             logits[batch["indices"]] = outputs.float().cpu()
-    return Measured(logits=logits, labels=torch.from_numpy(split.labels.astype("int64")))
+    return Measured(
+        logits=logits,
+        labels=torch.from_numpy(split.labels.astype("int64")),
+        lengths=torch.from_numpy(split.lengths.astype("int64")),
+        indices=torch.arange(len(split)),
+    )
 
 
 def _split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: str | None) -> Split:
@@ -135,26 +109,6 @@ def _run_directory(run: Path) -> Path:
     return run.parent.parent if run.parent.name == "checkpoints" else run.parent
 
 
-def _write(output: Path, name: str, measured: Measured, split: Split, most: int) -> None:
-    from textrnn.tracking.plots import plot_confusion_matrix
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        metrics = {f"{name}/{key}": value for key, value in measured.metrics().items()}
-        record = {**metrics, "reviews": len(split), "confusion_matrix": measured.confusion_matrix()}
-        write_atomically(output / "metrics.json", json.dumps(record, indent=2) + "\n")
-        text = io.StringIO()
-        table = csv.writer(text)
-        table.writerow(["index", "label", "probability", "text"])
-        for index in measured.mistakes(most):
-            probability = measured.logits[index].sigmoid().item()
-            table.writerow([index, int(measured.labels[index]), f"{probability:.4f}", split.text(index)])
-        write_atomically(output / "mistakes.csv", text.getvalue())
-        plot_confusion_matrix(measured.confusion_matrix(), output / "confusion_matrix.png", labels=LABELS)
-    except OSError as error:
-        raise InputError(f"--output {output}: can't be written ({error.strerror}); give another folder.") from error
-
-
 def _show(name: str, measured: Measured, split: Split, path: Path) -> None:
     console = Console()
     table = Table(title=f"{path} on {name} ({len(split):,} reviews)")
@@ -164,7 +118,7 @@ def _show(name: str, measured: Measured, split: Split, path: Path) -> None:
         table.add_row(f"{name}/{key}", f"{value:.4f}")
     console.print(table)
     for index in measured.mistakes(3):
-        probability = measured.logits[index].sigmoid().item()
+        probability = float(measured.probabilities[index])
         label = LABELS[int(measured.labels[index])]
         excerpt = " ".join(split.text(index).split())[-160:]
         console.print(f"{label}, called positive with {probability:.3f}: ...{excerpt}", markup=False, highlight=False)

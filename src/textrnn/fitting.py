@@ -21,6 +21,7 @@ from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
 from textrnn.model.network import parameter_counts
 from textrnn.preemption import Preempted, Preemption
+from textrnn.reporting import report_predictions
 from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
@@ -28,12 +29,14 @@ from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.predictions import Predictions
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory, write_atomically
 from textrnn.tracking.summary import RunSummary, summary_table, write_summary
 from textrnn.tracking.throughput import Throughput
 from textrnn.tracking.wandb_session import WandbRun
+from textrnn.tracking.watching import Histograms
 
 
 @dataclass(kw_only=True, slots=True)
@@ -45,6 +48,7 @@ class Parts:
     trainer: pl.Trainer
     logger: RunLogger
     throughput: Throughput
+    predictions: Predictions
 
 
 def fit(this: Run, *, wandb_mode: str) -> int:
@@ -63,14 +67,13 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     if wandb_mode != "none":
         resuming = this.config.resume is not None
         wandb_run = WandbRun.start(this.config, this.identity, this.directory.path, mode=wandb_mode, resume=resuming)
-        if this.config.tracking.watch is not None:
-            every = this.config.trainer.log_every_n_steps
-            wandb_run.watch(parts.module.model, what=this.config.tracking.watch, every_n_steps=every)
     _record_start(this)
     parts.logger.attach(parts.trainer, wandb_run)
     status = "failed"
     try:
         code = _fit_and_test(this, parts)
+        if code == exit_codes.DONE:
+            report_predictions(this, parts.predictions, wandb_run, step=parts.trainer.global_step)
         status = "finished" if code == exit_codes.DONE else "preempted"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -121,7 +124,15 @@ def _parts(this: Run) -> Parts:
         identity=this.identity.to_dict(),
         data={"fingerprint": store.fingerprint, "splits": store.meta["splits"]},
     )
-    callbacks: list[Callback] = [throughput, record, Preemption(this.directory.last_ckpt)]
+    predictions = Predictions(
+        {name: len(store.split(name)) for name in ("validation", "test")},
+        monitor=config.early_stopping.monitor,
+        largest=config.early_stopping.monitor == "val/accuracy",
+    )
+    callbacks: list[Callback] = [throughput, predictions, record, Preemption(this.directory.last_ckpt)]
+    if config.tracking.watch is not None:
+        every = config.trainer.log_every_n_steps
+        callbacks.append(Histograms(logger, what=config.tracking.watch, every_n_steps=every))
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
     if config.trainer.profiler == "pytorch" and this.primary:
@@ -134,6 +145,7 @@ def _parts(this: Run) -> Parts:
         trainer=trainer,
         logger=logger,
         throughput=throughput,
+        predictions=predictions,
     )
 
 

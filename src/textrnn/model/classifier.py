@@ -183,9 +183,9 @@ class ReviewClassifier(pl.LightningModule):
         """Start from no reviews."""
         self._metrics("val").reset()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
-        """Add a validation batch."""
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
+        """Add a validation batch; its logits, (batch,), are for callbacks."""
+        return self._evaluate(batch, "val")
 
     def on_validation_epoch_end(self) -> None:
         """Log val/loss, val/accuracy, val/f1 and val/auroc."""
@@ -195,9 +195,9 @@ class ReviewClassifier(pl.LightningModule):
         """Start from no reviews."""
         self._metrics("test").reset()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
-        """Add a test batch."""
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
+        """Add a test batch; its logits, (batch,), are for callbacks."""
+        return self._evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:
         """Log test/loss, test/accuracy, test/f1 and test/auroc."""
@@ -208,10 +208,11 @@ class ReviewClassifier(pl.LightningModule):
         assert isinstance(metrics, ReviewMetrics)
         return metrics
 
-    def _evaluate(self, batch: Batch, split: str) -> None:
+    def _evaluate(self, batch: Batch, split: str) -> Tensor:
         labels, weights = batch["labels"], batch["weights"]
-        logits = self(batch["token_ids"], batch["lengths"])
+        logits: Tensor = self(batch["token_ids"], batch["lengths"])
         self._metrics(split).update(logits, review_losses(logits, labels, weights), labels, weights)
+        return logits
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with decoupled weight decay of weight matrices only, warm-up and decay step by step."""

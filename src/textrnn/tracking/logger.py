@@ -28,7 +28,8 @@ class RunLogger(Logger):
         super().__init__()
         self._run_dir = run_dir
         self._identity = identity
-        self._wandb_run: WandbRun | None = None
+        self.wandb_run: WandbRun | None = None
+        """Where W&B's part of the record goes, from `attach` on; None without W&B and on ranks above 0."""
         self._trainer: pl.Trainer | None = None
         self._file: MetricsFile | None = None
         self.latest: dict[str, float] = {}
@@ -38,7 +39,7 @@ class RunLogger(Logger):
     def attach(self, trainer: pl.Trainer, wandb_run: WandbRun | None = None) -> None:
         """Open `metrics.csv`, take steps and epochs from `trainer`, log to `wandb_run` too; once, before `fit`."""
         self._trainer = trainer
-        self._wandb_run = wandb_run
+        self.wandb_run = wandb_run
         self._file = MetricsFile(self._run_dir / "metrics.csv")
 
     @override
@@ -54,8 +55,8 @@ class RunLogger(Logger):
         global_step = self._trainer.global_step
         self.latest.update(values)
         row = self._file.write(global_step, self._trainer.current_epoch, values)
-        if self._wandb_run is not None:
-            self._wandb_run.log({"epoch": row["epoch"], **values}, step=global_step)
+        if self.wandb_run is not None:
+            self.wandb_run.log({"epoch": row["epoch"], **values}, step=global_step)
 
     @override
     @rank_zero_only

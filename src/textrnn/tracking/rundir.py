@@ -134,6 +134,10 @@ class RunDirectory:
         """The operations behind `profile_png`, all of them."""
         return self.path / "profile.csv"
 
+    def evaluation(self, split: str) -> Path:
+        """Folder of what the predictions of "validation" or "test" come to."""
+        return self.path / f"evaluation-{split}"
+
     @property
     def train_log(self) -> Path:
         """What was printed, and a traceback if there was one."""

@@ -18,7 +18,6 @@ from textrnn.errors import InputError
 from textrnn.tracking.identity import RunIdentity
 
 if TYPE_CHECKING:
-    import torch
     import wandb
 
 PROBE_TIMEOUT = 3.0
@@ -95,17 +94,13 @@ class WandbRun:
         logger.warning(_offline_line(reason, run_dir))
         return cls(_init(config, identity, run_dir, mode="offline", resume=resume))
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log `metrics` at global step `step`; steps never go down."""
-        self._run.log(dict(metrics), step=step)
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """Log metrics, charts and tables at global step `step`; steps never go down."""
+        self._run.log(dict(values), step=step)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, beside the last value of each metric."""
         self._run.summary.update(dict(values))
-
-    def watch(self, model: "torch.nn.Module", *, what: str, every_n_steps: int) -> None:
-        """Send histograms of the gradients, or with `what="all"` of parameters too, every so many backward passes."""
-        self._run.watch(model, log="all" if what == "all" else "gradients", log_freq=every_n_steps)
 
     def finish(self, exit_code: int) -> None:
         """End the run; any exit code but 0 shows it as failed.
