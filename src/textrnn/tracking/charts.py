@@ -8,7 +8,7 @@ from textrnn.tracking.evaluation_record import MISTAKE_COLUMNS
 from textrnn.tracking.measured import LABELS, Curve, Measured, thinned
 
 if TYPE_CHECKING:
-    from wandb.plot import CustomChart
+    from wandb.plot.custom_chart import CustomChart
 
 CONFUSION_MATRIX, CURVE = "wandb/confusion_matrix/v1", "wandb/area-under-curve/v0"
 """W&B's own charts, which its server knows by these names."""

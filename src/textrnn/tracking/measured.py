@@ -130,11 +130,12 @@ def _length_bin(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) ->
 
 
 def wilson_interval(share: float, count: int, width: float = CONFIDENCE_95) -> tuple[float, float]:
-    """The interval of a binomial share of `count`, which stays within 0 and 1 (Wilson 1927)."""
+    """The interval of a binomial share of `count`, within 0 and 1 and with the share in it (Wilson 1927)."""
     spread = width**2 / count
     centre = (share + spread / 2) / (1 + spread)
     half = width / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and 1 the exact end is the share itself, which rounding may miss.
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
 def thinned(curve: Curve, points: int = 500) -> Curve:
