@@ -19,6 +19,7 @@ from textrnn.data.sources import SPLITS
 from textrnn.data.store import prepare_store
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
+from textrnn.tracking.artifacts import RUN_HELP, is_reference, local_run
 from textrnn.tracking.evaluation_record import write_evaluation
 from textrnn.tracking.measured import LABELS, Measured
 
@@ -30,9 +31,9 @@ def main(argv: Sequence[str]) -> int:
         InputError: for a run, checkpoint or data that can't be read.
     """
     parser = argparse.ArgumentParser(prog="evaluate.py", description="Measures a run on a split of its data.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory (its best checkpoint) or a checkpoint")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--split", default="test", choices=SPLITS, help="which reviews (default: test)")
-    parser.add_argument("--output", type=Path, help="folder for the results (default: evaluation-SPLIT beside the run)")
+    parser.add_argument("--output", type=Path, help="folder for the results (default: evaluation-SPLIT in the run)")
     parser.add_argument("--data-path", help="where the run's data lie now, if they moved")
     parser.add_argument("--cache-dir", help="where token stores are kept, if not where the run kept them")
     parser.add_argument("--batch-size", type=int, default=256, help="reviews at a time (default: 256)")
@@ -41,10 +42,11 @@ def main(argv: Sequence[str]) -> int:
     if arguments.batch_size < 1 or arguments.mistakes < 0:
         raise InputError("--batch-size must be at least 1 and --mistakes at least 0.")
     log_to_console()
-    checkpoint = load_checkpoint(arguments.run)
+    run = local_run(arguments.run)
+    checkpoint = load_checkpoint(run)
     split = _split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
     measured = measure(checkpoint, split, batch_size=arguments.batch_size)
-    output = arguments.output or _run_directory(arguments.run) / f"evaluation-{arguments.split}"
+    output = arguments.output or default_output(arguments.run, run, arguments.split)
     try:
         write_evaluation(
             output,
@@ -103,10 +105,13 @@ def _split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: str |
     return store.split(name)
 
 
-def _run_directory(run: Path) -> Path:
-    if run.is_dir():
-        return run
-    return run.parent.parent if run.parent.name == "checkpoints" else run.parent
+def default_output(typed: str, run: Path, split: str) -> Path:
+    """Where results go: into the run's directory or, of a model from W&B, into the working directory."""
+    if is_reference(typed):
+        return Path(f"evaluation-{split}-{run.parent.name}")
+    if not run.is_dir():
+        run = run.parent.parent if run.parent.name == "checkpoints" else run.parent
+    return run / f"evaluation-{split}"
 
 
 def _show(name: str, measured: Measured, split: Split, path: Path) -> None:

@@ -1,18 +1,42 @@
-"""What a finished run leaves to look at besides its curves: its predictions, measured, in its directory and in W&B."""
+"""What a finished run leaves besides its curves: its predictions, measured, and its best model as a W&B artifact."""
+
+import math
 
 import torch
+from pytorch_lightning.callbacks import Callback
 
+from textrnn.config import Config
+from textrnn.data.store import Store
 from textrnn.logs import LOGGER
 from textrnn.runs import Run
+from textrnn.tracking.artifacts import ALIASES, ModelFiles, dataset_artifact, model_artifact
 from textrnn.tracking.charts import evaluation_charts
 from textrnn.tracking.evaluation_record import mistake_rows, write_evaluation
+from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.measured import Measured
 from textrnn.tracking.predictions import Predictions
+from textrnn.tracking.summary import RunSummary
 from textrnn.tracking.wandb_session import WandbRun
+from textrnn.tracking.watching import Histograms
 
 
-def report_predictions(this: Run, predictions: Predictions, wandb_run: WandbRun | None, *, step: int) -> None:
-    """Write `evaluation-<split>` and log its charts at `step`, the run's last; on rank 0, once, at the end.
+def kept_predictions(config: Config, store: Store) -> Predictions:
+    """The callback that keeps what `report_predictions` reports."""
+    monitor = config.early_stopping.monitor
+    reviews = {name: len(store.split(name)) for name in ("validation", "test")}
+    return Predictions(reviews, monitor=monitor, largest=monitor == "val/accuracy")
+
+
+def watching(config: Config, logger: RunLogger) -> list[Callback]:
+    """The callback that `tracking.watch` asks for, if it asks for one."""
+    what = config.tracking.watch
+    if what is None:
+        return []
+    return [Histograms(logger, what=what, every_n_steps=config.trainer.log_every_n_steps)]
+
+
+def report_predictions(this: Run, predictions: Predictions, logger: RunLogger, *, step: int) -> None:
+    """Write `evaluation-<split>` and log its charts in the row of `step`, the run's last; on rank 0, once, at the end.
 
     The split is the test; without one, the validation that chose the checkpoint; without that there is nothing.
     """
@@ -41,8 +65,37 @@ def report_predictions(this: Run, predictions: Predictions, wandb_run: WandbRun 
         mistakes=mistakes,
         text=split.text,
     )
-    if wandb_run is not None:
+    if logger.has_wandb_run:
         prefix = "test" if name == "test" else "val"
         rows = mistake_rows(measured, mistakes, split.text)
         charts = evaluation_charts(measured, prefix=prefix, picture=folder / "evaluation.png", mistakes=rows)
-        wandb_run.log(charts, step=step)
+        logger.add_media(step, charts)
+
+
+def report_model(this: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
+    """Log the best checkpoint of a finished run as `<cell>-<run id>`, and what it was trained on as the run's input."""
+    config, best = this.config, this.directory.best_ckpt
+    if summary.status != "finished" or not config.tracking.artifact:
+        return
+    if not best.is_file() or config.trainer.fast_dev_run:
+        LOGGER.info("without a validation there is no best checkpoint: no model artifact is logged")
+        return
+    store, identity = this.store, this.identity
+    data = {"fingerprint": store.fingerprint, "splits": store.meta["splits"]}
+    if wandb_run.url is not None:
+        made_of = {name: store.meta["key"][name] for name in ("tokenizer", "vocab_size", "segment_size")}
+        wandb_run.use_artifact(dataset_artifact(store.fingerprint, {**data, **made_of}))
+    folder = wandb_run.directory / "model"
+    files = ModelFiles(checkpoint=best, config_yaml=this.directory.config_yaml, tokenizer_json=store.tokenizer_json)
+    files.put_into(folder)
+    metadata = {
+        **{name: value for name, value in summary.metrics.items() if math.isfinite(value)},
+        "best_step": summary.best_step,
+        "best_epoch": summary.best_epoch,
+        "parameters": summary.parameters,
+        "seed": config.seed,
+        "git_commit": identity.git_commit,
+        "version": identity.version,
+        "data": data,
+    }
+    wandb_run.log_artifact(model_artifact(f"{config.model.cell}-{identity.id}", folder, metadata), ALIASES)

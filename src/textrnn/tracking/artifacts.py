@@ -1,19 +1,20 @@
-"""The best checkpoint as a W&B artifact: logged at the end of a run, fetched again by `wandb:ENTITY/PROJECT/NAME:ALIAS`.
+"""The best checkpoint as a W&B artifact: logged at the end of a run, fetched by `wandb:ENTITY/PROJECT/NAME:ALIAS`.
 
 Also what the model was trained on is logged, as the run's input: the fingerprint and the sizes of the data, no review.
 """
 
+import math
 import os
 import re
 import shutil
 import tempfile
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from textrnn.errors import InputError
+from textrnn.tracking.waiting import in_time
 from textrnn.tracking.wandb_session import check_account
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ MODEL, DATASET = "model", "dataset"
 ALIASES = ("best", "latest")
 CHECKPOINT = "best.ckpt"
 PREFIX = "wandb:"
-ANSWER_TIMEOUT = 20.0
+RUN_HELP = "run directory (its best checkpoint), checkpoint, or model in W&B as wandb:ENTITY/PROJECT/NAME:best"
+"""What the verbs that take a RUN say about it; `local_run` reads it."""
+ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must have said what a name means."""
-
-Answer = TypeVar("Answer")
+DOWNLOAD_TIMEOUT = 600.0
+"""Seconds in which a checkpoint must have come."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,78 +100,72 @@ def parse_reference(typed: str) -> Reference:
     return Reference(typed=typed, path="/".join([*parts[:-1], f"{name}:{alias or 'best'}"]))
 
 
-def local_run(run: str, cache: Path) -> Path:
+def is_reference(run: str) -> bool:
+    """Whether a RUN of the command line is a model in W&B."""
+    return run.startswith(PREFIX)
+
+
+def local_run(run: str) -> Path:
     """Return what a RUN of the command line means: a path, or the fetched checkpoint of a `wandb:` reference.
 
-    The checkpoint goes to `cache`/artifacts/DIGEST/NAME-vN, where it is found the next time; what the alias means is
-    asked each time.
+    The checkpoint goes to `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`, where it is found the next time; what the
+    alias means is asked each time.
 
     Raises:
         InputError: the reference is none, or W&B doesn't give the model: no account, no answer, a wrong key, no such
             artifact, one of another type, or a disk that is full.
     """
-    if not run.startswith(PREFIX):
+    if not is_reference(run):
         return Path(run)
     reference = parse_reference(run)
-    check_account(instead=f"{run}: a model in W&B", remedy="give a run directory")
-    artifact = _asked(reference, lambda: _find(reference))
+    check_account(needed_for=run, instead="give a run directory")
+    import wandb
+
+    artifact = _find(reference)
     if artifact.type != MODEL:
         raise InputError(f"{run}: that is a {artifact.type}, no model; type the name of a model, as W&B lists it.")
     if CHECKPOINT not in artifact.manifest.entries:
         raise InputError(f"{run}: that model holds no {CHECKPOINT}; type the name of a model that train.py logged.")
-    if not re.fullmatch(r"\w+", artifact.digest):
-        raise InputError(f"{run}: W&B's server gives it no proper digest ({artifact.digest!r}); give a run directory.")
-    folder = cache / "artifacts" / artifact.digest / artifact.name.replace(":", "-")
+    folder = _cache() / _plain(artifact.digest) / _plain(f"{artifact.name.partition(':')[0]}-{artifact.version}")
     try:
         return _fetched(artifact, folder)
-    except OSError as error:
-        raise InputError(f"{run}: can't be written to {folder} ({error.strerror or error}); make room there.") from error
+    except (OSError, ValueError, wandb.errors.Error) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; those of the network have no number
+            raise InputError(f"{run}: can't be written to {folder} ({error.strerror}); make room there.") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{run}: the download failed ({reason}); look at the network and try again.") from error
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn" / "artifacts"
+
+
+def _plain(name: str) -> str:
+    """A name from the server as that of a folder."""
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def _find(reference: Reference) -> "wandb.Artifact":
-    import wandb
-
-    return wandb.Api(timeout=int(ANSWER_TIMEOUT)).artifact(reference.path)
-
-
-def _asked(reference: Reference, ask: Callable[[], Answer]) -> Answer:
-    """What the client answers; it would try again for minutes where a server doesn't.
+    """Ask the server; its client would try again for minutes where there is no answer.
 
     Raises:
         InputError: it is refused, or there is no answer within `ANSWER_TIMEOUT` seconds.
     """
     import wandb
 
+    typed = reference.typed
     try:
-        return in_time(ask, ANSWER_TIMEOUT)
+        found: wandb.Artifact = in_time(
+            lambda: wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path), ANSWER_TIMEOUT
+        )
     except TimeoutError as error:
-        raise InputError(f"{reference.typed}: W&B's server does not answer; look at the network.") from error
+        raise InputError(f"{typed}: W&B's server does not answer; look at the network.") from error
     except wandb.errors.AuthenticationError as error:
-        raise InputError(f"{reference.typed}: W&B refuses the API key; run `wandb login --relogin`.") from error
+        raise InputError(f"{typed}: W&B refuses the API key; run `wandb login --relogin`.") from error
     except (wandb.errors.Error, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{reference.typed}: W&B does not give it ({reason}); look at its name there.") from error
-
-
-def in_time(work: Callable[[], Answer], seconds: float) -> Answer:
-    """Return what `work` returns or raise what it raises; after so many seconds `TimeoutError`, and it is let be."""
-    answers: list[Answer] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            answers.append(work())
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not answers:
-        raise TimeoutError(f"no answer within {seconds} seconds")
-    return answers[0]
+        raise InputError(f"{typed}: W&B does not give it ({reason}); look at its name there.") from error
+    return found
 
 
 def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
@@ -176,7 +173,7 @@ def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
     if not (folder / CHECKPOINT).is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as draft:
-            artifact.manifest.entries[CHECKPOINT].download(root=draft, skip_cache=True)
+            in_time(lambda: artifact.download(root=draft, skip_cache=True, path_prefix=CHECKPOINT), DOWNLOAD_TIMEOUT)
             folder.mkdir(exist_ok=True)
             Path(draft, CHECKPOINT).replace(folder / CHECKPOINT)
     return folder / CHECKPOINT

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textrnn.tracking.measured import LABELS, LengthBin, Measured
-from textrnn.tracking.plots import COLOURS, new_figure, save
+from textrnn.tracking.plots import COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def plot_evaluation(measured: Measured, out: Path, *, title: str, max_length: in
             axes.set_xticks([])
             axes.set_yticks([])
             axes.text(0.5, 0.5, "all reviews have the same label", transform=axes.transAxes, ha="center", va="center")
-    save(figure, out)
+    save_figure(figure, out)
 
 
 def _confusion_matrix(axes: "Axes", measured: Measured) -> None:

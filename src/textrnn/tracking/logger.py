@@ -11,7 +11,7 @@ from pytorch_lightning.loggers.logger import Logger
 from typing_extensions import override
 
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.metrics import MetricsFile, check_names
+from textrnn.tracking.metrics import MetricsFile, Row, check_names, read_metrics
 from textrnn.tracking.wandb_session import WandbRun
 
 
@@ -22,16 +22,20 @@ class RunLogger(Logger):
     with a step than for what is logged after it, so the `step` it passes is not used: after `attach`, the trainer is
     asked. All values of one step share a row: the last training step of an epoch, the validation that follows it and,
     at the end, the test.
+
+    W&B can't change a row that it has, so a row goes there when it is complete: when the next one begins, or at the end
+    of the run. A resumed run first brings the rows that W&B lacks.
     """
 
     def __init__(self, run_dir: Path, identity: RunIdentity) -> None:
         super().__init__()
         self._run_dir = run_dir
         self._identity = identity
-        self.wandb_run: WandbRun | None = None
-        """Where W&B's part of the record goes, from `attach` on; None without W&B and on ranks above 0."""
+        self._wandb_run: WandbRun | None = None
         self._trainer: pl.Trainer | None = None
         self._file: MetricsFile | None = None
+        self._open_row: Row | None = None  # the last row, which may get more values
+        self._media: dict[int, dict[str, Any]] = {}  # by step, what goes into W&B's row beside the metrics
         self.latest: dict[str, float] = {}
         """The last value of each metric, for progress lines and the summary; empty on ranks above 0."""
 
@@ -39,8 +43,11 @@ class RunLogger(Logger):
     def attach(self, trainer: pl.Trainer, wandb_run: WandbRun | None = None) -> None:
         """Open `metrics.csv`, take steps and epochs from `trainer`, log to `wandb_run` too; once, before `fit`."""
         self._trainer = trainer
-        self.wandb_run = wandb_run
-        self._file = MetricsFile(self._run_dir / "metrics.csv")
+        self._wandb_run = wandb_run
+        path = self._run_dir / "metrics.csv"
+        self._file = MetricsFile(path)
+        for row in read_metrics(path):
+            self._begin(row)
 
     @override
     @rank_zero_only
@@ -54,9 +61,20 @@ class RunLogger(Logger):
             return
         global_step = self._trainer.global_step
         self.latest.update(values)
-        row = self._file.write(global_step, self._trainer.current_epoch, values)
-        if self.wandb_run is not None:
-            self.wandb_run.log({"epoch": row["epoch"], **values}, step=global_step)
+        self._begin(self._file.write(global_step, self._trainer.current_epoch, values))
+
+    @property
+    def has_wandb_run(self) -> bool:
+        """Whether there is somebody to take what `add_media` is given; never on ranks above 0."""
+        return self._wandb_run is not None
+
+    @rank_zero_only
+    def add_media(self, step: int, media: Mapping[str, Any]) -> None:
+        """Put what W&B draws (histograms, charts, tables) into its row of `step`, which is the open one or a later one.
+
+        `metrics.csv` has nothing of it.
+        """
+        self._media.setdefault(step, {}).update(media)
 
     @override
     @rank_zero_only
@@ -64,10 +82,32 @@ class RunLogger(Logger):
         """Do nothing: `config.yaml` and W&B's config hold the whole configuration before training starts."""
 
     @rank_zero_only
-    def close(self) -> None:
-        """Close `metrics.csv`. The W&B run is finished by whoever started it, who knows how the run ended."""
+    def close(self, *, over: bool) -> None:
+        """Close `metrics.csv` and send its last row to W&B, unless the run will add to that row when it is resumed.
+
+        `over` says that the run is not to be resumed. The W&B run is finished by whoever started it.
+        """
         if self._file is not None:
             self._file.close()
+        if self._trainer is not None and self._open_row is not None:
+            if over or self._open_row["step"] < self._trainer.global_step:
+                self._send(self._open_row)
+                for step in sorted(self._media):  # of steps that have no row
+                    self._send({"step": step, "epoch": self._open_row["epoch"]})
+            self._open_row = None
+
+    def _begin(self, row: Row) -> None:
+        """Take the row that is now the last one; the one before it, if another, is complete."""
+        if self._open_row is not None and self._open_row["step"] != row["step"]:
+            self._send(self._open_row)
+        self._open_row = dict(row)
+
+    def _send(self, row: Row) -> None:
+        step = int(row["step"])
+        media = self._media.pop(step, {})
+        if self._wandb_run is not None:
+            metrics = {name: value for name, value in row.items() if name != "step"}
+            self._wandb_run.log({**metrics, **media}, step=step)
 
     @property
     def save_dir(self) -> str:

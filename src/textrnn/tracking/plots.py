@@ -48,7 +48,7 @@ def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None) -
     loss, accuracy = figure.subplots(1, 2)
     _panel(loss, rows, "loss", best_step)
     _panel(accuracy, rows, "accuracy", best_step)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> None:
@@ -70,7 +70,7 @@ def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> N
     axes.set_xlabel("share of the time that operations take themselves, %")
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 def _shortened(name: str, most: int = 44) -> str:
@@ -121,8 +121,8 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(figure: Figure, out: Path) -> None:
-    """Write a figure as the PNG `out`, atomically."""
+def save_figure(figure: Figure, out: Path) -> None:
+    """Write a figure as the PNG `out`, atomically, without looking for a display."""
     FigureCanvasAgg(figure)
     with replacing(out) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -1,21 +1,24 @@
 """Weights & Biases: whether a run is online, and the run itself. Never a prompt, never a hang."""
 
 import configparser
+import contextlib
 import logging
 import netrc
 import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from textrnn import exit_codes
 from textrnn.config import Config, TrackingConfig
 from textrnn.errors import InputError
 from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.waiting import in_time
 
 if TYPE_CHECKING:
     import wandb
@@ -24,6 +27,8 @@ PROBE_TIMEOUT = 3.0
 """Seconds in which W&B's server must answer to count as there, name lookup included."""
 INIT_TIMEOUT = 30.0
 """Seconds in which the server must have registered the run."""
+USE_TIMEOUT = 20.0
+"""Seconds in which the server must take what the run was trained on."""
 FINISH_TIMEOUT = 120.0
 """Seconds that the end of a run waits for its last uploads; what is missing then waits in the run directory."""
 
@@ -50,27 +55,63 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
         wanted = _MODES[said]
         if wanted != "online":
             return wanted, _offline_line("WANDB_MODE", run_dir) if wanted == "offline" else None
-    base_url = settings.get("base_url") or _default_base_url()
-    if not _has_credentials(settings, base_url):
-        reason, remedy = f"no API key for {base_url} found", "run `wandb login`, or type"
-    elif not _answers(base_url):
-        reason, remedy = f"{base_url} does not answer", "look at the network, or type"
-    else:
+    obstacle = _obstacle(settings)
+    if obstacle is None:
         return "online", None
+    reason, remedy = obstacle
     if wanted == "online":
-        raise InputError(f"tracking is online but {reason}: {remedy} tracking=offline or tracking=auto.")
+        raise InputError(f"tracking is online but {reason}: {remedy}, or type tracking=offline or tracking=auto.")
     return "offline", _offline_line(reason, run_dir)
 
 
+def check_account(*, needed_for: str, instead: str) -> None:
+    """Do nothing where there are credentials and a server that answers; `instead` says what else to do.
+
+    Raises:
+        InputError: one of them is missing; found out within `PROBE_TIMEOUT` seconds.
+    """
+    obstacle = _obstacle(_client_settings())
+    if obstacle is not None:
+        reason, remedy = obstacle
+        raise InputError(f"{needed_for}: {reason}: {remedy}, or {instead}.")
+
+
+def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
+    """What is in the way of being online, and what helps; None if nothing is."""
+    base_url = settings.get("base_url") or _default_base_url()
+    if not _has_credentials(settings, base_url):
+        return f"no API key for {base_url} found", "run `wandb login`"
+    if not _answers(base_url):
+        return f"{base_url} does not answer", "look at the network"
+    return None
+
+
 class WandbRun:
-    """One W&B run, with the run's own id and its files in `<run_dir>/wandb`. Only rank 0 has one."""
+    """One W&B run, with the run's own id and its files in `<run_dir>/wandb`. Only rank 0 has one.
+
+    From its start on nothing that happens to W&B costs the run: a server that dies or stalls only delays uploads, and
+    if the client's own service dies, a line in the log says so and the run goes on without.
+    """
 
     def __init__(self, run: "wandb.Run") -> None:
         self._run = run
+        self._last_step = run.starting_step - 1
+        self._broken = False
 
     @classmethod
-    def start(cls, config: Config, identity: RunIdentity, run_dir: Path, *, mode: str, resume: bool) -> Self:
+    def start(
+        cls,
+        config: Config,
+        identity: RunIdentity,
+        run_dir: Path,
+        *,
+        mode: str,
+        resume: bool,
+        on_stop: Callable[[], None] | None = None,
+    ) -> Self:
         """Start the run ("online" or "offline"); with `resume` the server continues the run of this id.
+
+        `on_stop` is called, from another thread, when somebody stops the run in W&B, or a sweep does.
 
         With `tracking.mode=auto` a server that fails here sends the run offline, with one line in the log; otherwise
         that, and whatever W&B refuses, is an `InputError`.
@@ -81,7 +122,7 @@ class WandbRun:
         import wandb
 
         try:
-            return cls(_init(config, identity, run_dir, mode=mode, resume=resume))
+            return cls(_init(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop))
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = str(error).partition("\n")[0]
             wrong_key = isinstance(error, wandb.errors.AuthenticationError)
@@ -92,25 +133,55 @@ class WandbRun:
             raise InputError(f"tracking: W&B refuses the run ({reason}): correct it, or type tracking=none.") from error
         wandb.teardown()  # the client's service still holds the id of the run that it could not start
         logger.warning(_offline_line(reason, run_dir))
-        return cls(_init(config, identity, run_dir, mode="offline", resume=resume))
+        return cls(_init(config, identity, run_dir, mode="offline", resume=resume, on_stop=on_stop))
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Log metrics, charts and tables at global step `step`; steps never go down."""
-        self._run.log(dict(values), step=step)
+        """Log the row of global step `step`; steps go up. A row that the server of a resumed run has is left out."""
+        if step > self._last_step:
+            self._last_step = step
+            with self._unharmed():
+                self._run.log(dict(values), step=step, commit=True)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
-        """Set final values, such as the number of parameters, beside the last value of each metric."""
-        self._run.summary.update(dict(values))
+        """Set final values, such as the number of parameters, over the last value of each metric."""
+        with self._unharmed():
+            self._run.summary.update(dict(values))
+
+    def tag(self, tag: str) -> None:
+        """Add a tag."""
+        with self._unharmed():
+            self._run.tags = (*(self._run.tags or ()), tag)
+
+    def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
+        """Log an artifact, uploaded while the run goes on and, at the latest, by its end."""
+        with self._unharmed():
+            self._run.log_artifact(artifact, aliases=list(aliases))
+
+    def use_artifact(self, artifact: "wandb.Artifact") -> None:
+        """Log an artifact that the run comes from, as its input; online, as it needs the server's answer.
+
+        A server that takes more than `USE_TIMEOUT` seconds costs the run only this link, with a line in the log.
+        """
+        import wandb
+
+        try:
+            with self._unharmed():
+                in_time(lambda: self._run.use_artifact(artifact), USE_TIMEOUT)
+        except (TimeoutError, ValueError, wandb.errors.Error) as error:
+            logger.warning(f"W&B does not take what the run was trained on ({error}); the run's config has it")
 
     def finish(self, exit_code: int) -> None:
-        """End the run; any exit code but 0 shows it as failed.
+        """End the run; any exit code but 0 shows it as failed, `PREEMPTED` as one that a sweep shall start again.
 
         Waits for uploads, at most `FINISH_TIMEOUT` seconds; then a line in the log says how to bring the rest.
         """
-        try:
-            self._run.finish(exit_code=exit_code)
-        except TimeoutError:
-            logger.warning(f"W&B does not answer; to upload what it lacks: wandb sync {self.directory}")
+        with self._unharmed():
+            if exit_code == exit_codes.PREEMPTED:
+                self._run.mark_preempting()
+            try:
+                self._run.finish(exit_code=exit_code)
+            except TimeoutError:
+                logger.warning(f"W&B does not answer; to upload what it lacks: wandb sync {self.directory}")
 
     @property
     def url(self) -> str | None:
@@ -122,8 +193,30 @@ class WandbRun:
         """Where the run's W&B files are; what `wandb sync` takes."""
         return Path(self._run.dir).parent
 
+    @contextlib.contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        """Do nothing more with W&B once the client's service is gone."""
+        if self._broken:
+            return
+        try:
+            yield
+        except ConnectionError as error:
+            self._broken = True
+            logger.warning(
+                f"W&B's client has died ({error}); the run goes on, its metrics are in metrics.csv; resume=auto brings "
+                f"what W&B lacks, and so, as far as it came, does: wandb sync {self.directory}"
+            )
 
-def _init(config: Config, identity: RunIdentity, run_dir: Path, *, mode: str, resume: bool) -> "wandb.Run":
+
+def _init(
+    config: Config,
+    identity: RunIdentity,
+    run_dir: Path,
+    *,
+    mode: str,
+    resume: bool,
+    on_stop: Callable[[], None] | None,
+) -> "wandb.Run":
     import wandb
 
     tracking = config.tracking
@@ -139,24 +232,38 @@ def _init(config: Config, identity: RunIdentity, run_dir: Path, *, mode: str, re
         init_timeout=INIT_TIMEOUT,
         finish_timeout=FINISH_TIMEOUT,
         finish_timeout_raises=True,
+        stop_fn=on_stop,  # otherwise W&B would send Ctrl-C
     )
     wandb.setup(wandb.Settings(silent=True))  # the login speaks before it reads the settings of the run
+    # What is None here, the client takes from WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES.
     return wandb.init(
         id=identity.id,
         resume="allow" if resume else None,
-        project=tracking.project,
+        project=tracking.effective_project(),
         entity=tracking.entity,
         name=identity.name,
         group=identity.group,
-        job_type=tracking.job_type,
+        job_type=tracking.job_type or os.environ.get("WANDB_JOB_TYPE") or "train",
         tags=tracking.tags or None,
         notes=tracking.notes,
         dir=str(run_dir.resolve()),
-        config={**asdict(config), "run": identity.to_dict()},
+        config=_flat({**asdict(config), "run": identity.to_dict()}),
         mode="online" if mode == "online" else "offline",
         reinit="finish_previous",
         settings=settings,
     )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under the keys of the command line, such as `optimizer.lr`.
+
+    A sweep locks the keys that it chooses: `model`, a choice of file, would lock our whole model out of W&B's config.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return flat
 
 
 def _offline_line(reason: str, run_dir: Path) -> str:

@@ -37,8 +37,7 @@ class Histograms(pl.Callback):
     ) -> None:
         """Gradients are those of all ranks, unscaled."""
         step = trainer.global_step + 1
-        wandb_run = self._logger.wandb_run
-        if wandb_run is None or step % self._every_n_steps != 0:
+        if not self._logger.has_wandb_run or step % self._every_n_steps != 0:
             return
         tensors: dict[str, Tensor] = {}
         for name, parameter in pl_module.named_parameters():
@@ -47,7 +46,7 @@ class Histograms(pl.Callback):
                 if self._what == "all":
                     tensors[f"parameters/{name.removeprefix('model.')}"] = parameter.detach()
         made = {name: _histogram(tensor) for name, tensor in tensors.items()}
-        wandb_run.log({name: histogram for name, histogram in made.items() if histogram is not None}, step=step)
+        self._logger.add_media(step, {name: histogram for name, histogram in made.items() if histogram is not None})
 
 
 def _histogram(tensor: Tensor) -> "wandb.Histogram | None":
