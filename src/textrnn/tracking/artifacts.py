@@ -3,6 +3,8 @@
 Also what the model was trained on is logged, as the run's input: the fingerprint and the sizes of the data, no review.
 """
 
+import base64
+import hashlib
 import math
 import os
 import re
@@ -154,6 +156,7 @@ def _find(reference: Reference) -> "wandb.Artifact":
     import wandb
 
     typed = reference.typed
+    wandb.setup(wandb.Settings(silent=True))  # it would speak of the key and of its progress
     try:
         found: wandb.Artifact = in_time(
             lambda: wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path), ANSWER_TIMEOUT
@@ -174,6 +177,15 @@ def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as draft:
             in_time(lambda: artifact.download(root=draft, skip_cache=True, path_prefix=CHECKPOINT), DOWNLOAD_TIMEOUT)
+            # The client does not look whether all of it came.
+            if _digest(Path(draft, CHECKPOINT)) != artifact.manifest.entries[CHECKPOINT].digest:
+                raise ValueError(f"{CHECKPOINT} is not as it was logged")
             folder.mkdir(exist_ok=True)
             Path(draft, CHECKPOINT).replace(folder / CHECKPOINT)
     return folder / CHECKPOINT
+
+
+def _digest(path: Path) -> str:
+    """A file's digest as manifests have it."""
+    with path.open("rb") as file:
+        return base64.b64encode(hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()).decode()
