@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,9 @@ def test_offline_the_model_waits_in_the_run_directory_and_is_synced(
         account = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
         home = {"HOME": str(tmp_path / "another-home")}
         command = [sys.executable, "-m", "wandb", "sync", str(record)]
-        subprocess.run(command, env=environment | account | home, check=True, timeout=60, capture_output=True)
+        subprocess.run(
+            command, cwd=workplace, env=environment | account | home, check=True, timeout=60, capture_output=True
+        )
         identity = json.loads((workplace / "run" / "run.json").read_text())
         model = server.artifact(f"gru-{identity['id']}:best")
         (row,) = [row for row in server.runs[identity["id"]].rows if "val/roc_table" in row]
@@ -162,3 +165,29 @@ def test_offline_the_model_waits_in_the_run_directory_and_is_synced(
     assert model.files["best.ckpt"] == best
     assert row["_step"] == STEPS
     assert server.unknown == []
+
+
+@pytest.mark.parametrize("how", ["die", "stall"])
+def test_a_server_that_is_gone_at_the_end_costs_only_the_charts_there(
+    how: str, script: Command, workplace: Path, tmp_path: Path
+) -> None:
+    """The server leaves when the folder of the evaluation appears; the run ends well, in time, with all its files."""
+    with WandbServer() as server:
+
+        def leave() -> None:
+            while not (workplace / "run" / "evaluation-test").exists() and not ended.wait(0.01):
+                pass
+            getattr(server, how)()
+
+        ended = threading.Event()
+        leaving = threading.Thread(target=leave, daemon=True)
+        leaving.start()
+        account = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_FINISH_TIMEOUT": "3"}
+        done = script("train.py", *SMALL, "tracking=online", "run_dir=run", **account)
+        ended.set()
+        leaving.join()
+    assert done.returncode == 0, done.stderr
+    assert "W&B does not answer" in done.stderr
+    assert "the run directory does" in done.stderr
+    assert json.loads((workplace / "run" / "summary.json").read_text())["status"] == "finished"
+    assert (workplace / "run" / "evaluation-test" / "evaluation.png").stat().st_size > 0

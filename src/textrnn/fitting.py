@@ -21,7 +21,7 @@ from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
 from textrnn.model.network import parameter_counts
 from textrnn.preemption import EarlyStop, Preempted, Preemption, Stopped
-from textrnn.reporting import kept_predictions, report_model, report_predictions, watching
+from textrnn.reporting import kept_predictions, report_data, report_model, report_predictions, watching
 from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
@@ -35,6 +35,7 @@ from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory, write_atomically
 from textrnn.tracking.summary import RunSummary, summary_table, write_summary
 from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.wandb_end import end_wandb_run
 from textrnn.tracking.wandb_session import WandbRun
 
 STOP_POLL = 20.0
@@ -66,6 +67,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     parts = _parts(this, early_stop)
     if not this.primary:
         return _fit_and_test(this, parts)[1]
+    _record_start(this)  # before W&B hears of the run: whoever continues it must find its id
     wandb_run = None
     if wandb_mode != "none":
         resuming = this.config.resume is not None
@@ -77,7 +79,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
             resume=resuming,
             on_stop=early_stop.ask,
         )
-    _record_start(this)
+        report_data(this, wandb_run)
     parts.logger.attach(parts.trainer, wandb_run)
     status, code = "failed", exit_codes.CRASH
     try:
@@ -95,11 +97,8 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     finally:
         summary = _record_end(this, parts, status)
         if wandb_run is not None:
-            wandb_run.summarize(summary.to_dict())
-            if status == "stopped":
-                wandb_run.tag("early-stopped")
             report_model(this, summary, wandb_run)
-            wandb_run.finish(code)
+            end_wandb_run(wandb_run, this.directory, summary, code)
     if code == exit_codes.DONE:
         Console().print(summary_table(this.identity.name, summary))
         print(f"to look at it: {this.directory.curves_png}; {_how_to_look(wandb_run)}")

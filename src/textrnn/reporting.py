@@ -1,6 +1,7 @@
 """What a finished run leaves besides its curves: its predictions, measured, and its best model as a W&B artifact."""
 
 import math
+from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -72,8 +73,20 @@ def report_predictions(this: Run, predictions: Predictions, logger: RunLogger, *
         logger.add_media(step, charts)
 
 
+def report_data(this: Run, wandb_run: WandbRun) -> None:
+    """Log what the run is trained on as its input, at its start; offline W&B takes none."""
+    if wandb_run.url is not None:
+        key = this.store.meta["key"]
+        made_of = {name: key[name] for name in ("tokenizer", "vocab_size", "segment_size")}
+        wandb_run.use_artifact(dataset_artifact(this.store.fingerprint, {**_data(this.store), **made_of}))
+
+
+def _data(store: Store) -> dict[str, Any]:
+    return {"fingerprint": store.fingerprint, "splits": store.meta["splits"]}
+
+
 def report_model(this: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
-    """Log the best checkpoint of a finished run as `<cell>-<run id>`, and what it was trained on as the run's input."""
+    """Log the best checkpoint of a finished run as `<cell>-<run id>`."""
     config, best = this.config, this.directory.best_ckpt
     if summary.status != "finished" or not config.tracking.artifact:
         return
@@ -81,13 +94,13 @@ def report_model(this: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
         LOGGER.info("without a validation there is no best checkpoint: no model artifact is logged")
         return
     store, identity = this.store, this.identity
-    data = {"fingerprint": store.fingerprint, "splits": store.meta["splits"]}
-    if wandb_run.url is not None:
-        made_of = {name: store.meta["key"][name] for name in ("tokenizer", "vocab_size", "segment_size")}
-        wandb_run.use_artifact(dataset_artifact(store.fingerprint, {**data, **made_of}))
     folder = wandb_run.directory / "model"
     files = ModelFiles(checkpoint=best, config_yaml=this.directory.config_yaml, tokenizer_json=store.tokenizer_json)
-    files.put_into(folder)
+    try:
+        files.put_into(folder)
+    except OSError as error:
+        LOGGER.warning(f"no model artifact: {folder} can't be written ({error.strerror or error})")
+        return
     metadata = {
         **{name: value for name, value in summary.metrics.items() if math.isfinite(value)},
         "best_step": summary.best_step,
@@ -96,6 +109,6 @@ def report_model(this: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
         "seed": config.seed,
         "git_commit": identity.git_commit,
         "version": identity.version,
-        "data": data,
+        "data": _data(store),
     }
     wandb_run.log_artifact(model_artifact(f"{config.model.cell}-{identity.id}", folder, metadata), ALIASES)

@@ -64,16 +64,19 @@ class RunReads:
 
 
 def sampled(run: ServerRun, specs: list[str]) -> list[list[dict[str, Any]]]:
-    """For each spec such as '{"keys": ["_step", "loss"], "samples": 500}', the rows that have all its keys."""
+    """For each spec such as '{"keys": ["_step", "loss"], "samples": 500}', the rows that have all its keys.
+
+    A spec without keys wants none.
+    """
     return [_sample(run, json.loads(spec)) for spec in specs]
 
 
 def _sample(run: ServerRun, spec: dict[str, Any]) -> list[dict[str, Any]]:
-    keys = spec["keys"]
+    keys = spec.get("keys", [])
     rows = [
         {key: row[key] for key in keys}
         for row in run.lines
-        if set(keys) <= set(row) and spec.get("minStep", 0) <= row["_step"] < spec.get("maxStep", math.inf)
+        if keys and set(keys) <= set(row) and spec.get("minStep", 0) <= row["_step"] <= spec.get("maxStep", math.inf)
     ]
     return _thinned(rows, spec)
 

@@ -1,4 +1,24 @@
-"""A W&B server on the loopback interface."""
+"""A W&B server on the loopback interface, for the real client, `wandb sweep`, `wandb agent`, `wandb sync`, `wandb.Api`.
+
+    with WandbServer() as server:  # or the fixture `server` of tests/tracking, which sets the environment too
+        subprocess.run(..., env={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, ...})
+        assert server.runs["abc"].state == "finished" and server.unknown == []
+
+What a client needs in its environment: the two above, a HOME without a W&B login, and WANDB_ERROR_REPORTING=false, so
+that it calls nobody else. WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1 makes it send history every second rather than every
+15; a fraction of a second is silently taken for the default. After a fault it asks again soonest with
+WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. An agent that asks twice a second is `QUICK_AGENT`.
+
+Nearly all of the client's traffic is GraphQL, told apart by the operation's name in the query text; history, console
+and exit code come over a run's file stream, files by PUT to the addresses that GraphQL gave out. What isn't here is
+answered with an error and kept in `unknown`, which a test asserts to be empty. Where things are:
+- `wandb_runs`: runs, the rules of their state, resume. `wandb_reads`: what `wandb.Api` asks about them.
+- `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the rules of what an agent is told.
+
+Every entity and project exists; run ids are unique in the server, not only in a project. All state is in memory and
+survives `die` and `come_back`. Faults: `die` (the port is closed, connections drop, nothing is answered), `stall`
+(requests are taken and wait for `go_on`), `refusal` (GraphQL is answered with a status such as 401 or 403).
+"""
 
 import base64
 import json
@@ -16,8 +36,9 @@ from doubles.wandb_answers import UnknownOperationError, Variables, user
 from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
 from doubles.wandb_reads import RunReads
 from doubles.wandb_runs import RunStore, ServerRun
+from doubles.wandb_sweeps import ServerSweep, SweepStore
 
-__all__ = ["ServerArtifact", "ServerRun", "WandbServer"]
+__all__ = ["ServerArtifact", "ServerRun", "ServerSweep", "WandbServer"]
 
 
 class WandbServer:
@@ -30,6 +51,8 @@ class WandbServer:
         """The API keys that came with requests."""
         self.asked: list[str] = []
         """The names of all operations that were answered, in order."""
+        self.refusal: int | None = None
+        """The HTTP status with which every GraphQL request is refused, such as 401 for a key that isn't known."""
         self.lock = threading.RLock()
         self.answering = threading.Event()
         if not stalls:
@@ -42,7 +65,9 @@ class WandbServer:
         self._artifact_store = ArtifactStore(self.url)
         self.runs: dict[str, ServerRun] = self._run_store.runs
         self.artifacts: dict[str, ServerArtifact] = self._artifact_store.artifacts
-        parts = (self._run_store, RunReads(self._run_store), self._artifact_store)
+        sweep_store = SweepStore(self._run_store)
+        self.sweeps: dict[str, ServerSweep] = sweep_store.sweeps
+        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, sweep_store)
         self._operations = {name: answer for part in parts for name, answer in part.operations.items()}
         self._operations |= {
             "Viewer": lambda _: {"viewer": user()},
@@ -97,9 +122,9 @@ class WandbServer:
         self.asked.append(operation)
         return self._operations[operation](variables)
 
-    def stream(self, run_id: str, body: dict[str, Any]) -> None:
-        """Take what a run's file stream brings."""
-        self._run_store.stream(run_id, body)
+    def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Take what a run's file stream brings, and tell whether the run is to stop."""
+        return self._run_store.stream(run_id, body)
 
     def put(self, path: str, content: bytes) -> bool:
         """Keep an upload; False if no such place was given out."""
@@ -191,8 +216,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with self.double.lock:
                 if stream:
-                    self.double.stream(stream[1], body)
-                    answer = {}
+                    answer = self.double.stream(stream[1], body)
+                elif self.path == "/graphql" and self.double.refusal:
+                    self._reply(self.double.refusal, b'{"errors": [{"message": "permission denied"}]}')
+                    return
                 elif self.path == "/graphql":
                     answer = {"data": self._data(body)}
                 else:

@@ -18,8 +18,7 @@ def _log(run: wandb.Run, folder: Path, text: str, accuracy: float, aliases: list
 
 def test_versions_aliases_metadata_and_files(server: WandbServer, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    settings = wandb.Settings(silent=True, console="off")
-    with wandb.init(project="films", id="first", dir=tmp_path, settings=settings) as run:
+    with wandb.init(project="films", id="first", dir=tmp_path) as run:
         assert _log(run, folder, "one", 0.5, ["best"]).version == "v0"
         first = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         assert _log(run, folder, "two", 0.75, ["best"]).version == "v1"
@@ -41,7 +40,7 @@ def test_versions_aliases_metadata_and_files(server: WandbServer, tmp_path: Path
     with pytest.raises(wandb.errors.CommError, match="gru-model:second"):
         api.artifact("tester/films/gru-model:second")
 
-    with wandb.init(project="films", id="second", dir=tmp_path, settings=settings) as run:
+    with wandb.init(project="films", id="second", dir=tmp_path) as run:
         used = run.use_artifact("gru-model:latest")
         assert used.version == "v1"
     assert [user.id for user in used.used_by()] == ["second"]
@@ -53,7 +52,7 @@ def test_versions_aliases_metadata_and_files(server: WandbServer, tmp_path: Path
 
 
 def test_an_alias_can_be_moved_back(server: WandbServer, tmp_path: Path) -> None:
-    with wandb.init(project="films", dir=tmp_path, settings=wandb.Settings(silent=True, console="off")) as run:
+    with wandb.init(project="films", dir=tmp_path) as run:
         _log(run, tmp_path / "model", "one", 0.75, ["best"])
         _log(run, tmp_path / "model", "two", 0.5, ["best"])
     first = wandb.Api().artifact("tester/films/gru-model:v0")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from textrnn.errors import InputError
 from textrnn.tracking.waiting import in_time
-from textrnn.tracking.wandb_session import check_account
+from textrnn.tracking.wandb_mode import check_account
 
 if TYPE_CHECKING:
     import wandb

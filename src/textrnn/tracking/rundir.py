@@ -144,6 +144,11 @@ class RunDirectory:
         return self.path / "early-stop"
 
     @property
+    def wandb_unsent(self) -> Path:
+        """There if W&B lacks the end of the run."""
+        return self.path / "wandb-unsent"
+
+    @property
     def train_log(self) -> Path:
         """What was printed, and a traceback if there was one."""
         return self.path / "train.log"
