@@ -225,6 +225,12 @@ class TrackingConfig:
     """A sentence on why this run was made. null: WANDB_NOTES."""
     watch: str | None = None
     """Histograms in W&B: gradients, or all (parameters too). null: none."""
+    mistakes: int = 50
+    """Most confident mistakes that a finished run lists, with the reviews' texts, in its directory and in W&B; online,
+    these texts leave the machine. 0: none."""
+    artifact: bool = True
+    """Whether a finished run's best checkpoint, with configuration and tokenizer, goes to W&B as a model artifact;
+    offline it waits for `wandb sync`."""
 
     def effective_project(self) -> str:
         """Return the W&B project: `project`, WANDB_PROJECT, or textrnn."""

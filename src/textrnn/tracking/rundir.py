@@ -134,6 +134,10 @@ class RunDirectory:
         """The operations behind `profile_png`, all of them."""
         return self.path / "profile.csv"
 
+    def evaluation(self, split: str) -> Path:
+        """Folder of what the predictions of "validation" or "test" come to."""
+        return self.path / f"evaluation-{split}"
+
     @property
     def early_stop(self) -> Path:
         """There if the run was stopped for good before its end; holds the reason."""

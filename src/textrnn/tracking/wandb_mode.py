@@ -40,16 +40,35 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
         wanted = _MODES[said]
         if wanted != "online":
             return wanted, offline_line("WANDB_MODE", run_dir) if wanted == "offline" else None
+    obstacle = _obstacle(settings)
+    if obstacle is None:
+        return "online", None
+    reason, remedy = obstacle
+    if wanted == "online":
+        raise InputError(f"tracking is online but {reason}: {remedy}, or type tracking=offline or tracking=auto.")
+    return "offline", offline_line(reason, run_dir)
+
+
+def check_account(*, needed_for: str, instead: str) -> None:
+    """Do nothing where there are credentials and a server that answers; `instead` says what else to do.
+
+    Raises:
+        InputError: one of them is missing; found out within `PROBE_TIMEOUT` seconds.
+    """
+    obstacle = _obstacle(_client_settings())
+    if obstacle is not None:
+        reason, remedy = obstacle
+        raise InputError(f"{needed_for}: {reason}: {remedy}, or {instead}.")
+
+
+def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
+    """What is in the way of being online, and what helps; None if nothing is."""
     base_url = settings.get("base_url") or _default_base_url()
     if not _has_credentials(settings, base_url):
-        reason, remedy = f"no API key for {base_url} found", "run `wandb login`, or type"
-    elif not _answers(base_url):
-        reason, remedy = f"{base_url} does not answer", "look at the network, or type"
-    else:
-        return "online", None
-    if wanted == "online":
-        raise InputError(f"tracking is online but {reason}: {remedy} tracking=offline or tracking=auto.")
-    return "offline", offline_line(reason, run_dir)
+        return f"no API key for {base_url} found", "run `wandb login`"
+    if not _answers(base_url):
+        return f"{base_url} does not answer", "look at the network"
+    return None
 
 
 def offline_line(reason: str, run_dir: Path) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,15 +11,17 @@ from textrnn import exit_codes
 from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.waiting import in_time
 from textrnn.tracking.wandb_files import last_recorded_step, supersede
 from textrnn.tracking.wandb_mode import offline_line
 
 if TYPE_CHECKING:
-    import torch
     import wandb
 
 INIT_TIMEOUT = 30.0
 """Seconds in which the server must have registered the run, where WANDB_INIT_TIMEOUT doesn't say it."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds in which the server must answer at the end of a run, for each thing that waits for it."""
 FINISH_TIMEOUT = 120.0
 """Seconds that the end of a run waits for its last uploads, where WANDB_FINISH_TIMEOUT doesn't say it."""
 
@@ -37,6 +39,7 @@ class WandbRun:
         self._run = run
         self._last_step = last_step
         self._broken = False
+        self._silent = False
 
     @classmethod
     def start(
@@ -84,11 +87,16 @@ class WandbRun:
         supersede(files, identity.id)
         return cls(run, run.starting_step - 1)
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         """Log the row of global step `step`; steps go up. A row that the server of a resumed run has is left out."""
-        if step > self._last_step:
-            self._last_step = step
-            self._tell(lambda: self._run.log(dict(metrics), step=step, commit=True))
+        if step <= self._last_step:
+            return
+        self._last_step = step
+        tables = [name for name, value in values.items() if _asks_the_server(value)]
+        if tables and self._tell_server(lambda: self._run.log(dict(values), step=step, commit=True)):
+            return
+        rest = {name: value for name, value in values.items() if name not in tables}
+        self._tell(lambda: self._run.log(rest, step=step, commit=True))
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, over the last value of each metric."""
@@ -98,9 +106,13 @@ class WandbRun:
         """Add a tag."""
         self._tell(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
 
-    def watch(self, model: "torch.nn.Module", *, what: str, every_n_steps: int) -> None:
-        """Send histograms of the gradients, or with `what="all"` of parameters too, every so many backward passes."""
-        self._run.watch(model, log="all" if what == "all" else "gradients", log_freq=every_n_steps)
+    def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
+        """Log an artifact; it is uploaded by the end of the run."""
+        self._tell_server(lambda: self._run.log_artifact(artifact, aliases=list(aliases)))
+
+    def use_artifact(self, artifact: "wandb.Artifact") -> None:
+        """Log an artifact that the run comes from, as its input; not offline, as it needs the server's answer."""
+        self._tell_server(lambda: self._run.use_artifact(artifact))
 
     def finish(self, exit_code: int) -> bool:
         """End the run; any exit code but 0 shows it as failed, `PREEMPTED` as one that a sweep shall start again.
@@ -125,6 +137,26 @@ class WandbRun:
     def directory(self) -> Path:
         """Where the run's W&B files are; what `wandb sync` takes."""
         return Path(self._run.dir).parent
+
+    def _tell_server(self, action: Callable[[], object]) -> bool:
+        """Do what waits for an answer of the server, until one doesn't come in time; returns whether it was done.
+
+        Offline nothing is waited for.
+        """
+        import wandb
+
+        if self._silent:
+            return False
+        try:
+            self._tell(lambda: in_time(action, ANSWER_TIMEOUT))
+        except (TimeoutError, ValueError, wandb.errors.Error) as error:
+            self._silent = True
+            reason = " ".join(str(error).split())
+            logger.warning(
+                f"W&B does not answer ({reason}): it gets no charts and no model; the run directory has them"
+            )
+            return False
+        return not self._broken
 
     def _tell(self, action: Callable[[], object]) -> None:
         """Do something with W&B, until the client's service is gone."""
@@ -186,6 +218,14 @@ def _init(
         reinit="finish_previous",
         settings=settings,
     )
+
+
+def _asks_the_server(value: object) -> bool:
+    """Whether logging it waits for the server: of tables and the charts on them the client makes artifacts."""
+    import wandb
+    from wandb.plot.custom_chart import CustomChart
+
+    return isinstance(value, wandb.Table | CustomChart)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
