@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textrnn import config as names
-from textrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainerConfig
+from textrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrackingConfig, TrainerConfig
 from textrnn.errors import InputError
 
 _PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
@@ -43,7 +43,8 @@ def check(config: Config) -> None:
     _optional_one_of("tracking.watch", config.tracking.watch, names.WATCHES)
     if config.tracking.watch is not None and config.tracking.mode == "none":
         raise InputError("tracking.watch sends histograms to W&B, which tracking=none leaves out; type tracking=auto.")
-    _named("tracking.project", config.tracking.project)
+    if config.tracking.mode != "none":
+        _check_project(config.tracking)
     _at_least("checkpoint.every_n_train_steps", config.checkpoint.every_n_train_steps, 1)
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed}: must be between 0 and 2**32 - 1; type for example seed=0.")
@@ -233,6 +234,17 @@ def _at_least(key: str, value: float | None, least: float) -> None:
 def _finite(key: str, value: float) -> None:
     if not math.isfinite(value):
         raise InputError(f"{key}={value}: must be a finite number; type for example {key}={_default(key)}.")
+
+
+def _check_project(tracking: TrackingConfig) -> None:
+    """Wherever the name comes from: W&B's server would only refuse it when the run starts."""
+    key = "tracking.project" if tracking.project else "WANDB_PROJECT"
+    project = tracking.effective_project()
+    if not project.strip() or len(project) > 128 or any(character in "/\\#?%:" for character in project):
+        raise InputError(
+            f"{key}={project!r}: a W&B project's name has 1 to 128 characters, none of them / \\ # ? % or :; an entity "
+            "is typed as tracking.entity=NAME."
+        )
 
 
 def _named(key: str, value: str) -> None:

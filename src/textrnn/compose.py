@@ -92,13 +92,17 @@ def compose_jobs(command_line: CommandLine) -> list[Config]:
     Raises:
         InputError: for the first key, group or value that is wrong.
     """
-    parsed = parse_overrides(command_line.overrides)
-    for override in parsed:
+    for override in parse_overrides(command_line.overrides):
         check_override(override, command_line.multirun)
+    return [compose(job) for job in job_overrides(command_line)]
+
+
+def job_overrides(command_line: CommandLine) -> list[list[str]]:
+    """Returns the overrides of each job, in Hydra's order: one job, or under -m one for each combination."""
     if not command_line.multirun:
-        return [compose(command_line.overrides)]
-    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    return [compose(job) for job in jobs]
+        return [command_line.overrides]
+    (jobs,) = BasicSweeper.split_arguments(parse_overrides(command_line.overrides), max_batch_size=None)
+    return [list(job) for job in jobs]
 
 
 def compose(overrides: Sequence[str]) -> Config:

@@ -4,6 +4,7 @@ Hydra composes the YAML files in `conf/` into a `Config`. The defaults here are 
 holds them equal to the YAML. What single values and combinations must satisfy is in `checks.py`.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,22 +209,26 @@ class TrackingConfig:
 
     mode: str = "auto"
     """auto: online with an account and a server that answers, else offline; online; offline; none: no W&B at all."""
-    project: str = "textrnn"
-    """W&B project."""
+    project: str | None = None
+    """W&B project. null: WANDB_PROJECT, or textrnn."""
     entity: str | None = None
-    """W&B user or team. null: the account's default."""
+    """W&B user or team. null: WANDB_ENTITY, or the account's default."""
     name: str | None = None
-    """Name of the run. null: made of cell, size and seed, such as `gru-128x1-bi s0`."""
+    """Name of the run. null: WANDB_NAME, or made of cell, size and seed, such as `gru-128x1-bi s0`."""
     group: str | None = None
-    """Group of the run. null: none, and under -m one for all jobs."""
-    job_type: str = "train"
-    """W&B job type."""
+    """Group of the run. null: WANDB_RUN_GROUP, or none, and under -m one for all jobs."""
+    job_type: str | None = None
+    """W&B job type. null: WANDB_JOB_TYPE, or train."""
     tags: list[str] = field(default_factory=list)
-    """W&B tags."""
+    """W&B tags. []: those of WANDB_TAGS."""
     notes: str | None = None
-    """A sentence on why this run was made."""
+    """A sentence on why this run was made. null: WANDB_NOTES."""
     watch: str | None = None
     """Histograms in W&B: gradients, or all (parameters too). null: none."""
+
+    def effective_project(self) -> str:
+        """Return the W&B project: `project`, WANDB_PROJECT, or textrnn."""
+        return self.project or os.environ.get("WANDB_PROJECT") or "textrnn"
 
 
 @dataclass(kw_only=True, slots=True)

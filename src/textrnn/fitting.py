@@ -20,7 +20,7 @@ from textrnn.logs import quiet_lightning
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
 from textrnn.model.network import parameter_counts
-from textrnn.preemption import Preempted, Preemption
+from textrnn.preemption import EarlyStop, Preempted, Preemption, Stopped
 from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
@@ -34,6 +34,9 @@ from textrnn.tracking.rundir import RunDirectory, write_atomically
 from textrnn.tracking.summary import RunSummary, summary_table, write_summary
 from textrnn.tracking.throughput import Throughput
 from textrnn.tracking.wandb_session import WandbRun
+
+STOP_POLL = 20.0
+"""Seconds within which W&B's client learns that its run was stopped; it asks the server every 15."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,52 +53,73 @@ class Parts:
 def fit(this: Run, *, wandb_mode: str) -> int:
     """Trains and tests; on rank 0 also records, in the run directory and, unless `wandb_mode` is "none", in W&B.
 
-    Returns the exit code: done, or pre-empted by a signal, with `last.ckpt` written.
+    Returns the exit code: done (also when a sweep stopped the run early), or pre-empted, with `last.ckpt` written.
 
     Raises:
         InputError: for vectors, trainer arguments or a W&B run that are refused; nothing is trained then.
     """
     quiet_lightning()
-    parts = _parts(this)
+    early_stop = EarlyStop(this.directory.early_stop)
+    parts = _parts(this, early_stop)
     if not this.primary:
-        return _fit_and_test(this, parts)
+        return _fit_and_test(this, parts)[1]
     wandb_run = None
     if wandb_mode != "none":
         resuming = this.config.resume is not None
-        wandb_run = WandbRun.start(this.config, this.identity, this.directory.path, mode=wandb_mode, resume=resuming)
+        wandb_run = WandbRun.start(
+            this.config,
+            this.identity,
+            this.directory.path,
+            mode=wandb_mode,
+            resume=resuming,
+            on_stop=early_stop.ask,
+        )
         if this.config.tracking.watch is not None:
             every = this.config.trainer.log_every_n_steps
             wandb_run.watch(parts.module.model, what=this.config.tracking.watch, every_n_steps=every)
     _record_start(this)
     parts.logger.attach(parts.trainer, wandb_run)
-    status = "failed"
+    status, code = "failed", exit_codes.CRASH
     try:
-        code = _fit_and_test(this, parts)
-        status = "finished" if code == exit_codes.DONE else "preempted"
+        status, code = _fit_and_test(this, parts)
+        # In an agent of W&B the signal may come from the sweep, some seconds before the client knows why.
+        if status == "preempted" and _in_online_sweep(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
+            status, code = "stopped", exit_codes.DONE
+        if status == "stopped":
+            early_stop.keep()
     except KeyboardInterrupt:
-        status = "interrupted"
+        status, code = "interrupted", exit_codes.INTERRUPTED
         raise
     finally:
         summary = _record_end(this, parts, status)
         if wandb_run is not None:
-            wandb_run.summarize({"parameters": parameter_counts(parts.module.model), "status": status})
-            wandb_run.finish(exit_codes.DONE if status == "finished" else exit_codes.CRASH)
-    if status == "finished":
+            wandb_run.summarize(summary.to_dict())
+            if status == "stopped":
+                wandb_run.tag("early-stopped")
+            wandb_run.finish(code)
+    if code == exit_codes.DONE:
         Console().print(summary_table(this.identity.name, summary))
         print(f"to look at it: {this.directory.curves_png}; {_how_to_look(wandb_run)}")
     return code
 
 
-def _fit_and_test(this: Run, parts: Parts) -> int:
+def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
+    """The run's status and exit code."""
     try:
         _fit(this, parts)
         _test(this, parts)
     except Preempted:
-        return exit_codes.PREEMPTED
-    return exit_codes.DONE
+        return "preempted", exit_codes.PREEMPTED
+    except Stopped:
+        return "stopped", exit_codes.DONE
+    return "finished", exit_codes.DONE
 
 
-def _parts(this: Run) -> Parts:
+def _in_online_sweep(this: Run, wandb_run: WandbRun | None) -> bool:
+    return this.identity.sweep_id is not None and wandb_run is not None and wandb_run.url is not None
+
+
+def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     """Builds model, data and trainer.
 
     Raises:
@@ -121,7 +145,7 @@ def _parts(this: Run) -> Parts:
         identity=this.identity.to_dict(),
         data={"fingerprint": store.fingerprint, "splits": store.meta["splits"]},
     )
-    callbacks: list[Callback] = [throughput, record, Preemption(this.directory.last_ckpt)]
+    callbacks: list[Callback] = [throughput, record, Preemption(this.directory.last_ckpt, early_stop)]
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
     if config.trainer.profiler == "pytorch" and this.primary:
@@ -216,7 +240,7 @@ def _record_start(this: Run) -> None:
 
 def _record_end(this: Run, parts: Parts, status: str) -> RunSummary:
     """Writes `summary.json` and `curves.png`, also for a run that did not finish."""
-    parts.logger.close()
+    parts.logger.close(over=status in ("finished", "stopped"))
     rows = read_metrics(this.directory.metrics_csv)
     best = _best_row(rows, this.config.early_stopping.monitor)
     metrics: dict[str, float] = {}

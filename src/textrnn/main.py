@@ -114,7 +114,7 @@ def _refuse(sentence: str) -> int:
 
 
 def _train(argv: list[str]) -> int:
-    from textrnn.compose import compose_jobs, parse_command_line
+    from textrnn.compose import compose_jobs, job_overrides, parse_command_line
     from textrnn.experiment_files import expand_experiment
 
     argv = expand_experiment(argv)
@@ -141,8 +141,9 @@ def _train(argv: list[str]) -> int:
     except KeyboardInterrupt:
         return codes[-1] if codes else exit_codes.INTERRUPTED
     if command_line.multirun:
-        done = sum(code == exit_codes.DONE for code in codes)
-        print(f"{done} of {len(configs)} runs done: {parent}")
+        from textrnn.comparison import conclude
+
+        conclude(parent, job_overrides(command_line), done=sum(code == exit_codes.DONE for code in codes))
     return next((code for code in codes if code != exit_codes.DONE), hydra_code)
 
 

@@ -1,6 +1,7 @@
-"""Signals that take the machine away: stop at a batch's end, with a checkpoint, and say so by the exit code."""
+"""Signals and requests that end a run early: stop at a batch's end, with a checkpoint, and say so by the exit code."""
 
 import signal
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from textrnn.resuming import ends_epoch
+from textrnn.tracking.rundir import write_atomically
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -16,17 +18,54 @@ class Preempted(Exception):  # noqa: N818 - not an error: the run goes on elsewh
     """The machine is wanted elsewhere; `last.ckpt` holds the run up to the last batch."""
 
 
-class Preemption(Callback):
-    """On SIGTERM, SIGUSR1 or SIGUSR2 writes `last.ckpt` after the current batch and leaves `fit` by `Preempted`.
+class Stopped(Exception):  # noqa: N818 - not an error: the run is not worth going on with
+    """A sweep, or a person in W&B, stops the run for good; `last.ckpt` holds it up to the last batch."""
 
-    The handler only sets a flag: a checkpoint can't be taken in the middle of a step. Lightning registers its own
-    SIGTERM handler during setup, so this one is put in its place when training starts. `should_stop` would not do:
-    Lightning would then end the epoch as if all its batches had been seen.
+
+class EarlyStop:
+    """Whether the run shall stop for good: W&B says so, or a sweep has put `early-stop` into the run directory.
+
+    W&B asks from a thread of its own. A sweep without W&B's server writes the file, with its reason, and then sends
+    SIGTERM, which alone would mean that the machine is wanted. The file stays: it tells a job script's `resume=auto`
+    that this run is over.
     """
 
-    def __init__(self, last_ckpt: Path) -> None:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Ask the run to stop after its current batch, from any thread."""
+        self._asked.set()
+
+    def is_asked(self, *, within: float = 0.0) -> bool:
+        """Return whether W&B has asked, or does within so many seconds."""
+        return self._asked.wait(within)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the run directory says that the run is over."""
+        return self._file.is_file()
+
+    def keep(self) -> None:
+        """Leave the file, if W&B was the one to ask."""
+        if not self.has_file:
+            write_atomically(self._file, "stopped through W&B\n")
+
+
+class Preemption(Callback):
+    """Ends the run after the current batch, with `last.ckpt` written, by `Preempted` or `Stopped`.
+
+    A signal (SIGTERM, SIGUSR1, SIGUSR2) pre-empts; with `early-stop` in the run directory, or at W&B's request, the run
+    is stopped. The handler only sets a flag: a checkpoint can't be taken in the middle of a step. Lightning registers
+    its own SIGTERM handler during setup, so this one is put in its place when training starts. `should_stop` would not
+    do: Lightning would then end the epoch as if all its batches had been seen.
+    """
+
+    def __init__(self, last_ckpt: Path, early_stop: EarlyStop) -> None:
         self._last_ckpt = last_ckpt
-        self._requested = False
+        self._early_stop = early_stop
+        self._signalled = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -38,28 +77,29 @@ class Preemption(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and stops if a signal has come; on all ranks if it came to one.
+        """Saves and stops if it is asked for; on all ranks if it was asked of one.
 
         Raises:
-            Preempted: after the checkpoint is written.
+            Preempted, Stopped: after the checkpoint is written.
         """
         del pl_module, outputs, batch, batch_idx
         # A collective on several ranks, so that all of them leave at the same batch.
-        self._requested = trainer.strategy.reduce_boolean_decision(self._requested, all=False)
+        requested = trainer.strategy.reduce_boolean_decision(self._signalled or self._early_stop.is_asked(), all=False)
         # After an epoch's last batch validation comes first; the epoch's own checkpoint is then the one to leave with.
-        if self._requested and not ends_epoch(trainer):
+        if requested and not ends_epoch(trainer):
             trainer.save_checkpoint(self._last_ckpt)
-            raise Preempted
+            self._leave(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops if a signal has come with the last batch or during validation.
+        """Stops if it was asked for with the last batch or during validation.
 
         Raises:
-            Preempted: the epoch's own checkpoint is written.
+            Preempted, Stopped: the epoch's own checkpoint is written.
         """
         del pl_module
-        if trainer.strategy.reduce_boolean_decision(self._requested, all=False) and self._last_ckpt.is_file():
-            raise Preempted
+        requested = trainer.strategy.reduce_boolean_decision(self._signalled or self._early_stop.is_asked(), all=False)
+        if requested and self._last_ckpt.is_file():
+            self._leave(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gives the signals back."""
@@ -73,6 +113,12 @@ class Preemption(Callback):
         del exception
         self.on_train_end(trainer, pl_module)
 
+    def _leave(self, trainer: Trainer) -> None:
+        asked = self._early_stop.is_asked() or self._early_stop.has_file
+        if trainer.strategy.reduce_boolean_decision(asked, all=False):
+            raise Stopped
+        raise Preempted
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self._requested = True
+        self._signalled = True

@@ -104,6 +104,10 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
         if _is_finished(config, directory):
             LOGGER.info("this run is finished; type a larger trainer.max_epochs to train on")
             return exit_codes.DONE
+        if config.resume == "auto" and directory.early_stop.is_file():
+            LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
+            return exit_codes.DONE
+        directory.early_stop.unlink(missing_ok=True)
     if config.resume is not None and directory.run_json.is_file():
         identity = read_identity(directory.run_json)
     mode, line = "none", None

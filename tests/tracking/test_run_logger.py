@@ -33,7 +33,7 @@ def _trained(
     model = TinyModel()
     fit.fit(model, loader(5), loader(1), ckpt_path=resume)
     fit.test(model, loader(1), verbose=False)
-    logger.close()
+    logger.close(over=True)
     return read_metrics(run_dir / "metrics.csv")
 
 
@@ -95,7 +95,7 @@ def test_an_unknown_metric_stops_the_run(tmp_path: Path) -> None:
     logger.attach(fit)
     with pytest.raises(ValueError, match="unknown metrics train/acuracy"):
         fit.fit(Misspelt(), loader(2), loader(1))
-    logger.close()
+    logger.close(over=True)
 
 
 def test_throughput_counts_real_tokens_and_whole_steps(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_throughput_counts_real_tokens_and_whole_steps(tmp_path: Path) -> None:
     fit = trainer(tmp_path, logger=logger, callbacks=[throughput, checkpoint])
     logger.attach(fit)
     fit.fit(TinyModel(validation_seconds=0.5), loader(6, wait=0.02), loader(1))
-    logger.close()
+    logger.close(over=True)
     rows = read_metrics(tmp_path / "metrics.csv")
     assert [row["step"] for row in rows if "train/tokens_per_second" in row] == [2, 4, 6, 8, 10, 12]
     assert all("train/loss" in row for row in rows), "in the rows of the training loss"

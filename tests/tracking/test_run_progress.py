@@ -49,7 +49,7 @@ def _lines(tmp_path: Path, caplog: pytest.LogCaptureFixture, **arguments: object
     logger.attach(fit)
     with caplog.at_level(logging.INFO, logger="textrnn"):
         fit.fit(TinyModel(), loader(4), loader(1))
-    logger.close()
+    logger.close(over=True)
     return [record.getMessage() for record in caplog.records if record.name == "textrnn"]
 
 

@@ -48,8 +48,8 @@ def test_online_the_run_arrives_whole(
     run, identity = _start(tmp_path / "run", "online", config)
     assert run.url == f"{server.url}/tester/films/runs/{identity.id}"
     for step in (50, 100):
-        run.log({"train/loss": 1 / step}, step=step)
-        run.log({"val/loss": 2 / step}, step=step)
+        run.log({"train/loss": 1 / step, "val/loss": 2 / step}, step=step)
+        run.log({"train/loss": 3.0}, step=step)  # W&B has this step
     run.summarize({"parameters": 123})
     run.finish(0)
     (arrived,) = server.runs.values()
@@ -57,9 +57,9 @@ def test_online_the_run_arrives_whole(
     assert arrived.rows == [{"_step": step, "train/loss": 1 / step, "val/loss": 2 / step} for step in (50, 100)]
     assert arrived.exit_code == 0
     assert arrived.summary["parameters"] == 123
-    assert arrived.config["model"]["cell"] == "gru"
+    assert arrived.config["model.cell"] == "gru"
     assert arrived.config["seed"] == 7
-    assert arrived.config["run"]["command"] == ["train.py", "model=gru"]
+    assert arrived.config["run.command"] == ["train.py", "model=gru"]
     record = arrived.record
     assert record["displayName"] == "gru-128x1-bi s7"
     assert (record["groupName"], record["notes"], record["tags"]) == ("g", "why", ["a", "b"])
@@ -82,7 +82,7 @@ def test_the_commit_is_the_identitys(server: WandbServer, tmp_path: Path) -> Non
     run.finish(0)
     arrived = server.runs[identity.id]
     assert json.loads(arrived.files["wandb-metadata.json"])["git"]["commit"] == identity.git_commit
-    assert arrived.config["run"]["git_commit"] == identity.git_commit
+    assert arrived.config["run.git_commit"] == identity.git_commit
 
 
 def test_a_failed_run_says_so_and_a_resumed_one_stays_the_same(

@@ -9,9 +9,9 @@ from textrnn.errors import InputError
 from textrnn.logs import log_to_console
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.processes import find_program
-from textrnn.sweeping.record import record, spread
+from textrnn.sweeping.record import record
 from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
-from textrnn.sweeping.trials import Status, SweepDirectory
+from textrnn.sweeping.trials import SweepDirectory
 from textrnn.sweeping.values import check_values
 from textrnn.sweeping.workers import share_out
 from textrnn.tracking.wandb_session import resolve_mode
@@ -49,8 +49,6 @@ def main(argv: Sequence[str]) -> int:
         print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
         code = local.run()
         record(sweep, metric, directory, local.trials)
-        for setting in spread([trial for trial in local.trials if trial.status == Status.FINISHED], metric):
-            print(setting)
         if local.broken is not None:
             print(f"stopped: {local.broken}")
         if any(not trial.status.ended for trial in local.trials) or local.broken is not None:

@@ -1,4 +1,7 @@
-"""What a sweep leaves: the ranking on the terminal, `leaderboard.csv`, `sweep.png` and `best.yaml`."""
+"""What a sweep leaves: the ranking on the terminal, `leaderboard.csv`, `sweep.png` and `best.yaml`.
+
+Where `seed` is swept there is a comparison of the settings too, the same as after a multirun.
+"""
 
 import csv
 import io
@@ -6,7 +9,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+
 from textrnn.checks import differences
+from textrnn.comparison import Job, write_comparison
 from textrnn.compose import compose
 from textrnn.config import Config
 from textrnn.experiment_files import write_experiment
@@ -31,6 +37,10 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
         from textrnn.sweeping.picture import plot_sweep  # matplotlib takes a second
 
         plot_sweep(trials, metric, {name: sweep.parameters[name] for name in varied}, directory.path / "sweep.png")
+    if "seed" in varied:
+        jobs = [Job(overrides=arguments(trial.parameters), run_dir=directory.run_dir(trial)) for trial in trials]
+        if (comparison := write_comparison(directory.path, jobs)) is not None:
+            Console().print(comparison)
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
     if not finished:
         print("no trial has finished, so there is no best.yaml")
@@ -64,18 +74,6 @@ def leaderboard(trials: Sequence[Trial], metric: Metric, parameters: Sequence[st
 def best_setting(finished: Sequence[Trial], metric: Metric) -> list[Trial]:
     """The trials of the best setting: one, or where `seed` is swept all seeds of the setting with the best mean."""
     return max(_settings(finished).values(), key=lambda group: metric.sign * _mean(group, metric))
-
-
-def spread(finished: Sequence[Trial], metric: Metric) -> list[str]:
-    """A line for each setting that has several seeds, the best first: mean ± standard deviation."""
-    groups = sorted(_settings(finished).values(), key=lambda group: -metric.sign * _mean(group, metric))
-    lines = []
-    for group in groups:
-        if len(group) > 1:
-            setting = described(_without_seed(group[0].parameters))
-            deviation = statistics.stdev(_bests(group, metric))
-            lines.append(f"{setting}: {metric.name} {_mean(group, metric):.4f} ± {deviation:.4f} ({len(group)} seeds)")
-    return lines
 
 
 def _settings(trials: Sequence[Trial]) -> dict[str, list[Trial]]:

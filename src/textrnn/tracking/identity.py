@@ -31,9 +31,9 @@ class RunIdentity:
     id: str
     """The W&B run id: 8 characters of a-z and 0-9, or what WANDB_RUN_ID says."""
     name: str
-    """For people: `tracking.name`, or made like `gru-128x1-bi s0`."""
+    """For people: `tracking.name`, WANDB_NAME, or made like `gru-128x1-bi s0`."""
     group: str | None
-    """`tracking.group`."""
+    """`tracking.group`, or WANDB_RUN_GROUP."""
     created: str
     """When the run was first started: ISO 8601, UTC."""
     git_commit: str | None
@@ -77,8 +77,8 @@ def new_identity(config: Config, command: Sequence[str]) -> RunIdentity:
     commit, dirty = _git_state(Path(textrnn.__file__).resolve().parent)
     return RunIdentity(
         id=_run_id(),
-        name=config.tracking.name or default_name(config),
-        group=config.tracking.group,
+        name=config.tracking.name or os.environ.get("WANDB_NAME") or default_name(config),
+        group=config.tracking.group or os.environ.get("WANDB_RUN_GROUP") or None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=commit,
         git_dirty=dirty,

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers.logger import Logger
 from typing_extensions import override
 
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.metrics import MetricsFile, check_names
+from textrnn.tracking.metrics import MetricsFile, Row, check_names, read_metrics
 from textrnn.tracking.wandb_session import WandbRun
 
 
@@ -22,6 +22,9 @@ class RunLogger(Logger):
     with a step than for what is logged after it, so the `step` it passes is not used: after `attach`, the trainer is
     asked. All values of one step share a row: the last training step of an epoch, the validation that follows it and,
     at the end, the test.
+
+    W&B can't change a row that it has, so a row goes there when it is complete: when the next one begins, or at the end
+    of the run. A resumed run first brings the rows that W&B lacks.
     """
 
     def __init__(self, run_dir: Path, identity: RunIdentity) -> None:
@@ -31,6 +34,7 @@ class RunLogger(Logger):
         self._wandb_run: WandbRun | None = None
         self._trainer: pl.Trainer | None = None
         self._file: MetricsFile | None = None
+        self._open_row: Row | None = None  # the last row, which may get more values
         self.latest: dict[str, float] = {}
         """The last value of each metric, for progress lines and the summary; empty on ranks above 0."""
 
@@ -39,7 +43,10 @@ class RunLogger(Logger):
         """Open `metrics.csv`, take steps and epochs from `trainer`, log to `wandb_run` too; once, before `fit`."""
         self._trainer = trainer
         self._wandb_run = wandb_run
-        self._file = MetricsFile(self._run_dir / "metrics.csv")
+        path = self._run_dir / "metrics.csv"
+        self._file = MetricsFile(path)
+        for row in read_metrics(path):
+            self._begin(row)
 
     @override
     @rank_zero_only
@@ -53,9 +60,7 @@ class RunLogger(Logger):
             return
         global_step = self._trainer.global_step
         self.latest.update(values)
-        row = self._file.write(global_step, self._trainer.current_epoch, values)
-        if self._wandb_run is not None:
-            self._wandb_run.log({"epoch": row["epoch"], **values}, step=global_step)
+        self._begin(self._file.write(global_step, self._trainer.current_epoch, values))
 
     @override
     @rank_zero_only
@@ -63,10 +68,27 @@ class RunLogger(Logger):
         """Do nothing: `config.yaml` and W&B's config hold the whole configuration before training starts."""
 
     @rank_zero_only
-    def close(self) -> None:
-        """Close `metrics.csv`. The W&B run is finished by whoever started it, who knows how the run ended."""
+    def close(self, *, over: bool) -> None:
+        """Close `metrics.csv` and send its last row to W&B, unless the run will add to that row when it is resumed.
+
+        `over` says that the run is not to be resumed. The W&B run is finished by whoever started it.
+        """
         if self._file is not None:
             self._file.close()
+        if self._trainer is not None and self._open_row is not None:
+            if over or self._open_row["step"] < self._trainer.global_step:
+                self._send(self._open_row)
+            self._open_row = None
+
+    def _begin(self, row: Row) -> None:
+        """Take the row that is now the last one; the one before it, if another, is complete."""
+        if self._open_row is not None and self._open_row["step"] != row["step"]:
+            self._send(self._open_row)
+        self._open_row = dict(row)
+
+    def _send(self, row: Row) -> None:
+        if self._wandb_run is not None:
+            self._wandb_run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
 
     @property
     def save_dir(self) -> str:

@@ -51,7 +51,7 @@ def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None) -
     loss, accuracy = figure.subplots(1, 2)
     _panel(loss, rows, "loss", best_step)
     _panel(accuracy, rows, "accuracy", best_step)
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def plot_confusion_matrix(matrix: ArrayLike, out: Path, *, labels: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ def plot_confusion_matrix(matrix: ArrayLike, out: Path, *, labels: Sequence[str]
                 va="center",
                 color="white" if share > 0.5 else "black",
             )
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> None:
@@ -105,7 +105,7 @@ def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> N
     axes.set_xlabel("share of the time that operations take themselves, %")
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, out)
+    save_figure(figure, out)
 
 
 def _shortened(name: str, most: int = 44) -> str:
@@ -151,7 +151,8 @@ def _series(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
     return [row["step"] for row in logged], [row[name] for row in logged]
 
 
-def _save(figure: Figure, out: Path) -> None:
+def save_figure(figure: Figure, out: Path) -> None:
+    """Write a figure as the PNG `out`, atomically, without looking for a display."""
     FigureCanvasAgg(figure)
     with replacing(out) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

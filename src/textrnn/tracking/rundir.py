@@ -135,6 +135,11 @@ class RunDirectory:
         return self.path / "profile.csv"
 
     @property
+    def early_stop(self) -> Path:
+        """There if the run was stopped for good before its end; holds the reason."""
+        return self.path / "early-stop"
+
+    @property
     def train_log(self) -> Path:
         """What was printed, and a traceback if there was one."""
         return self.path / "train.log"

@@ -19,7 +19,7 @@ class RunSummary:
     """How a run ended. In `summary.json` the metrics stand beside the other keys, under their own names."""
 
     status: str
-    """finished, preempted, interrupted or failed."""
+    """finished, stopped (early, for good), preempted, interrupted or failed."""
     metrics: dict[str, float]
     """Final value of each metric, by its name in `metrics.csv`; validation's at the best step."""
     parameters: int

@@ -1,18 +1,20 @@
 """Weights & Biases: whether a run is online, and the run itself. Never a prompt, never a hang."""
 
 import configparser
+import contextlib
 import logging
 import netrc
 import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from textrnn import exit_codes
 from textrnn.config import Config, TrackingConfig
 from textrnn.errors import InputError
 from textrnn.tracking.identity import RunIdentity
@@ -64,14 +66,31 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
 
 
 class WandbRun:
-    """One W&B run, with the run's own id and its files in `<run_dir>/wandb`. Only rank 0 has one."""
+    """One W&B run, with the run's own id and its files in `<run_dir>/wandb`. Only rank 0 has one.
+
+    From its start on nothing that happens to W&B costs the run: a server that dies or stalls only delays uploads, and
+    if the client's own service dies, a line in the log says so and the run goes on without.
+    """
 
     def __init__(self, run: "wandb.Run") -> None:
         self._run = run
+        self._last_step = run.starting_step - 1
+        self._broken = False
 
     @classmethod
-    def start(cls, config: Config, identity: RunIdentity, run_dir: Path, *, mode: str, resume: bool) -> Self:
+    def start(
+        cls,
+        config: Config,
+        identity: RunIdentity,
+        run_dir: Path,
+        *,
+        mode: str,
+        resume: bool,
+        on_stop: Callable[[], None] | None = None,
+    ) -> Self:
         """Start the run ("online" or "offline"); with `resume` the server continues the run of this id.
+
+        `on_stop` is called, from another thread, when somebody stops the run in W&B, or a sweep does.
 
         With `tracking.mode=auto` a server that fails here sends the run offline, with one line in the log; otherwise
         that, and whatever W&B refuses, is an `InputError`.
@@ -82,7 +101,7 @@ class WandbRun:
         import wandb
 
         try:
-            return cls(_init(config, identity, run_dir, mode=mode, resume=resume))
+            return cls(_init(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop))
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = str(error).partition("\n")[0]
             wrong_key = isinstance(error, wandb.errors.AuthenticationError)
@@ -93,29 +112,42 @@ class WandbRun:
             raise InputError(f"tracking: W&B refuses the run ({reason}): correct it, or type tracking=none.") from error
         wandb.teardown()  # the client's service still holds the id of the run that it could not start
         logger.warning(_offline_line(reason, run_dir))
-        return cls(_init(config, identity, run_dir, mode="offline", resume=resume))
+        return cls(_init(config, identity, run_dir, mode="offline", resume=resume, on_stop=on_stop))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log `metrics` at global step `step`; steps never go down."""
-        self._run.log(dict(metrics), step=step)
+        """Log the row of global step `step`; steps go up. A row that the server of a resumed run has is left out."""
+        if step > self._last_step:
+            self._last_step = step
+            with self._unharmed():
+                self._run.log(dict(metrics), step=step, commit=True)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
-        """Set final values, such as the number of parameters, beside the last value of each metric."""
-        self._run.summary.update(dict(values))
+        """Set final values, such as the number of parameters, over the last value of each metric."""
+        with self._unharmed():
+            self._run.summary.update(dict(values))
+
+    def tag(self, tag: str) -> None:
+        """Add a tag."""
+        with self._unharmed():
+            self._run.tags = (*(self._run.tags or ()), tag)
 
     def watch(self, model: "torch.nn.Module", *, what: str, every_n_steps: int) -> None:
         """Send histograms of the gradients, or with `what="all"` of parameters too, every so many backward passes."""
-        self._run.watch(model, log="all" if what == "all" else "gradients", log_freq=every_n_steps)
+        with self._unharmed():
+            self._run.watch(model, log="all" if what == "all" else "gradients", log_freq=every_n_steps)
 
     def finish(self, exit_code: int) -> None:
-        """End the run; any exit code but 0 shows it as failed.
+        """End the run; any exit code but 0 shows it as failed, `PREEMPTED` as one that a sweep shall start again.
 
         Waits for uploads, at most `FINISH_TIMEOUT` seconds; then a line in the log says how to bring the rest.
         """
-        try:
-            self._run.finish(exit_code=exit_code)
-        except TimeoutError:
-            logger.warning(f"W&B does not answer; to upload what it lacks: wandb sync {self.directory}")
+        with self._unharmed():
+            if exit_code == exit_codes.PREEMPTED:
+                self._run.mark_preempting()
+            try:
+                self._run.finish(exit_code=exit_code)
+            except TimeoutError:
+                logger.warning(f"W&B does not answer; to upload what it lacks: wandb sync {self.directory}")
 
     @property
     def url(self) -> str | None:
@@ -127,8 +159,30 @@ class WandbRun:
         """Where the run's W&B files are; what `wandb sync` takes."""
         return Path(self._run.dir).parent
 
+    @contextlib.contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        """Do nothing more with W&B once the client's service is gone."""
+        if self._broken:
+            return
+        try:
+            yield
+        except ConnectionError as error:
+            self._broken = True
+            logger.warning(
+                f"W&B's client has died ({error}); the run goes on, its metrics are in metrics.csv; resume=auto brings "
+                f"what W&B lacks, and so, as far as it came, does: wandb sync {self.directory}"
+            )
 
-def _init(config: Config, identity: RunIdentity, run_dir: Path, *, mode: str, resume: bool) -> "wandb.Run":
+
+def _init(
+    config: Config,
+    identity: RunIdentity,
+    run_dir: Path,
+    *,
+    mode: str,
+    resume: bool,
+    on_stop: Callable[[], None] | None,
+) -> "wandb.Run":
     import wandb
 
     tracking = config.tracking
@@ -144,24 +198,38 @@ def _init(config: Config, identity: RunIdentity, run_dir: Path, *, mode: str, re
         init_timeout=INIT_TIMEOUT,
         finish_timeout=FINISH_TIMEOUT,
         finish_timeout_raises=True,
+        stop_fn=on_stop,  # otherwise W&B would send Ctrl-C
     )
     wandb.setup(wandb.Settings(silent=True))  # the login speaks before it reads the settings of the run
+    # What is None here, the client takes from WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES.
     return wandb.init(
         id=identity.id,
         resume="allow" if resume else None,
-        project=tracking.project,
+        project=tracking.effective_project(),
         entity=tracking.entity,
         name=identity.name,
         group=identity.group,
-        job_type=tracking.job_type,
+        job_type=tracking.job_type or os.environ.get("WANDB_JOB_TYPE") or "train",
         tags=tracking.tags or None,
         notes=tracking.notes,
         dir=str(run_dir.resolve()),
-        config={**asdict(config), "run": identity.to_dict()},
+        config=_flat({**asdict(config), "run": identity.to_dict()}),
         mode="online" if mode == "online" else "offline",
         reinit="finish_previous",
         settings=settings,
     )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under the keys of the command line, such as `optimizer.lr`.
+
+    A sweep locks the keys that it chooses: `model`, a choice of file, would lock our whole model out of W&B's config.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return flat
 
 
 def _offline_line(reason: str, run_dir: Path) -> str:

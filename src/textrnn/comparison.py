@@ -1,0 +1,161 @@
+"""What the jobs of a multirun came to: mean and standard deviation over seeds of each setting, as table and picture."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from textrnn.errors import InputError
+from textrnn.tracking.metrics import METRICS
+from textrnn.tracking.rundir import write_atomically
+
+
+@dataclass(kw_only=True, slots=True)
+class Job:
+    """One job of a multirun."""
+
+    overrides: list[str]
+    """What was typed for it, such as `model=gru` and `seed=0`, what all jobs share left out."""
+    run_dir: Path
+
+
+@dataclass(kw_only=True, slots=True)
+class Setting:
+    """Jobs that differ in their seed only."""
+
+    name: str
+    """The overrides without the seed, joined; `all` where nothing else varies."""
+    seeds: list[str] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    """Final value of each metric, one a finished job."""
+    unfinished: int = 0
+    """Jobs that have no final value: failed, stopped or never started."""
+
+    def mean(self, metric: str) -> float:
+        """Mean over the seeds; NaN without a value."""
+        values = self.metrics.get(metric, [])
+        return statistics.fmean(values) if values else math.nan
+
+    def deviation(self, metric: str) -> float:
+        """Sample standard deviation over the seeds; NaN with fewer than two values."""
+        values = self.metrics.get(metric, [])
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def jobs_of(parent: Path, overrides: Sequence[Sequence[str]]) -> list[Job]:
+    """Return the jobs of a multirun in `parent`, in Hydra's order; what all of them share is left out of the names."""
+    shared = set.intersection(*(set(job) for job in overrides)) if len(overrides) > 1 else set()
+    return [
+        Job(overrides=[item for item in job if item not in shared or item.startswith("seed=")], run_dir=parent / str(n))
+        for n, job in enumerate(overrides)
+    ]
+
+
+def settings_of(jobs: Sequence[Job]) -> list[Setting]:
+    """Group jobs by what they vary besides the seed, in the order of their first job.
+
+    Raises:
+        InputError: for a `summary.json` that is not whole.
+    """
+    settings: dict[str, Setting] = {}
+    for job in jobs:
+        name = ", ".join(override for override in job.overrides if not override.startswith("seed="))
+        setting = settings.setdefault(name, Setting(name=name or "all"))
+        final = _final(job)
+        if final is None:
+            setting.unfinished += 1
+            continue
+        setting.seeds += [o.removeprefix("seed=") for o in job.overrides if o.startswith("seed=")]
+        for metric, value in final.items():
+            setting.metrics.setdefault(metric, []).append(value)
+    return list(settings.values())
+
+
+def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
+    """Return the settings as a table: mean ± standard deviation of each metric, and how many jobs stand behind it."""
+    shown = Table(title_justify="left", show_edge=False)
+    shown.add_column("setting")
+    for metric in metrics:
+        shown.add_column(metric, justify="right")
+    shown.add_column("runs", justify="right")
+    for setting in settings:
+        count = max((len(values) for values in setting.metrics.values()), default=0)
+        runs = f"{count} of {count + setting.unfinished}" if setting.unfinished else str(count)
+        shown.add_row(setting.name, *(_spread(setting, metric) for metric in metrics), runs)
+    return shown
+
+
+def conclude(parent: Path, overrides: Sequence[Sequence[str]], *, done: int) -> None:
+    """End a multirun: print the table of its settings and write `comparison.csv` and `comparison.png` into `parent`."""
+    shown = write_comparison(parent, jobs_of(parent, overrides))
+    if shown is not None:
+        Console().print(shown)
+        print(f"to look at it: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
+    print(f"{done} of {len(overrides)} runs done: {parent}")
+
+
+def write_comparison(parent: Path, jobs: Sequence[Job]) -> Table | None:
+    """Write `comparison.csv` and `comparison.png` beside the jobs and return the table; None if no job has finished.
+
+    The picture shows test accuracy, or where no test was made, validation's.
+
+    Raises:
+        InputError: for a `summary.json` that is not whole.
+    """
+    settings = settings_of(jobs)
+    measured = [metric for metric in METRICS if any(metric in setting.metrics for setting in settings)]
+    if not measured:
+        return None
+    write_atomically(parent / "comparison.csv", _csv(settings, measured))
+    metric = "test/accuracy" if "test/accuracy" in measured else "val/accuracy"
+    if metric in measured:
+        from textrnn.tracking.comparison_plot import plot_comparison
+
+        plot_comparison(
+            [setting.name for setting in settings],
+            [setting.metrics.get(metric, []) for setting in settings],
+            parent / "comparison.png",
+            label=metric,
+        )
+    wanted = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
+    return table(settings, [name for name in wanted if name in measured])
+
+
+def _final(job: Job) -> dict[str, float] | None:
+    """The final metrics of a finished job."""
+    path = job.run_dir / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{path} is not whole ({error}); type resume=auto to run its job again.") from error
+    if summary.get("status") != "finished":
+        return None
+    return {name: float(summary[name]) for name in METRICS if name in summary}
+
+
+def _spread(setting: Setting, metric: str) -> str:
+    mean, deviation = setting.mean(metric), setting.deviation(metric)
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.4f}" if math.isnan(deviation) else f"{mean:.4f} ± {deviation:.4f}"
+
+
+def _csv(settings: Sequence[Setting], metrics: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    spreads = [f"{metric} {statistic}" for metric in metrics for statistic in ("mean", "sd")]
+    writer.writerow(["setting", "seeds", "unfinished", *spreads])
+    for setting in settings:
+        numbers = [number for metric in metrics for number in (setting.mean(metric), setting.deviation(metric))]
+        cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
+        writer.writerow([setting.name, " ".join(setting.seeds), setting.unfinished, *cells])
+    return text.getvalue()

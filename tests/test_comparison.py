@@ -1,0 +1,66 @@
+"""The end of a multirun."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from support import Command
+
+from textrnn.comparison import jobs_of, settings_of, write_comparison
+from textrnn.errors import InputError
+
+OVERRIDES = [[f"model={cell}", f"seed={seed}", "data=synthetic"] for cell in ("rnn", "gru") for seed in (0, 1, 2)]
+ACCURACIES = [0.5, 0.6, 0.7, 0.8, 0.9, None]
+
+
+def finished(parent: Path) -> None:
+    for number, accuracy in enumerate(ACCURACIES):
+        folder = parent / str(number)
+        folder.mkdir()
+        status = "finished" if accuracy is not None else "stopped"
+        summary = {"test/accuracy": accuracy or 0.1, "status": status, "seconds": 1.0}
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_seeds_of_a_setting_are_joined_and_what_has_not_finished_is_left_out(tmp_path: Path) -> None:
+    finished(tmp_path)
+    rnn, gru = settings_of(jobs_of(tmp_path, OVERRIDES))
+    assert (rnn.name, gru.name) == ("model=rnn", "model=gru")
+    assert (rnn.seeds, gru.seeds) == (["0", "1", "2"], ["0", "1"])
+    assert rnn.mean("test/accuracy") == pytest.approx(0.6)
+    assert rnn.deviation("test/accuracy") == pytest.approx(0.1)
+    assert gru.mean("test/accuracy") == pytest.approx(0.85)
+    assert (rnn.unfinished, gru.unfinished) == (0, 1)
+
+
+def test_table_and_picture(tmp_path: Path) -> None:
+    finished(tmp_path)
+    table = write_comparison(tmp_path, jobs_of(tmp_path, OVERRIDES))
+    assert table is not None
+    assert list(table.columns[1].cells) == ["0.6000 ± 0.1000", "0.8500 ± 0.0707"]
+    assert list(table.columns[2].cells) == ["3", "2 of 3"]
+    with (tmp_path / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seeds"] for row in rows] == ["0 1 2", "0 1"]
+    assert float(rows[0]["test/accuracy mean"]) == pytest.approx(0.6)
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path) -> None:
+    assert write_comparison(tmp_path, jobs_of(tmp_path, OVERRIDES)) is None
+    assert list(tmp_path.iterdir()) == []
+    finished(tmp_path)
+    (tmp_path / "0" / "summary.json").write_text('{"status": "fin')
+    with pytest.raises(InputError, match="not whole"):
+        write_comparison(tmp_path, jobs_of(tmp_path, OVERRIDES))
+
+
+def test_a_multirun_ends_in_its_comparison(script: Command, workplace: Path) -> None:
+    arguments = ["data=synthetic", "trainer=debug", "tracking=none", "run_dir=jobs"]
+    done = script("train.py", "-m", *arguments, "model=rnn,gru", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "±" in line]
+    assert [line.split()[0] for line in lines] == ["model=rnn", "model=gru"]
+    assert done.stdout.rstrip().endswith("4 of 4 runs done: jobs")
+    assert (workplace / "jobs" / "comparison.png").is_file()
