@@ -35,8 +35,7 @@ def expand_experiment(argv: Sequence[str]) -> list[str]:
     typed = [text for index, text in enumerate(argv) if index != at]
     keys = {_key(text) for text in typed}
     read = [text for text in read_experiment(path) if _key(text) not in keys]
-    flags = [text for text in typed if text.startswith("-")]
-    return [*flags, *read, *(text for text in typed if not text.startswith("-"))]
+    return [*argv[:at], *read, *argv[at + 1 :]]
 
 
 def read_experiment(path: Path) -> list[str]:

@@ -6,16 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 
 from textrnn import exit_codes
+from textrnn.experiment_files import as_override
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.interrupts import Interrupts
 from textrnn.sweeping.outcome import Ended, outcome
 from textrnn.sweeping.processes import TrialProcess, last_words, trial_command
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric, Sweep
-from textrnn.sweeping.trials import EARLY_STOP, Status, SweepDirectory, Trial, new_id
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id
 from textrnn.sweeping.workers import Worker
 from textrnn.tracking.rundir import write_atomically
 
+GROUP = "WANDB_RUN_GROUP"
 POLL = 0.5
 """Seconds between two looks at the trials."""
 FAILURES = 3
@@ -104,7 +106,7 @@ class LocalSweep:
     def _stop_weak_ones(self) -> None:
         for run, reason in self._engine.to_stop(self._trials).items():
             trial = next(trial for trial in self._trials if trial.run == run)
-            note = self._directory.run_dir(trial) / EARLY_STOP
+            note = self._directory.run(trial).early_stop
             if run in self._running and not note.exists():
                 write_atomically(note, reason + "\n")
                 self._running[run][0].send(signal.SIGTERM)
@@ -113,7 +115,7 @@ class LocalSweep:
         trial.status, trial.reason = outcome(
             ended,
             said=self._directory.summary_status(trial),
-            early_stop=self._directory.run_dir(trial) / EARLY_STOP,
+            early_stop=self._directory.run(trial).early_stop,
             last_words=last_words(self._directory.log(trial)),
         )
         self._report.ended(trial)
@@ -157,9 +159,9 @@ class LocalSweep:
         taken = {other.worker for other in self._trials if other.run in self._running}
         free = [number for number in range(len(self._workers)) if number not in taken]
         trial.worker = free[0] if free else 0
-        again = self._directory.run_dir(trial).is_dir()
+        again = self._directory.run(trial).path.is_dir()
         command = trial_command(
-            self._sweep, trial.parameters, f"run_dir='{self._directory.run_dir(trial)}'", *self._group()
+            self._sweep, trial.parameters, as_override("run_dir", str(self._directory.run(trial).path)), *self._group()
         )
         environment = {**os.environ, **self._environment, **self._workers[trial.worker].environment}
         # No WANDB_SWEEP_ID: the server that `wandb sync` brings the runs to knows no sweep of this name.
@@ -179,5 +181,5 @@ class LocalSweep:
 
     def _group(self) -> list[str]:
         """All trials in one W&B group, unless the file has one of its own."""
-        named = any(text.startswith("tracking.group=") for text in [*self._sweep.fixed, *self._sweep.parameters])
-        return [] if named else [f"tracking.group={self._directory.path.name}"]
+        named = any(text.startswith("tracking.group") for text in [*self._sweep.fixed, *self._sweep.parameters])
+        return [] if named or GROUP in os.environ else [as_override("tracking.group", self._directory.path.name)]

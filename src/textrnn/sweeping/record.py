@@ -38,7 +38,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
 
         plot_sweep(trials, metric, {name: sweep.parameters[name] for name in varied}, directory.path / "sweep.png")
     if "seed" in varied:
-        jobs = [Job(overrides=arguments(trial.parameters), run_dir=directory.run_dir(trial)) for trial in trials]
+        jobs = [Job(overrides=arguments(trial.parameters), run_dir=directory.run(trial).path) for trial in trials]
         if (comparison := write_comparison(directory.path, jobs)) is not None:
             Console().print(comparison)
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
@@ -65,7 +65,7 @@ def leaderboard(trials: Sequence[Trial], metric: Metric, parameters: Sequence[st
                 "" if value is None else value,
                 trial.history[-1] if trial.history else "",
                 *(trial.parameters.get(name, "") for name in parameters),
-                *(round(trial.seconds, 1), directory.run_dir(trial), trial.reason or ""),
+                *(round(trial.seconds, 1), directory.run(trial).path, trial.reason or ""),
             ]
         )
     return text.getvalue()

@@ -24,10 +24,7 @@ from textrnn.errors import InputError
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
 from textrnn.tracking.metrics import read_metrics
-from textrnn.tracking.rundir import write_atomically
-
-EARLY_STOP = "early-stop"
-"""File in a run directory that tells `train.py`, at SIGTERM, that it was not the best; holds the reason."""
+from textrnn.tracking.rundir import RunDirectory, write_atomically
 
 
 class Status(StrEnum):
@@ -132,9 +129,9 @@ class SweepDirectory:
         """The sweep, with what was typed."""
         return self.path / "sweep.yaml"
 
-    def run_dir(self, trial: Trial) -> Path:
-        """The trial's run directory."""
-        return self.path / trial.run
+    def run(self, trial: Trial) -> RunDirectory:
+        """The trial's run directory, which its process makes."""
+        return RunDirectory.join(self.path / trial.run)
 
     def log(self, trial: Trial) -> Path:
         """What the trial printed."""
@@ -159,7 +156,7 @@ class SweepDirectory:
     def read_history(self, trial: Trial, metric: str) -> bool:
         """Brings the trial's history up to date with its `metrics.csv`; returns whether it changed."""
         try:
-            rows = [row for row in read_metrics(self.run_dir(trial) / "metrics.csv") if metric in row]
+            rows = [row for row in read_metrics(self.run(trial).metrics_csv) if metric in row]
         except FileNotFoundError:
             return False  # it has not begun
         except InputError:
@@ -173,7 +170,7 @@ class SweepDirectory:
     def summary_status(self, trial: Trial) -> str | None:
         """How the run itself says that it ended; None where it does not."""
         try:
-            status = json.loads((self.run_dir(trial) / "summary.json").read_text(encoding="utf-8")).get("status")
+            status = json.loads(self.run(trial).summary_json.read_text(encoding="utf-8")).get("status")
         except FileNotFoundError:
             return None
         return None if status is None else str(status)
