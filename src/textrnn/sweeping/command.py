@@ -8,7 +8,7 @@ from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
 from textrnn.sweeping.local import LocalSweep
-from textrnn.sweeping.processes import find_program
+from textrnn.sweeping.processes import trial_command
 from textrnn.sweeping.record import record
 from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
 from textrnn.sweeping.trials import SweepDirectory
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         config = check_values(sweep)
         workers = share_out(arguments.agents, config.trainer)
-        find_program(sweep)
+        trial_command(sweep, {})
         metric = sweep.metric or _default_metric(config)
         mode, line = resolve_mode(config.tracking, Path("runs", "SWEEP", "*"))
         directory = directory or SweepDirectory.create(sweep)

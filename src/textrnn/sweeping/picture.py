@@ -1,6 +1,5 @@
 """One picture of a sweep: the metric against each parameter that varied."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,6 @@ MARKS = {
     Status.FAILED: ("X", COLOURS["validation"]),
 }
 """Marker and colour by status; what was interrupted is still to be continued and not shown."""
-SPACING = 4.0
-"""Values whose largest is so many times the smallest, in even ratios, are drawn on a logarithmic axis."""
 
 
 def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str, Mapping[str, Any]], out: Path) -> None:
@@ -43,11 +40,10 @@ def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str,
 
 def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, specification: Mapping[str, Any]) -> None:
     values = [trial.parameters.get(name) for trial in trials]
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    names = [] if numeric else sorted({str(value) for value in values})
+    listed = list(specification.get("values", []))
     for status, (marker, colour) in MARKS.items():
         points = [
-            (float(value or 0) if numeric else names.index(str(value)), trial.best(metric.sign))
+            (listed.index(value) if listed else float(value or 0), trial.best(metric.sign))
             for trial, value in zip(trials, values, strict=True)
             if trial.status == status
         ]
@@ -63,23 +59,12 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             zorder=3 if status == Status.FINISHED else 2,
             label=f"{status} ({sum(trial.status == status for trial in trials)})",
         )
-    if not numeric:
-        axes.set_xticks(range(len(names)), names)
-        axes.set_xlim(-0.5, len(names) - 0.5)
-    elif _is_logarithmic(specification):
+    if listed:
+        axes.set_xticks(range(len(listed)), [str(value) for value in listed])
+        axes.set_xlim(-0.5, len(listed) - 0.5)
+    elif "log" in str(specification.get("distribution", "")):
         axes.set_xscale("log")
     axes.set_xlabel(name)
     axes.grid(visible=True, color="#eeeeee")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _is_logarithmic(specification: Mapping[str, Any]) -> bool:
-    """Whether the values were drawn, or written down, in even ratios."""
-    if "log" in str(specification.get("distribution", "")):
-        return True
-    values = sorted(value for value in specification.get("values", []) if isinstance(value, int | float) and value > 0)
-    if len(values) < 3 or len(values) != len(specification.get("values", [])) or values[-1] < SPACING * values[0]:
-        return False
-    ratios = [larger / smaller for smaller, larger in itertools.pairwise(values)]
-    return max(ratios) < 1.5 * min(ratios)

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, Trial, described, shortened
-from textrnn.tracking.progress import duration
+from textrnn.tracking.durations import duration
 
 ROWS = 20
 """Trials in the table at most; leaderboard.csv has all."""

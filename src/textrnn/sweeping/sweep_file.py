@@ -3,6 +3,7 @@
 What its values come to in a run is looked at in `values.py`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,8 @@ def _check_parameters(parameters: Any) -> None:
     if not isinstance(parameters, dict) or not parameters:
         raise InputError("parameters: must name at least one key of a run, such as optimizer.lr, with its values.")
     for name, specification in parameters.items():
+        if not re.fullmatch(r"[A-Za-z_][\w.-]*", str(name)):
+            raise InputError(f"parameter {name}: is no key of a run; write a dotted name such as optimizer.lr.")
         if not isinstance(specification, dict):
             raise InputError(f"parameter {name}: {specification!r} is not a choice; write values: [..] below it.")
         if "parameters" in specification:

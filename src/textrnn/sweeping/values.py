@@ -64,7 +64,7 @@ def _check(sweep: Sweep) -> Config:
 
 def _check_text(name: str, value: Any) -> None:
     """Refuses a value that arrives as another one when an agent has typed it and Hydra has read it."""
-    if name == "resume" or name in OWN_KEYS:
+    if name == "resume" or name in OWN_KEYS or name.startswith("hydra"):
         raise InputError(f"parameter {name}: is not a setting to search; each trial has its own.")
     if value is None:
         raise InputError(
