@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from textrnn.errors import InputError
-from textrnn.overrides import GROUPS, check_key, first_line, parse_overrides, schema_leaves
+from textrnn.overrides import GROUPS, first_line, parse_overrides, schema_leaves
 
 PREFIX = "experiment="
 HEADER = "# @package _global_"
@@ -119,7 +119,6 @@ def _groups(defaults: Any) -> list[str]:
         name, option = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (str(entry), None)
         group = str(name).removeprefix("override /")
         if group not in GROUPS or group == "experiment" or not isinstance(option, str):
-            check_key(group)
             raise InputError(f"defaults: {entry} is not possible here; write for example override /model: lstm.")
         chosen.append(f"{group}={option}")
     return chosen

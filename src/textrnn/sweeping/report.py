@@ -33,13 +33,12 @@ class Report:
         self.line(f"trial {trial.number} ({trial.run}) {verb}: {described(trial.parameters)}")
 
     def progressed(self, trial: Trial) -> None:
-        """A trial has logged the metric, perhaps again after it was resumed."""
-        if len(trial.history) <= self._told.get(trial.run, 0):
-            return
-        self._told[trial.run] = len(trial.history)
+        """A trial has logged the metric; what it logs again after it was resumed has been told."""
+        told = self._told.get(trial.run, 0)
+        self._told[trial.run] = max(told, len(trial.history))
         self._note(trial)
-        value = f"{self._metric.name} {trial.history[-1]:.4f}"
-        self.line(f"trial {trial.number}: {value} at step {trial.step}; {self._so_far()}")
+        for step, value in list(zip(trial.steps, trial.history, strict=True))[told:]:
+            self.line(f"trial {trial.number}: {self._metric.name} {value:.4f} at step {step}; {self._so_far()}")
 
     def ended(self, trial: Trial) -> None:
         """A trial has ended, one way or another."""

@@ -64,8 +64,8 @@ class Trial:
     """Why it was stopped, or the last line of a failed one."""
     history: list[float] = field(default_factory=list)
     """The metric's values so far; read from the run directory."""
-    step: int | None = None
-    """Global step of the last value."""
+    steps: list[int] = field(default_factory=list)
+    """Their global steps."""
 
     def best(self, sign: int) -> float | None:
         """The best value of the metric; None before the first."""
@@ -75,7 +75,7 @@ class Trial:
     def to_json(self) -> str:
         """What is kept of it on disk."""
         kept = asdict(self)
-        for name in ("history", "step"):
+        for name in ("history", "steps"):
             del kept[name]
         return json.dumps(kept, indent=2) + "\n"
 
@@ -164,7 +164,7 @@ class SweepDirectory:
         history = [float(row[metric]) for row in rows]
         changed = history != trial.history
         trial.history = history
-        trial.step = int(rows[-1]["step"]) if rows else None
+        trial.steps = [int(row["step"]) for row in rows]
         return changed
 
     def summary_status(self, trial: Trial) -> str | None:
