@@ -1,73 +1,84 @@
-"""A W&B server on the loopback interface that the real client talks to: runs, history, config, files, exit codes.
+"""A W&B server on the loopback interface, for the real client, `wandb sweep`, `wandb agent`, `wandb sync`, `wandb.Api`.
 
-Nearly all of the client's traffic is GraphQL, told apart by the operation's name in the query text; history and the end
-of a run come over the run's file stream. An operation that isn't here is answered with an error and kept in `unknown`,
-which a test asserts to be empty.
+    with WandbServer() as server:  # or the fixture `server` of tests/tracking, which sets the environment too
+        subprocess.run(..., env={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, ...})
+        assert server.runs["abc"].state == "finished" and server.unknown == []
+
+What a client needs in its environment: the two above, a HOME without a W&B login, and WANDB_ERROR_REPORTING=false, so
+that it calls nobody else. WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1 makes it send history every second rather than every
+15; a fraction of a second is silently taken for the default. After a fault it asks again soonest with
+WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. An agent that asks twice a second is `QUICK_AGENT`.
+
+Nearly all of the client's traffic is GraphQL, told apart by the operation's name in the query text; history, console
+and exit code come over a run's file stream, files by PUT to the addresses that GraphQL gave out. What isn't here is
+answered with an error and kept in `unknown`, which a test asserts to be empty. Where things are:
+- `wandb_runs`: runs, the rules of their state, resume. `wandb_reads`: what `wandb.Api` asks about them.
+- `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the rules of what an agent is told.
+
+Every entity and project exists; run ids are unique in the server, not only in a project. All state is in memory and
+survives `die` and `come_back`. Faults: `die` (the port is closed, connections drop, nothing is answered), `stall`
+(requests are taken and wait for `go_on`), `refusal` (GraphQL is answered with a status such as 401 or 403).
 """
 
 import base64
 import json
 import re
+import socket
 import sys
 import threading
-from dataclasses import dataclass, field
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
-ENTITY = "tester"
+from doubles.wandb_answers import UnknownOperationError, Variables, user
+from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
+from doubles.wandb_reads import RunReads
+from doubles.wandb_runs import RunStore, ServerRun
+from doubles.wandb_sweeps import ServerSweep, SweepStore
 
-
-@dataclass(kw_only=True)
-class ServerRun:
-    """What the client said about one run."""
-
-    id: str
-    project: str
-    record: dict[str, Any] = field(default_factory=dict)
-    """The variables of all UpsertBucket mutations, later ones over earlier ones, without those that were null."""
-    history: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Rows by their line number in wandb-history.jsonl."""
-    summary: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
-    exit_code: int | None = None
-    """None until the client says that the run is complete."""
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The run's config, as plain values."""
-        return {key: entry["value"] for key, entry in json.loads(self.record.get("config", "{}")).items()}
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """History in order, without the client's own keys except `_step`."""
-        ordered = (self.history[number] for number in sorted(self.history))
-        return [{key: value for key, value in row.items() if key in ("_step",) or key[0] != "_"} for row in ordered]
+__all__ = ["ServerArtifact", "ServerRun", "ServerSweep", "WandbServer"]
 
 
 class WandbServer:
-    """Runs while inside `with`; `url` is what WANDB_BASE_URL must say."""
+    """Answers while inside `with`; `url` is what WANDB_BASE_URL must say."""
 
-    def __init__(self, *, stalls: bool = False) -> None:
-        self.stalls = stalls
-        """Whether it takes requests and never answers them; the probe is answered."""
-        self.ended = threading.Event()
-        self.runs: dict[str, ServerRun] = {}
+    def __init__(self, *, stalls: bool = False, crashed_after: float = 300.0) -> None:
         self.unknown: list[str] = []
+        """What was asked for that the double doesn't have."""
         self.keys: set[str] = set()
         """The API keys that came with requests."""
-        self.lock = threading.Lock()
-        server = self
-
-        class Handler(_Handler):
-            double = server
-
-        self._http = _Http(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.asked: list[str] = []
+        """The names of all operations that were answered, in order."""
+        self.refusal: int | None = None
+        """The HTTP status with which every GraphQL request is refused, such as 401 for a key that isn't known."""
+        self.lock = threading.RLock()
+        self.answering = threading.Event()
+        if not stalls:
+            self.answering.set()
+        self._http = _Http(self)
+        self.port = self._http.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._run_store = RunStore(self.url)
+        self._run_store.crashed_after = crashed_after
+        self._artifact_store = ArtifactStore(self.url)
+        self.runs: dict[str, ServerRun] = self._run_store.runs
+        self.artifacts: dict[str, ServerArtifact] = self._artifact_store.artifacts
+        sweep_store = SweepStore(self._run_store)
+        self.sweeps: dict[str, ServerSweep] = sweep_store.sweeps
+        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, sweep_store)
+        self._operations = {name: answer for part in parts for name, answer in part.operations.items()}
+        self._operations |= {
+            "Viewer": lambda _: {"viewer": user()},
+            "GetViewer": lambda _: {"viewer": user()},
+            "GetDefaultEntity": lambda _: {"viewer": user()},
+            "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": []}},
+            "OrganizationCoreWeaveOrganizationID": lambda _: {"entity": {"organization": None}},
+        }
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self._http.start()
         return self
 
     def __exit__(
@@ -76,86 +87,104 @@ class WandbServer:
         self.stop()
 
     def stop(self) -> None:
-        """Stop answering, as a server that died; connections that are open get no answer either."""
-        self.ended.set()
-        self._http.shutdown()
-        self._http.server_close()
+        """End, as a server that died for good."""
+        self._http.die()
 
-    def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the data of a GraphQL answer, or None for an unknown operation."""
-        match operation:
-            case "Viewer":
-                viewer = {"id": "1", "entity": ENTITY, "username": ENTITY, "email": None, "flags": "{}"}
-                return {"viewer": {**viewer, "teams": {"edges": []}}}
-            case "ServerFeaturesQuery":
-                return {"serverInfo": {"features": []}}
-            case "OrganizationCoreWeaveOrganizationID":
-                return {"entity": {"organization": None}}
-            case "RunResumeStatus":
-                return {"model": self._resume_status(variables)}
-            case "UpsertBucket":
-                return {"upsertBucket": self._upsert(variables)}
-            case "RunStoppedStatus":
-                return {"project": {"run": {"stopped": False}}}
-            case "CreateRunFiles":
-                files = [
-                    {"name": name, "uploadUrl": f"{self.url}/upload/{variables['run']}/{name}"}
-                    for name in variables["files"]
-                ]
-                return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
-            case "MarkRunFilesUploaded":
-                return {"markRunFilesUploaded": {"success": True}}
-        return None
+    def die(self) -> None:
+        """Close the port and drop all connections; what came so far is kept."""
+        self._http.die()
+
+    def come_back(self) -> None:
+        """Answer again after `die`, on the same port, with all that was there."""
+        self._http = _Http(self, self.port)
+        self._http.start()
+
+    def stall(self) -> None:
+        """Take requests and don't answer them, except the probe (GET /)."""
+        self.answering.clear()
+
+    def go_on(self) -> None:
+        """Answer again after `stall`, also what was asked meanwhile."""
+        self.answering.set()
+
+    def artifact(self, name: str) -> ServerArtifact | None:
+        """The committed version that `COLLECTION:ALIAS` means, if there is one."""
+        return self._artifact_store.find(name)
+
+    def answer(self, operation: str, variables: Variables) -> dict[str, Any]:
+        """Return the data of a GraphQL answer.
+
+        Raises:
+            UnknownOperationError: The double doesn't have the operation.
+        """
+        if operation not in self._operations:
+            raise UnknownOperationError(operation)
+        self.asked.append(operation)
+        return self._operations[operation](variables)
 
     def stream(self, run_id: str, body: dict[str, Any]) -> None:
         """Take what a run's file stream brings."""
-        run = self.runs[run_id]
-        for name, chunk in (body.get("files") or {}).items():
-            for number, line in enumerate(chunk["content"], start=chunk["offset"]):
-                if name == "wandb-history.jsonl":
-                    run.history[number] = json.loads(line)
-                elif name == "wandb-summary.json":
-                    run.summary = json.loads(line)
-        if body.get("complete"):
-            run.exit_code = body["exitcode"]
+        self._run_store.stream(run_id, body)
 
-    def _upsert(self, variables: dict[str, Any]) -> dict[str, Any]:
-        name = variables["name"]
-        inserted = name not in self.runs
-        run = self.runs.setdefault(name, ServerRun(id=name, project=variables["project"]))
-        run.record.update({key: value for key, value in variables.items() if value is not None})
-        return {"bucket": self._bucket(run), "inserted": inserted}
+    def put(self, path: str, content: bytes) -> bool:
+        """Keep an upload; False if no such place was given out."""
+        match path.strip("/").split("/", 3):
+            case ["run-files", run, *name] if run in self.runs:
+                self.runs[run].files["/".join(name)] = content
+            case ["artifacts", artifact, "manifest"]:
+                self.artifacts[artifact].manifest = content
+            case ["artifacts", artifact, "files", name]:
+                self.artifacts[artifact].files[str(name)] = content
+            case _:
+                return False
+        return True
 
-    def _resume_status(self, variables: dict[str, Any]) -> dict[str, Any]:
-        run = self.runs.get(variables["name"])
-        return {**self._project(variables["project"]), "bucket": self._bucket(run) if run else None}
-
-    def _bucket(self, run: ServerRun) -> dict[str, Any]:
-        last = [json.dumps(run.history[max(run.history)])] if run.history else []
-        return {
-            "id": run.id,
-            "name": run.id,
-            "displayName": run.record.get("displayName"),
-            "description": None,
-            "notes": run.record.get("notes"),
-            "tags": run.record.get("tags", []),
-            "config": run.record.get("config", "{}"),
-            "wandbConfig": "{}",
-            "sweepName": None,
-            "summaryMetrics": json.dumps(run.summary),
-            "historyLineCount": len(run.history),
-            "eventsLineCount": 0,
-            "logLineCount": 0,
-            "historyTail": json.dumps(last),
-            "eventsTail": "[]",
-            "project": self._project(run.project),
-        }
-
-    def _project(self, name: str) -> dict[str, Any]:
-        return {"id": name, "name": name, "entity": {"id": ENTITY, "name": ENTITY}}
+    def get(self, path: str) -> bytes | None:
+        """What was put at `path`."""
+        match path.strip("/").split("/", 3):
+            case ["run-files", run, *name] if run in self.runs:
+                return self.runs[run].files.get("/".join(name))
+            case ["artifacts", artifact, "manifest"] if artifact in self.artifacts:
+                return self.artifacts[artifact].manifest
+            case ["artifacts", artifact, "files", name] if artifact in self.artifacts:
+                return self.artifacts[artifact].files.get(str(name))
+        return None
 
 
 class _Http(ThreadingHTTPServer):
+    """One life of the server."""
+
+    daemon_threads = True
+
+    def __init__(self, double: WandbServer, port: int = 0) -> None:
+        self.double = double
+        self.dead = threading.Event()
+        self.connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def start(self) -> None:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def die(self) -> None:
+        if self.dead.is_set():
+            return
+        self.dead.set()
+        self.shutdown()
+        self.server_close()
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the client went first
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client may go whenever it likes; any other error is this file's and shows."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
@@ -163,53 +192,71 @@ class _Http(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    double: WandbServer
+    server: _Http
     protocol_version = "HTTP/1.1"
 
+    def setup(self) -> None:
+        super().setup()
+        self.double = self.server.double
+
     def do_GET(self) -> None:
-        """The short probe for a server that answers."""
-        self._reply(200 if self.path == "/" else 404, {})
+        if self.path == "/":
+            self._reply(200, b"{}")  # the short probe for a server that answers
+        elif self._answers():
+            with self.double.lock:
+                content = self.double.get(unquote(self.path))
+            self._reply(200, content) if content is not None else self._refuse(f"GET {self.path}")
 
     def do_POST(self) -> None:
         body = json.loads(self._body())
-        if self.double.stalls:
-            self.double.ended.wait()
-        if self.double.ended.is_set():
-            self.close_connection = True
+        if not self._answers():
             return
         self._keep_key()
         stream = re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path)
-        with self.double.lock:
-            if stream:
-                self.double.stream(stream[1], body)
-                self._reply(200, {})
-            elif self.path == "/graphql":
-                operation = re.search(r"\b(?:query|mutation)\s+(\w+)", body["query"])
-                name = operation[1] if operation else body["query"]
-                data = self.double.answer(name, body.get("variables") or {})
-                if data is None:
-                    self._refuse(name)
+        try:
+            with self.double.lock:
+                if stream:
+                    self.double.stream(stream[1], body)
+                    answer = {}
+                elif self.path == "/graphql" and self.double.refusal:
+                    self._reply(self.double.refusal, b'{"errors": [{"message": "permission denied"}]}')
+                    return
+                elif self.path == "/graphql":
+                    answer = {"data": self._data(body)}
                 else:
-                    self._reply(200, {"data": data})
-            else:
-                self._refuse(f"POST {self.path}")
+                    raise UnknownOperationError(f"POST {self.path}")
+        except UnknownOperationError as error:
+            self._refuse(str(error))
+        except Exception:  # a request that isn't as the double expects: shown by the test that finds it in `unknown`
+            self._refuse(f"{self.path} {body}: {traceback.format_exc()}")
+        else:
+            self._reply(200, json.dumps(answer).encode())
 
     def do_PUT(self) -> None:
         content = self._body()
-        upload = re.fullmatch(r"/upload/([^/]+)/(.+)", self.path)
+        if not self._answers():
+            return
         with self.double.lock:
-            if upload and upload[1] in self.double.runs:
-                self.double.runs[upload[1]].files[upload[2]] = content
-                self._reply(200, {})
-            else:
-                self._refuse(f"PUT {self.path}")
+            known = self.double.put(unquote(self.path), content)
+        self._reply(200, b"{}") if known else self._refuse(f"PUT {self.path}")
 
     def log_message(self, *arguments: Any) -> None:
         """Say nothing on stderr."""
 
+    def _answers(self) -> bool:
+        """Wait while the server stalls; False if it died meanwhile, and the request goes unanswered."""
+        while not self.double.answering.wait(0.05) and not self.server.dead.is_set():
+            pass
+        self.close_connection = self.server.dead.is_set()
+        return not self.close_connection
+
+    def _data(self, body: dict[str, Any]) -> dict[str, Any]:
+        operation = re.search(r"\b(?:query|mutation)\s+(\w+)", body["query"])
+        return self.double.answer(operation[1] if operation else body["query"], body.get("variables") or {})
+
     def _refuse(self, what: str) -> None:
         self.double.unknown.append(what)
-        self._reply(400, {"errors": [{"message": f"the double doesn't know {what}"}]})
+        self._reply(400, json.dumps({"errors": [{"message": f"the double doesn't know {what}"}]}).encode())
 
     def _keep_key(self) -> None:
         scheme, _, credentials = (self.headers.get("Authorization") or "").partition(" ")
@@ -219,11 +266,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"]))
 
-    def _reply(self, status: int, body: dict[str, Any]) -> None:
-        if self.double.ended.is_set():
+    def _reply(self, status: int, content: bytes) -> None:
+        if self.server.dead.is_set():
             self.close_connection = True
             return
-        content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

@@ -1,0 +1,202 @@
+"""The runs of the loopback W&B server: what a client says about them, and what it is told when it resumes one.
+
+Rules of state, as `ServerRun.state` says it:
+- `pending`: a sweep handed the run out and no client has taken it up. `running`: a client has.
+- `finished` after exit code 0, `failed` after any other.
+- `crashed`: no exit code, and nothing was heard of the run for `crashed_after` seconds (the client sends a heartbeat
+  every 30 s). A run that is heard of again is `running` again, and so is one that is resumed after its end.
+- `preempting` once the client has called `mark_preempting`; from there an exit code but 0, or silence, is `preempted`.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from doubles.wandb_answers import Operations, Variables, now, project, user
+
+_STREAMED = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "output.log": "log"}
+
+
+@dataclass(kw_only=True)
+class ServerRun:
+    """What the client said about one run."""
+
+    id: str
+    project: str
+    crashed_after: float
+    record: dict[str, Any] = field(default_factory=dict)
+    """The variables of all UpsertBucket mutations, later ones over earlier ones, without those that were null."""
+    history: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Rows by their line number in wandb-history.jsonl."""
+    events: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Rows of system metrics by their line number in wandb-events.jsonl."""
+    log: dict[int, str] = field(default_factory=dict)
+    """Lines of the console by their number in output.log."""
+    summary: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    exit_code: int | None = None
+    """None until the client says that the run is complete, and again once it goes on."""
+    started: bool = False
+    """Whether a client has taken the run up."""
+    preempting: bool = False
+    stopped: bool = False
+    """Whether the client is to stop the run; it asks now and then."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """What the sweep chose for the run."""
+    created: str = field(default_factory=now)
+    heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's config, as plain values, without the client's own key `_wandb`."""
+        return {key: entry["value"] for key, entry in self.raw_config.items() if key != "_wandb"}
+
+    @property
+    def raw_config(self) -> dict[str, Any]:
+        """The run's config as the client sent it."""
+        config: dict[str, Any] = json.loads(self.record.get("config", "{}"))
+        return config
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """History in order, without the client's own keys except `_step`."""
+        return [{key: value for key, value in row.items() if key in ("_step",) or key[0] != "_"} for row in self.lines]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """History in order, whole."""
+        return [self.history[number] for number in sorted(self.history)]
+
+    @property
+    def state(self) -> str:
+        """The state, by the rules above."""
+        silent = self.exit_code is None and time.monotonic() - self.heard > self.crashed_after
+        if self.exit_code == 0:
+            return "finished"
+        if self.exit_code is not None or silent:
+            return "preempted" if self.preempting else "crashed" if silent else "failed"
+        return "preempting" if self.preempting else "running" if self.started else "pending"
+
+    def goes_on(self) -> None:
+        """The client was heard of, and the run isn't complete."""
+        self.heard = time.monotonic()
+        self.exit_code = None
+
+
+class RunStore:
+    """All runs by their ids, and the answers to what a client asks and says while it runs one."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.crashed_after = 300.0
+        self.runs: dict[str, ServerRun] = {}
+        self.operations: Operations = {
+            "UpsertBucket": self._upsert,
+            "RunResumeStatus": self._resume_status,
+            "RunStoppedStatus": self._stopped_status,
+            "StopRun": self._stop,
+            "CreateRunFiles": self._create_files,
+            "MarkRunFilesUploaded": lambda _: {"markRunFilesUploaded": {"success": True}},
+        }
+
+    def add(self, run_id: str, project_name: str) -> ServerRun:
+        """Return the run of this id, a new one if there is none."""
+        new = ServerRun(id=run_id, project=project_name, crashed_after=self.crashed_after)
+        return self.runs.setdefault(run_id, new)
+
+    def stream(self, run_id: str, body: dict[str, Any]) -> None:
+        """Take what a run's file stream brings."""
+        run = self.runs[run_id]
+        run.goes_on()
+        for name, chunk in (body.get("files") or {}).items():
+            if name == "wandb-summary.json":
+                run.summary = json.loads(chunk["content"][-1])
+            else:
+                into = getattr(run, _STREAMED[name])
+                for number, line in enumerate(chunk["content"], start=chunk["offset"]):
+                    into[number] = line if name == "output.log" else json.loads(line)
+        if body.get("preempting"):
+            run.preempting = True
+        if body.get("complete"):
+            run.exit_code = body["exitcode"]
+
+    def node(self, run: ServerRun) -> dict[str, Any]:
+        """The run as GraphQL answers have it, with every field that one of them asks for."""
+        keys = {key for row in run.lines for key in row}
+        last_step = max((row.get("_step", -1) for row in run.lines), default=-1)
+        return {
+            "__typename": "Run",
+            "id": run.id,
+            "name": run.id,
+            "projectId": "1",
+            "displayName": run.record.get("displayName"),
+            "description": run.record.get("description"),
+            "notes": run.record.get("notes"),
+            "tags": run.record.get("tags", []),
+            "group": run.record.get("groupName"),
+            "jobType": run.record.get("jobType"),
+            "commit": run.record.get("commit"),
+            "sweepName": run.record.get("sweep"),
+            "config": json.dumps(run.raw_config),
+            "state": run.state,
+            "stopped": run.stopped,
+            "readOnly": False,
+            "createdAt": run.created,
+            "heartbeatAt": now(),
+            "summaryMetrics": json.dumps(run.summary),
+            "systemMetrics": "{}",
+            "historyLineCount": len(run.history),
+            "historyKeys": {"lastStep": last_step, "keys": {key: {} for key in sorted(keys)}},
+            "project": project(run.project),
+            "user": user(),
+        }
+
+    def file_url(self, run: ServerRun, name: str) -> str:
+        """Where a file of the run is put and fetched."""
+        return f"{self.url}/run-files/{run.id}/{quote(name)}"
+
+    def _upsert(self, variables: Variables) -> dict[str, Any]:
+        name = variables.get("name") or variables["id"]
+        inserted = name not in self.runs
+        run = self.add(name, variables["project"]) if inserted else self.runs[name]
+        said = {key: value for key, value in variables.items() if value is not None}
+        if "display_name" in said:  # wandb.Api's name for it
+            said["displayName"] = said.pop("display_name")
+        run.record.update(said)
+        if "name" in said:  # from the client that runs it, not from wandb.Api
+            run.started = True
+            run.heard = time.monotonic()
+        if "summaryMetrics" in said:
+            run.summary = json.loads(said["summaryMetrics"])
+        return {"upsertBucket": {"bucket": self.node(run), "inserted": inserted}}
+
+    def _resume_status(self, variables: Variables) -> dict[str, Any]:
+        run = self.runs.get(variables["name"])
+        if run is None:
+            return {"model": project(variables["project"], bucket=None)}
+        told = {
+            # Its key `t` tells the client that the run has run, and wasn't only handed out by a sweep.
+            "wandbConfig": json.dumps(
+                {key: run.raw_config["_wandb"]["value"][key] for key in "t"} if run.started else {}
+            ),
+            "historyTail": json.dumps([json.dumps(run.lines[-1])] if run.history else []),
+            "eventsTail": json.dumps([json.dumps(run.events[max(run.events)])] if run.events else []),
+            "eventsLineCount": len(run.events),
+            "logLineCount": len(run.log),
+        }
+        return {"model": project(run.project, bucket=self.node(run) | told)}
+
+    def _stopped_status(self, variables: Variables) -> dict[str, Any]:
+        run = self.runs[variables["runId"]]
+        return {"project": project(run.project, run={"stopped": run.stopped})}
+
+    def _stop(self, variables: Variables) -> dict[str, Any]:
+        self.runs[variables["id"]].stopped = True
+        return {"stopRun": {"success": True, "clientMutationId": None}}
+
+    def _create_files(self, variables: Variables) -> dict[str, Any]:
+        run = self.runs[variables["run"]]
+        files = [{"name": name, "uploadUrl": self.file_url(run, name)} for name in variables["files"]]
+        return {"createRunFiles": {"runID": run.id, "uploadHeaders": [], "files": files}}
