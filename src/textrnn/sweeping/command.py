@@ -8,12 +8,14 @@ from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
 from textrnn.sweeping.local import LocalSweep
+from textrnn.sweeping.online import OnlineSweep
 from textrnn.sweeping.processes import trial_command
 from textrnn.sweeping.record import record
 from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
 from textrnn.sweeping.trials import SweepDirectory
 from textrnn.sweeping.values import check_values
 from textrnn.sweeping.workers import share_out
+from textrnn.tracking.rundir import write_atomically
 from textrnn.tracking.wandb_session import resolve_mode
 
 DESCRIPTION = """Runs a W&B sweep file on all workers of this machine: with a W&B account as a sweep of W&B with one
@@ -34,30 +36,53 @@ def main(argv: Sequence[str]) -> int:
     """
     arguments = _arguments(argv)
     log_to_console()
-    sweep, directory = _resumed(arguments) if arguments.resume is not None else _read(arguments)
+    sweep, directory = _resumed(arguments) if arguments.resume is not None else (_read(arguments), None)
     try:
         config = check_values(sweep)
-        workers = share_out(arguments.agents, config.trainer)
         trial_command(sweep, {})
+        workers = share_out(arguments.agents, config.trainer)
         metric = sweep.metric or _default_metric(config)
-        mode, line = resolve_mode(config.tracking, Path("runs", "SWEEP", "*"))
-        directory = directory or SweepDirectory.create(sweep)
-        if line is not None:
-            print(line.replace(str(Path("runs", "SWEEP")), directory.shown()))
-        environment = {"WANDB_MODE": "offline"} if mode == "offline" else {}
-        local = LocalSweep(sweep, metric, directory, workers, environment)
+        online, directory = _begin(sweep, config, directory)
+        if online is not None:
+            running: LocalSweep | OnlineSweep = OnlineSweep(online, metric, directory, workers)
+        else:
+            mode, line = resolve_mode(config.tracking, directory.path / "*")
+            if line is not None:
+                print(line)
+            environment = {"WANDB_MODE": "offline"} if mode == "offline" else {}
+            running = LocalSweep(sweep, metric, directory, workers, environment)
         print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
-        code = local.run()
-        record(sweep, metric, directory, local.trials)
-        if local.broken is not None:
-            print(f"stopped: {local.broken}")
-        if any(not trial.status.ended for trial in local.trials) or local.broken is not None:
-            print(f"to go on: python sweep.py --resume {directory.shown()}")
-        print(f"sweep directory: {directory.shown()}")
+        code = running.run()
+        _conclude(sweep, metric, directory, running)
         return code
     finally:
         if directory is not None:
             directory.release()
+
+
+def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tuple[str | None, SweepDirectory]:
+    """The sweep's path at W&B, None without an account, and its directory; what was begun in one way goes on so."""
+    if directory is not None:
+        registered = directory.registered
+        return registered.read_text(encoding="utf-8").strip() if registered.is_file() else None, directory
+    mode, _ = resolve_mode(config.tracking, Path("runs"))
+    if mode != "online":
+        return None, SweepDirectory.create(sweep)
+    from textrnn.sweeping.agents import register
+
+    online = register(sweep, config)
+    directory = SweepDirectory.create(sweep, online.rpartition("/")[2])
+    write_atomically(directory.registered, online + "\n")
+    return online, directory
+
+
+def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: LocalSweep | OnlineSweep) -> None:
+    record(sweep, metric, directory, ended.trials)
+    if ended.broken is not None:
+        print(f"stopped: {ended.broken}")
+    if ended.broken is not None or any(not trial.status.ended for trial in ended.trials):
+        print(f"to go on: python sweep.py --resume {directory.shown()}")
+    print(f"sweep directory: {directory.shown()}")
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -83,8 +108,8 @@ def _number(name: str, text: str) -> int:
     return int(text)
 
 
-def _read(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory | None]:
-    return read_sweep(arguments.file, arguments.typed, arguments.count), None
+def _read(arguments: argparse.Namespace) -> Sweep:
+    return read_sweep(arguments.file, arguments.typed, arguments.count)
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
@@ -94,6 +119,8 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
     directory = SweepDirectory.open(arguments.resume)
     try:
         sweep = read_sweep(directory.sweep_yaml, count=arguments.count)
+        if arguments.count is not None and directory.registered.is_file():
+            raise InputError(f"--count {arguments.count}: this sweep is W&B's and keeps its run_cap; leave it out.")
         if arguments.file is not None:
             given = read_sweep(arguments.file, count=sweep.cap).config
             if any(given[key] != sweep.config[key] for key in ("method", "parameters")):

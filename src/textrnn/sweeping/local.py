@@ -39,18 +39,14 @@ class LocalSweep:
         self._environment = environment
         self._engine = Engine(sweep)
         self._report = Report(metric)
-        self._trials = directory.trials(metric.name)
+        self.trials: list[Trial] = directory.trials(metric.name)
+        """All trials so far."""
         self._running: dict[str, tuple[TrialProcess, float]] = {}
         self._interrupts = Interrupts()
         self._failures = 0
         self._exhausted = False
         self.broken: str | None = None
         """Why the sweep stopped before its end; None if it did not."""
-
-    @property
-    def trials(self) -> list[Trial]:
-        """All trials so far."""
-        return self._trials
 
     def run(self) -> int:
         """Runs trials until there are no more, and returns the exit code."""
@@ -66,13 +62,13 @@ class LocalSweep:
                 time.sleep(POLL)
         if self._interrupts.asked is not None:
             return self._interrupts.exit_code
-        unfinished = any(trial.status not in (Status.FINISHED, Status.STOPPED) for trial in self._trials)
+        unfinished = any(trial.status not in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
         return exit_codes.CRASH if unfinished else exit_codes.DONE
 
     def _take_up(self) -> None:
         """Takes up what an earlier process left: trials that still run, ended unseen, or are to be continued."""
-        self._report.resumed(self._trials)
-        for trial in self._trials:
+        self._report.resumed(self.trials)
+        for trial in self.trials:
             # What failed before it logged anything failed by its surroundings; the person who says --resume has looked.
             if trial.status.ended and (trial.status != Status.FAILED or trial.history):
                 continue
@@ -88,7 +84,7 @@ class LocalSweep:
     def _look(self) -> None:
         """Reads the running trials' metrics, ends the weak ones, and settles those that have ended."""
         changed = False
-        for trial in self._trials:
+        for trial in self.trials:
             if trial.run not in self._running:
                 continue
             process, since = self._running[trial.run]
@@ -104,8 +100,8 @@ class LocalSweep:
             self._stop_weak_ones()
 
     def _stop_weak_ones(self) -> None:
-        for run, reason in self._engine.to_stop(self._trials).items():
-            trial = next(trial for trial in self._trials if trial.run == run)
+        for run, reason in self._engine.to_stop(self.trials).items():
+            trial = next(trial for trial in self.trials if trial.run == run)
             note = self._directory.run(trial).early_stop
             if run in self._running and not note.exists():
                 write_atomically(note, reason + "\n")
@@ -124,39 +120,37 @@ class LocalSweep:
         self._directory.save(trial)
         self._failures = self._failures + 1 if trial.status == Status.FAILED and not trial.history else 0
         if self._failures == FAILURES:
-            self.broken = (
-                f"{FAILURES} trials in a row failed before they logged anything; the last said: {trial.reason}"
-            )
+            self.broken = gave_up(trial)
 
     def _fill(self) -> None:
         """Starts trials while there are free workers."""
         while len(self._running) < len(self._workers):
-            trial = next((trial for trial in self._trials if trial.status == Status.WAITING), None) or self._draw()
+            trial = next((trial for trial in self.trials if trial.status == Status.WAITING), None) or self._draw()
             if trial is None:
                 return
             self._start(trial)
 
     def _draw(self) -> Trial | None:
         """The next trial of the engine; None when the grid, `run_cap` or the metric's target is reached."""
-        full = self._sweep.cap is not None and len(self._trials) >= self._sweep.cap
+        full = self._sweep.cap is not None and len(self.trials) >= self._sweep.cap
         if self._exhausted or full or self._reached_target():
             return None
-        parameters = self._engine.propose(self._trials)
+        parameters = self._engine.propose(self.trials)
         if parameters is None:
             self._exhausted = True
             return None
-        trial = Trial(number=len(self._trials) + 1, run=new_id(), parameters=parameters)
+        trial = Trial(number=len(self.trials) + 1, run=new_id(), parameters=parameters)
         self._directory.save(trial)
-        self._trials.append(trial)
+        self.trials.append(trial)
         return trial
 
     def _reached_target(self) -> bool:
         sign, target = self._metric.sign, self._metric.target
-        bests = [trial.best(sign) for trial in self._trials]
+        bests = [trial.best(sign) for trial in self.trials]
         return target is not None and any(best is not None and sign * (best - target) >= 0 for best in bests)
 
     def _start(self, trial: Trial) -> None:
-        taken = {other.worker for other in self._trials if other.run in self._running}
+        taken = {other.worker for other in self.trials if other.run in self._running}
         free = [number for number in range(len(self._workers)) if number not in taken]
         trial.worker = free[0] if free else 0
         again = self._directory.run(trial).path.is_dir()
@@ -183,3 +177,8 @@ class LocalSweep:
         """All trials in one W&B group, unless the file has one of its own."""
         named = any(text.startswith("tracking.group") for text in [*self._sweep.fixed, *self._sweep.parameters])
         return [] if named or GROUP in os.environ else [as_override("tracking.group", self._directory.path.name)]
+
+
+def gave_up(trial: Trial) -> str:
+    """Why a sweep stops when `trial` was the last of too many failures."""
+    return f"{FAILURES} trials in a row failed before they logged anything; the last said: {trial.reason}"

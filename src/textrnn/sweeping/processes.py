@@ -33,10 +33,16 @@ class TrialProcess:
         """Starts a command; what it prints is appended to `log`.
 
         `lock` is inherited by the process alone, so that it is held until the process ends even if we are killed.
+
+        Raises:
+            InputError: when one that was started with the same lock still runs.
         """
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{lock}: a process of an earlier sweep.py still runs; wait for its end.") from error
             with log.open("ab") as output:
                 child = subprocess.Popen(
                     command,
@@ -109,12 +115,13 @@ def find_program(sweep: Sweep) -> str:
     raise InputError(f"{sweep.path}: program: there is no {name} here; run sweep.py from the repository's root.")
 
 
-def last_words(log: Path) -> str:
-    """The line of a log that says why its process failed."""
+def last_words(log: Path, *, since: int = 0) -> str:
+    """The line of a log, from byte `since` on, that says why its process failed."""
     try:
-        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        text = log.read_bytes()[since:].decode("utf-8", errors="replace")
     except FileNotFoundError:
         return "it printed nothing"
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line]
     telling = [line for line in lines if MESSAGE.match(line)]
     return (telling or lines or ["it printed nothing"])[-1]

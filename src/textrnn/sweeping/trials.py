@@ -97,7 +97,7 @@ class SweepDirectory:
     def create(cls, sweep: Sweep, name: str | None = None) -> Self:
         """Makes runs/SWEEP, with a copy of the sweep."""
         directory = cls(Path("runs", name or new_id()))
-        (directory.path / "trials").mkdir(parents=True)
+        (directory.path / "trials").mkdir(parents=True, exist_ok=True)
         directory.acquire()
         write_atomically(directory.sweep_yaml, yaml.safe_dump(sweep.config, sort_keys=False, allow_unicode=True))
         return directory
@@ -128,6 +128,11 @@ class SweepDirectory:
     def sweep_yaml(self) -> Path:
         """The sweep, with what was typed."""
         return self.path / "sweep.yaml"
+
+    @property
+    def registered(self) -> Path:
+        """Holds the sweep's path at W&B, ENTITY/PROJECT/ID, if it is one of W&B's."""
+        return self.path / "wandb-sweep"
 
     def run(self, trial: Trial) -> RunDirectory:
         """The trial's run directory, which its process makes."""
