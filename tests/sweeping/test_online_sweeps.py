@@ -32,6 +32,7 @@ def told(process: "subprocess.Popen[str]") -> str:
     return process.communicate(timeout=200)[0]
 
 
+@pytest.mark.slow
 def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
     path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.5, 0.01, 0.02]}})
     environment["PYTHONPATH"] = broken(workplace, "optimizer.lr=0.5")
@@ -61,6 +62,7 @@ def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, env
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_preempts_and_resume_goes_on(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
     path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.01]}})
     long = ["trainer.max_epochs=40", "early_stopping.patience=null"]
@@ -83,8 +85,11 @@ def test_ctrl_c_preempts_and_resume_goes_on(server: WandbServer, workplace: Path
     assert run.rows[-1]["_step"] == summary["step"]
 
 
-def test_a_refused_key_is_one_sentence(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
-    server.refusal = 401
+@pytest.mark.parametrize("refusal", [401, 403])
+def test_a_bad_key_and_no_permission_are_one_sentence(
+    server: WandbServer, workplace: Path, environment: dict[str, str], refusal: int
+) -> None:
+    server.refusal = refusal
     process = start([str(sweep_file(workplace, tracking="auto"))], workplace, environment)
     output = told(process)
     assert process.returncode == 2, output
