@@ -41,7 +41,7 @@ class LocalSweep:
         self._report = Report(metric)
         self.trials: list[Trial] = directory.trials(metric.name)
         """All trials so far."""
-        self._running: dict[str, tuple[TrialProcess, float]] = {}
+        self._running: dict[str, TrialProcess] = {}
         self._interrupts = Interrupts()
         self._failures = 0
         self._exhausted = False
@@ -58,7 +58,7 @@ class LocalSweep:
                     self._fill()
                 if not self._running:
                     break
-                self._interrupts.pass_on([process for process, _ in self._running.values()])
+                self._interrupts.pass_on(self._running.values())
                 time.sleep(POLL)
         if self._interrupts.asked is not None:
             return self._interrupts.exit_code
@@ -74,7 +74,7 @@ class LocalSweep:
                 continue
             process = TrialProcess.find(trial.pid, self._directory.lock(trial))
             if process is not None:
-                self._running[trial.run] = process, time.monotonic()
+                self._running[trial.run] = process
                 self._report.line(f"trial {trial.number} ({trial.run}) is still running")
             elif trial.status == Status.RUNNING:
                 self._settle(trial, Ended(exit_code=None))
@@ -87,14 +87,14 @@ class LocalSweep:
         for trial in self.trials:
             if trial.run not in self._running:
                 continue
-            process, since = self._running[trial.run]
+            process = self._running[trial.run]
             ended = process.has_ended()  # asked first: after it, nothing more is logged
             if self._directory.read_history(trial, self._metric.name):
                 changed = True
                 self._report.progressed(trial)
             if ended:
                 del self._running[trial.run]
-                trial.seconds += time.monotonic() - since
+                trial.seconds += time.time() - (trial.started or time.time())
                 self._settle(trial, Ended(exit_code=process.exit_code, asked=self._interrupts.asked is not None))
         if changed and self._interrupts.asked is None:
             self._stop_weak_ones()
@@ -105,7 +105,7 @@ class LocalSweep:
             note = self._directory.run(trial).early_stop
             if run in self._running and not note.exists():
                 write_atomically(note, reason + "\n")
-                self._running[run][0].send(signal.SIGTERM)
+                self._running[run].send(signal.SIGTERM)
 
     def _settle(self, trial: Trial, ended: Ended) -> None:
         trial.status, trial.reason = outcome(
@@ -114,6 +114,9 @@ class LocalSweep:
             early_stop=self._directory.run(trial).early_stop,
             last_words=last_words(self._directory.log(trial)),
         )
+        trial.started = None
+        if trial.status == Status.FINISHED:  # before it heard that it was to stop
+            self._directory.run(trial).early_stop.unlink(missing_ok=True)
         self._report.ended(trial)
         if trial.status == Status.PREEMPTED and not ended.asked:
             trial.status = Status.WAITING  # the same command continues it
@@ -160,7 +163,7 @@ class LocalSweep:
         environment = {**os.environ, **self._environment, **self._workers[trial.worker].environment}
         # No WANDB_SWEEP_ID: the server that `wandb sync` brings the runs to knows no sweep of this name.
         environment.pop("WANDB_SWEEP_ID", None)
-        trial.status, trial.pid, trial.reason = Status.RUNNING, None, None
+        trial.status, trial.pid, trial.reason, trial.started = Status.RUNNING, None, None, time.time()
         self._directory.save(trial)
         process = TrialProcess.start(
             command,
@@ -168,7 +171,7 @@ class LocalSweep:
             log=self._directory.log(trial),
             lock=self._directory.lock(trial),
         )
-        self._running[trial.run] = process, time.monotonic()
+        self._running[trial.run] = process
         trial.pid = process.pid
         self._directory.save(trial)
         self._report.started(trial, again=again)

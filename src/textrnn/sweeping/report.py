@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from textrnn.sweeping.sweep_file import Metric
-from textrnn.sweeping.trials import Status, Trial, described, shortened
+from textrnn.sweeping.trials import Status, Trial, described
 from textrnn.tracking.durations import duration
 
 ROWS = 20
@@ -75,14 +75,12 @@ def ranked(trials: Iterable[Trial], metric: Metric) -> list[Trial]:
 
 
 def print_table(trials: Iterable[Trial], metric: Metric, varied: Iterable[str]) -> None:
-    """Prints the ranking."""
+    """Prints the ranking; the settings share a column, which may fold, so that the numbers stay whole."""
     trials, varied = ranked(trials, metric), list(varied)
     table = Table(title=f"{metric.name}, {metric.goal}d", title_justify="left", show_edge=False)
-    for name in ("rank", "trial", "status", "best", "last"):
-        table.add_column(name, justify="left" if name == "status" else "right")
-    for name in varied:
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column("time", justify="right")
+    for name in ("rank", "trial", "status", "best", "last", "time"):
+        table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
+    table.add_column("setting")
     for rank, trial in enumerate(trials[:ROWS], start=1):
         best = trial.best(metric.sign)
         table.add_row(
@@ -91,8 +89,8 @@ def print_table(trials: Iterable[Trial], metric: Metric, varied: Iterable[str]) 
             trial.status,
             "" if best is None else f"{best:.4f}",
             f"{trial.history[-1]:.4f}" if trial.history else "",
-            *(shortened(trial.parameters.get(name, "")) for name in varied),
             duration(trial.seconds),
+            described({name: trial.parameters[name] for name in varied if name in trial.parameters}),
         )
     if len(trials) > ROWS:
         table.caption = f"and {len(trials) - ROWS} more in leaderboard.csv"

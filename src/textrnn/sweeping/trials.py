@@ -58,6 +58,8 @@ class Trial:
     worker: int | None = None
     """The worker that it runs on."""
     pid: int | None = None
+    started: float | None = None
+    """When its process started, in seconds since 1970; None while it has none."""
     seconds: float = 0.0
     """Wall-clock seconds in which it ran."""
     reason: str | None = None
