@@ -6,8 +6,8 @@ schema first, then composed by Hydra itself, and whatever it still finds becomes
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from textrnn.overrides import (
     first_line,
     parse_overrides,
     schema_keys,
+    schema_leaves,
 )
 
 # Classes that Hydra may instantiate; anything else would be code named from outside.
@@ -77,7 +78,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         if getattr(arguments, flag) is not None:
             raise InputError(
                 f"--{flag.replace('_', '-')} is not supported: configuration comes from conf/; "
-                "put a recipe into conf/experiment/ and type experiment=NAME."
+                "put a recipe into conf/experiment/ and type experiment=NAME, or type experiment=FILE.yaml."
             )
     inspect = bool(
         arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
@@ -135,7 +136,7 @@ def resolve(composed: DictConfig, overrides: Sequence[str]) -> Config:
     except OmegaConfBaseException as error:
         raise InputError(_sentence(error)) from error
     assert isinstance(container, dict)
-    for key in _leaves(container):
+    for key, _ in schema_leaves(container):
         check_key(key)
     resumed = container.get("resume")
     if resumed not in (None, "auto"):
@@ -151,7 +152,7 @@ def from_dict(values: Mapping[Any, Any]) -> Config:
     Raises:
         InputError: for an unknown key or a value of the wrong type.
     """
-    for key in _leaves(values):
+    for key, _ in schema_leaves(values):
         check_key(key)
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(dict(values))))
@@ -174,15 +175,6 @@ def load_config(path: Path) -> Config:
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a run's configuration.")
     return from_dict(values)
-
-
-def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and is_dataclass(schema_keys().get(key)):
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key
 
 
 def _check_targets(node: Any) -> None:

@@ -22,6 +22,7 @@ def main() -> int:
         "prepare": prepare,
         "evaluate": evaluate,
         "predict": predict,
+        "sweep": sweep,
     }
     usage = f"usage: textrnn {{{','.join(verbs)}}} ...; textrnn VERB --help tells more"
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
@@ -33,7 +34,7 @@ def main() -> int:
 
 
 def train(argv: Sequence[str]) -> int:
-    """`python train.py GROUP=NAME KEY=VALUE ... [-m]`."""
+    """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; experiment=FILE.yaml reads a sweep's best.yaml too."""
     return guarded(lambda: _train(list(argv)))
 
 
@@ -42,10 +43,12 @@ def prepare(argv: Sequence[str]) -> int:
 
     def run() -> int:
         from textrnn.compose import compose_jobs, parse_command_line
+        from textrnn.experiment_files import expand_experiment
 
-        command_line = parse_command_line(argv)
+        overrides = expand_experiment(argv)
+        command_line = parse_command_line(overrides)
         if command_line.inspect:
-            return _hydra(argv, lambda _: None, name="prepare.py")
+            return _hydra(overrides, lambda _: None, name="prepare.py")
         if command_line.multirun:
             raise InputError("prepare.py makes one token store; leave out -m.")
         (config,) = compose_jobs(command_line)
@@ -78,6 +81,17 @@ def predict(argv: Sequence[str]) -> int:
     return guarded(run)
 
 
+def sweep(argv: Sequence[str]) -> int:
+    """`python sweep.py FILE [--agents auto|N] [--count N] [--resume SWEEP] [KEY=VALUE ...]`."""
+
+    def run() -> int:
+        from textrnn.sweeping.command import main as sweeping
+
+        return sweeping(argv)
+
+    return guarded(run)
+
+
 def guarded(verb: Callable[[], int]) -> int:
     """Runs a verb; wrong input becomes one sentence on stderr and exit code 2, Ctrl-C becomes 130."""
     keep_freed_memory()
@@ -101,7 +115,9 @@ def _refuse(sentence: str) -> int:
 
 def _train(argv: list[str]) -> int:
     from textrnn.compose import compose_jobs, job_overrides, parse_command_line
+    from textrnn.experiment_files import expand_experiment
 
+    argv = expand_experiment(argv)
     command_line = parse_command_line(argv)
     configs = compose_jobs(command_line)
     if command_line.inspect:

@@ -3,7 +3,7 @@
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -119,6 +119,16 @@ def schema_keys(section: Any = Config, prefix: str = "") -> Mapping[str, Any]:
         if is_dataclass(hints[item.name]):
             found |= schema_keys(hints[item.name], f"{key}.")
     return found
+
+
+def schema_leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of nested values, with the values, down to where the schema has one."""
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and is_dataclass(schema_keys().get(key)):
+            yield from schema_leaves(value, f"{key}.")
+        else:
+            yield key, value
 
 
 def first_line(error: BaseException) -> str:

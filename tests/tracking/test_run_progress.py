@@ -35,13 +35,6 @@ fit.fit(TinyModel(), loader(6, wait=0.1), loader(1))
 """
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (110, "1 min 50 s"), (3599.9, "1 h 0 min"), (7500, "2 h 5 min")]
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert progress.duration(seconds) == text
-
-
 def _lines(tmp_path: Path, caplog: pytest.LogCaptureFixture, **arguments: object) -> list[str]:
     logger = RunLogger(tmp_path, identity())
     callbacks: list[Callback] = [Throughput(2), progress.LineProgress(logger)]

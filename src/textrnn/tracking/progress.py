@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from rich.console import Console
 from typing_extensions import override
 
+from textrnn.tracking.durations import duration
 from textrnn.tracking.logger import RunLogger
 
 SECONDS_BETWEEN_LINES = 12.0
@@ -106,15 +107,6 @@ class LineProgress(ProgressBar):
         for name, text in _shown(self._latest).items():
             parts.append(text if name == "speed" else f"{name} {text}")
         logger.info("  ".join([*parts, duration(self._last_line - self._started)]))
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: `42 s`, `1 min 50 s`, `2 h 5 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _shown(latest: Mapping[str, float]) -> dict[str, str]:

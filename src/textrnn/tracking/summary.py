@@ -9,8 +9,8 @@ from typing import Any, Self
 from rich.table import Table
 
 from textrnn.errors import InputError
+from textrnn.tracking.durations import duration
 from textrnn.tracking.metrics import METRICS
-from textrnn.tracking.progress import duration
 from textrnn.tracking.rundir import write_atomically
 
 

@@ -1,0 +1,144 @@
+"""W&B's own open-source engine, package `sweeps`: what to try next, and which trials to stop early."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from textrnn.errors import InputError
+from textrnn.sweeping.sweep_file import Sweep
+from textrnn.sweeping.trials import Status, Trial
+
+STATES = {
+    # A stopped trial counts with what it reached; as killed, the engine would take the worst value of all for it.
+    Status.STOPPED: "finished",
+    Status.FINISHED: "finished",
+    Status.FAILED: "failed",
+    Status.RUNNING: "running",
+}
+
+
+class Engine:
+    """Proposes parameters and stops trials, from nothing but the file and the trials so far."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._config = {key: value for key, value in sweep.config.items() if key != "run_cap"}  # not in its schema
+        self._metric = sweep.metric
+
+    def propose(self, trials: Iterable[Trial]) -> dict[str, Any] | None:
+        """The next trial's parameters; None when a grid is exhausted.
+
+        Raises:
+            InputError: for a combination of method and parameters that the engine can't do.
+        """
+        with warnings.catch_warnings():
+            # Of the package's own making: pydantic's renamed settings, and means over no trial yet.
+            warnings.simplefilter("ignore")
+            from sweeps.run import next_run
+
+            try:
+                run = next_run(self._config, self._runs(trials))
+            except ValueError as error:
+                raise InputError(f"method: {self._config['method']}: {' '.join(str(error).split())}") from error
+        return None if run is None else {name: plain(item["value"]) for name, item in run.config.items()}
+
+    def to_stop(self, trials: Iterable[Trial]) -> dict[str, str]:
+        """The running trials that early stopping would end, by id, each with the reason."""
+        if "early_terminate" not in self._config:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from sweeps.run import stop_runs
+
+            stopped = stop_runs(self._config, self._runs(trials))
+        return {run.name: self._reason(run) for run in stopped}
+
+    def _runs(self, trials: Iterable[Trial]) -> list[Any]:
+        from sweeps.run import SweepRun
+
+        name = None if self._metric is None else self._metric.name
+        return [
+            # By these names, or else pydantic drops them without a word.
+            SweepRun(
+                name=trial.run,
+                state=STATES.get(trial.status, "pending"),
+                config={key: {"value": value} for key, value in trial.parameters.items()},
+                sampledHistory=[{name: value} for value in trial.history],
+                summaryMetrics={},
+            )
+            for trial in trials
+        ]
+
+    def _reason(self, run: Any) -> str:
+        assert self._metric is not None
+        values = run.metric_history(self._metric.name, filter_invalid=True)
+        information = run.early_terminate_info
+        reached = [
+            threshold
+            for band, threshold in zip(information["bands"], information["thresholds"], strict=True)
+            if band < len(values)
+        ]
+        best = max(self._metric.sign * value for value in values) * self._metric.sign
+        return (
+            f"hyperband: best {self._metric.name} {best:.4g} after {len(values)} values, "
+            f"needed {-self._metric.sign * reached[-1]:.4g}"
+        )
+
+
+def plain(value: Any) -> Any:
+    """A value of the engine without numpy's types."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def ends(name: str, specification: Mapping[str, Any]) -> list[Any]:
+    """The values of a parameter, or of a range its two ends (near them, where it has none).
+
+    Raises:
+        InputError: for a specification that is none of W&B's kinds.
+    """
+    if "value" in specification and len(specification) == 1:
+        return [specification["value"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from jsonschema import ValidationError
+        from sweeps.config.cfg import schema_violations_from_proposed_config
+        from sweeps.params import HyperParameter
+
+        try:
+            parameter = HyperParameter(name, dict(specification))
+        except ValueError as error:
+            raise InputError(f"parameter {error}.") from error
+        except ValidationError as error:
+            raise InputError(
+                f"parameter {name}: {dict(specification)} is none of W&B's kinds; write value, values, or min and max."
+            ) from error
+        proposed = {"method": "random", "parameters": {name: dict(specification)}}
+        if violations := schema_violations_from_proposed_config(proposed):
+            raise InputError(f"parameter {violations[0].removeprefix('Parameter ')}")
+        if "values" in specification:
+            return list(specification["values"])
+        return [plain(parameter.ppf(share)) for share in (1e-9, 1 - 1e-9)]
+
+
+def check_hyperband(early_terminate: Any) -> int:
+    """Checks `early_terminate:` and returns the first rung: the number of values after which a trial may be stopped.
+
+    Raises:
+        InputError: for what is not hyperband, or without a rung.
+    """
+    if not isinstance(early_terminate, dict) or early_terminate.get("type") != "hyperband":
+        raise InputError("early_terminate: needs type: hyperband, W&B's only kind, and min_iter: or max_iter: and s:.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from jsonschema import ValidationError
+        from sweeps.config.schema import fill_validate_early_terminate
+
+        try:
+            filled = fill_validate_early_terminate({"early_terminate": early_terminate})["early_terminate"]
+        except ValidationError as error:
+            raise InputError(f"early_terminate: {error.message.splitlines()[0]}.") from error
+    if "min_iter" in filled:
+        return int(filled["min_iter"])
+    rungs = [filled["max_iter"] / filled["eta"] ** power for power in range(1, filled["s"] + 1)]
+    if not (whole := [int(rung) for rung in rungs if rung >= 1]):
+        raise InputError("early_terminate: has no rung; write a larger max_iter or a smaller eta.")
+    return min(whole)

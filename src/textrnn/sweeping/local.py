@@ -1,0 +1,187 @@
+"""A sweep without an account: W&B's engine proposes, our own workers train, and early stopping reads `metrics.csv`."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+
+from textrnn import exit_codes
+from textrnn.experiment_files import as_override
+from textrnn.sweeping.engine import Engine
+from textrnn.sweeping.interrupts import Interrupts
+from textrnn.sweeping.outcome import Ended, outcome
+from textrnn.sweeping.processes import TrialProcess, last_words, trial_command
+from textrnn.sweeping.report import Report
+from textrnn.sweeping.sweep_file import Metric, Sweep
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id
+from textrnn.sweeping.workers import Worker
+from textrnn.tracking.rundir import write_atomically
+
+GROUP = "WANDB_RUN_GROUP"
+POLL = 0.5
+"""Seconds between two looks at the trials."""
+FAILURES = 3
+"""So many trials in a row that fail before they log anything end the sweep."""
+
+
+class LocalSweep:
+    """The loop. All it knows is on disk before it acts on it, so that it can be killed at any time."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        metric: Metric,
+        directory: SweepDirectory,
+        workers: Sequence[Worker],
+        environment: Mapping[str, str],
+    ) -> None:
+        self._sweep, self._metric, self._directory, self._workers = sweep, metric, directory, workers
+        self._environment = environment
+        self._engine = Engine(sweep)
+        self._report = Report(metric)
+        self.trials: list[Trial] = directory.trials(metric.name)
+        """All trials so far."""
+        self._running: dict[str, TrialProcess] = {}
+        self._interrupts = Interrupts()
+        self._failures = 0
+        self._exhausted = False
+        self.broken: str | None = None
+        """Why the sweep stopped before its end; None if it did not."""
+
+    def run(self) -> int:
+        """Runs trials until there are no more, and returns the exit code."""
+        self._take_up()
+        with self._interrupts:
+            while True:
+                self._look()
+                if not self._interrupts.asked and self.broken is None:
+                    self._fill()
+                if not self._running:
+                    break
+                self._interrupts.pass_on(self._running.values())
+                time.sleep(POLL)
+        if self._interrupts.asked is not None:
+            return self._interrupts.exit_code
+        unfinished = any(trial.status not in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
+        return exit_codes.CRASH if unfinished else exit_codes.DONE
+
+    def _take_up(self) -> None:
+        """Takes up what an earlier process left: trials that still run, ended unseen, or are to be continued."""
+        self._report.resumed(self.trials)
+        for trial in self.trials:
+            # What failed before it logged anything failed by its surroundings; the person who says --resume has looked.
+            if trial.status.ended and (trial.status != Status.FAILED or trial.history):
+                continue
+            process = TrialProcess.find(trial.pid, self._directory.lock(trial))
+            if process is not None:
+                self._running[trial.run] = process
+                self._report.line(f"trial {trial.number} ({trial.run}) is still running")
+            elif trial.status == Status.RUNNING:
+                self._settle(trial, Ended(exit_code=None))
+            else:
+                trial.status = Status.WAITING
+
+    def _look(self) -> None:
+        """Reads the running trials' metrics, ends the weak ones, and settles those that have ended."""
+        changed = False
+        for trial in self.trials:
+            if trial.run not in self._running:
+                continue
+            process = self._running[trial.run]
+            ended = process.has_ended()  # asked first: after it, nothing more is logged
+            if self._directory.read_history(trial, self._metric.name):
+                changed = True
+                self._report.progressed(trial)
+            if ended:
+                del self._running[trial.run]
+                trial.seconds += time.time() - (trial.started or time.time())
+                self._settle(trial, Ended(exit_code=process.exit_code, asked=self._interrupts.asked is not None))
+        if changed and self._interrupts.asked is None:
+            self._stop_weak_ones()
+
+    def _stop_weak_ones(self) -> None:
+        for run, reason in self._engine.to_stop(self.trials).items():
+            trial = next(trial for trial in self.trials if trial.run == run)
+            note = self._directory.run(trial).early_stop
+            if run in self._running and not note.exists():
+                write_atomically(note, reason + "\n")
+                self._running[run].send(signal.SIGTERM)
+
+    def _settle(self, trial: Trial, ended: Ended) -> None:
+        trial.status, trial.reason = outcome(
+            ended,
+            said=self._directory.summary_status(trial),
+            early_stop=self._directory.run(trial).early_stop,
+            last_words=last_words(self._directory.log(trial)),
+        )
+        trial.started = None
+        if trial.status == Status.FINISHED:  # before it heard that it was to stop
+            self._directory.run(trial).early_stop.unlink(missing_ok=True)
+        self._report.ended(trial)
+        if trial.status == Status.PREEMPTED and not ended.asked:
+            trial.status = Status.WAITING  # the same command continues it
+        self._directory.save(trial)
+        self._failures = self._failures + 1 if trial.status == Status.FAILED and not trial.history else 0
+        if self._failures == FAILURES:
+            self.broken = gave_up(trial)
+
+    def _fill(self) -> None:
+        """Starts trials while there are free workers."""
+        while len(self._running) < len(self._workers):
+            trial = next((trial for trial in self.trials if trial.status == Status.WAITING), None) or self._draw()
+            if trial is None:
+                return
+            self._start(trial)
+
+    def _draw(self) -> Trial | None:
+        """The next trial of the engine; None when the grid, `run_cap` or the metric's target is reached."""
+        full = self._sweep.cap is not None and len(self.trials) >= self._sweep.cap
+        if self._exhausted or full or self._reached_target():
+            return None
+        parameters = self._engine.propose(self.trials)
+        if parameters is None:
+            self._exhausted = True
+            return None
+        trial = Trial(number=len(self.trials) + 1, run=new_id(), parameters=parameters)
+        self._directory.save(trial)
+        self.trials.append(trial)
+        return trial
+
+    def _reached_target(self) -> bool:
+        sign, target = self._metric.sign, self._metric.target
+        bests = [trial.best(sign) for trial in self.trials]
+        return target is not None and any(best is not None and sign * (best - target) >= 0 for best in bests)
+
+    def _start(self, trial: Trial) -> None:
+        taken = {other.worker for other in self.trials if other.run in self._running}
+        free = [number for number in range(len(self._workers)) if number not in taken]
+        trial.worker = free[0] if free else 0
+        again = self._directory.run(trial).path.is_dir()
+        command = trial_command(
+            self._sweep, trial.parameters, as_override("run_dir", str(self._directory.run(trial).path)), *self._group()
+        )
+        environment = {**os.environ, **self._environment, **self._workers[trial.worker].environment}
+        # No WANDB_SWEEP_ID: the server that `wandb sync` brings the runs to knows no sweep of this name.
+        environment.pop("WANDB_SWEEP_ID", None)
+        trial.status, trial.pid, trial.reason, trial.started = Status.RUNNING, None, None, time.time()
+        self._directory.save(trial)
+        process = TrialProcess.start(
+            command,
+            environment | {"WANDB_RUN_ID": trial.run},
+            log=self._directory.log(trial),
+            lock=self._directory.lock(trial),
+        )
+        self._running[trial.run] = process
+        trial.pid = process.pid
+        self._directory.save(trial)
+        self._report.started(trial, again=again)
+
+    def _group(self) -> list[str]:
+        """All trials in one W&B group, unless the file has one of its own."""
+        named = any(text.startswith("tracking.group") for text in [*self._sweep.fixed, *self._sweep.parameters])
+        return [] if named or GROUP in os.environ else [as_override("tracking.group", self._directory.path.name)]
+
+
+def gave_up(trial: Trial) -> str:
+    """Why a sweep stops when `trial` was the last of too many failures."""
+    return f"{FAILURES} trials in a row failed before they logged anything; the last said: {trial.reason}"

@@ -1,0 +1,127 @@
+"""The process of a trial: started by this `sweep.py`, or by one that was killed and left it running."""
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textrnn.data.locks import FileLock
+from textrnn.errors import InputError
+from textrnn.overrides import CONF_DIR
+from textrnn.sweeping.sweep_file import PROGRAM, Sweep
+from textrnn.sweeping.values import arguments
+
+MESSAGE = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
+"""How a line begins that says why a process failed."""
+
+
+class TrialProcess:
+    """A trial's process, as long as its lock is held."""
+
+    def __init__(self, pid: int | None, lock: Path, child: "subprocess.Popen[bytes] | None" = None) -> None:
+        self.pid = pid
+        self._lock = FileLock(lock)
+        self._child = child
+
+    @classmethod
+    def start(cls, command: list[str], environment: Mapping[str, str], *, log: Path, lock: Path) -> "TrialProcess":
+        """Starts a command; what it prints is appended to `log`.
+
+        `lock` is inherited by the process alone, so that it is held until the process ends even if we are killed.
+
+        Raises:
+            InputError: when one that was started with the same lock still runs.
+        """
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(f"{lock}: a process of an earlier sweep.py still runs; wait for its end.") from error
+            with log.open("ab") as output:
+                child = subprocess.Popen(
+                    command,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(descriptor,),
+                    process_group=0,  # Ctrl-C comes to us alone; we pass it on once
+                )
+        finally:
+            os.close(descriptor)
+        return cls(child.pid, lock, child)
+
+    @classmethod
+    def find(cls, pid: int | None, lock: Path) -> "TrialProcess | None":
+        """The process that an earlier `sweep.py` left running; None where it has ended."""
+        return cls(pid, lock) if FileLock(lock).is_held() else None
+
+    def has_ended(self) -> bool:
+        """Whether it is over."""
+        return self._child.poll() is not None if self._child is not None else not self._lock.is_held()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code; None for one that another process started."""
+        return None if self._child is None else self._child.returncode
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process; to all that it started too if it is SIGKILL."""
+        if self.has_ended() or self.pid is None:
+            return
+        try:
+            if number == signal.SIGKILL:
+                os.killpg(self.pid, number)
+            else:
+                os.kill(self.pid, number)
+        except ProcessLookupError:
+            return  # it ended between the question and the signal
+
+
+def trial_command(sweep: Sweep, parameters: Mapping[str, Any], *extra: str) -> list[str]:
+    """The command of a trial, as W&B's agent would make it, with this Python as its interpreter.
+
+    Raises:
+        InputError: for a macro that has no meaning here, or a program that is not there.
+    """
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command
+
+    program = find_program(sweep)
+    macros = {"${env}": "/usr/bin/env", "${interpreter}": sys.executable, PROGRAM: program}
+    prefix = []
+    for part in create_sweep_command(list(sweep.prefix)):
+        if part.startswith("${") and part not in macros:
+            raise InputError(f"{sweep.path}: command: {part} has no meaning before {PROGRAM}; leave it out.")
+        prefix.append(macros.get(part, part))
+    return [*prefix, *sweep.fixed, *arguments(parameters), *extra]
+
+
+def find_program(sweep: Sweep) -> str:
+    """The file's `program`, from here or from the checkout that this package runs from.
+
+    Raises:
+        InputError: where it is in neither.
+    """
+    name = str(sweep.config["program"])
+    for folder in (Path(), CONF_DIR.parent):
+        if (folder / name).is_file():
+            return str(folder / name)
+    raise InputError(f"{sweep.path}: program: there is no {name} here; run sweep.py from the repository's root.")
+
+
+def last_words(log: Path, *, since: int = 0) -> str:
+    """The line of a log, from byte `since` on, that says why its process failed."""
+    try:
+        text = log.read_bytes()[since:].decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return "it printed nothing"
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    telling = [line for line in lines if MESSAGE.match(line)]
+    return (telling or lines or ["it printed nothing"])[-1]

@@ -1,0 +1,118 @@
+"""What a sweep leaves: the ranking on the terminal, `leaderboard.csv`, `sweep.png` and `best.yaml`.
+
+Where `seed` is swept there is a comparison of the settings too, the same as after a multirun.
+"""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from textrnn.checks import differences
+from textrnn.comparison import Job, write_comparison
+from textrnn.compose import compose
+from textrnn.config import Config
+from textrnn.experiment_files import write_experiment
+from textrnn.sweeping.report import print_table, ranked
+from textrnn.sweeping.sweep_file import Metric, Sweep
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial, described
+from textrnn.sweeping.values import STAND_IN, arguments
+from textrnn.tracking.rundir import write_atomically
+
+NOT_A_SETTING = ("run_dir", "resume", "test", "tracking")
+"""What a chosen setting doesn't take over from the sweep: where it was recorded, and that the test set was spared."""
+
+
+def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequence[Trial]) -> None:
+    """Writes and prints everything; the lines at the end say what to type next."""
+    if not trials:
+        return
+    varied = sweep.varied()
+    print_table(trials, metric, varied)
+    write_atomically(directory.path / "leaderboard.csv", leaderboard(trials, metric, list(sweep.parameters), directory))
+    if varied and any(trial.history for trial in trials):
+        from textrnn.sweeping.picture import plot_sweep  # matplotlib takes a second
+
+        plot_sweep(trials, metric, {name: sweep.parameters[name] for name in varied}, directory.path / "sweep.png")
+    if "seed" in varied:
+        jobs = [Job(overrides=arguments(trial.parameters), run_dir=directory.run(trial).path) for trial in trials]
+        if (comparison := write_comparison(directory.path, jobs)) is not None:
+            Console().print(comparison)
+    finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
+    if not finished:
+        print("no trial has finished, so there is no best.yaml")
+        return
+    group = best_setting(finished, metric)
+    _write_best(sweep, metric, directory, group)
+    print(f"to train with the best setting: python train.py experiment={directory.shown()}/best.yaml")
+
+
+def leaderboard(trials: Sequence[Trial], metric: Metric, parameters: Sequence[str], directory: SweepDirectory) -> str:
+    """The trials as CSV, the best first; only those that have finished have a rank."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    best, last = f"best {metric.name}", f"last {metric.name}"
+    writer.writerow(["rank", "trial", "run", "status", best, last, *parameters, "seconds", "run_dir", "reason"])
+    for rank, trial in enumerate(ranked(trials, metric), start=1):
+        value = trial.best(metric.sign)
+        writer.writerow(
+            [
+                rank if trial.status == Status.FINISHED else "",
+                *(trial.number, trial.run, str(trial.status)),
+                "" if value is None else value,
+                trial.history[-1] if trial.history else "",
+                *(trial.parameters.get(name, "") for name in parameters),
+                *(round(trial.seconds, 1), directory.run(trial).path, trial.reason or ""),
+            ]
+        )
+    return text.getvalue()
+
+
+def best_setting(finished: Sequence[Trial], metric: Metric) -> list[Trial]:
+    """The trials of the best setting: one, or where `seed` is swept all seeds of the setting with the best mean."""
+    return max(_settings(finished).values(), key=lambda group: metric.sign * _mean(group, metric))
+
+
+def _settings(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(repr(_without_seed(trial.parameters)), []).append(trial)
+    return groups
+
+
+def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in parameters.items() if key != "seed"}
+
+
+def _bests(group: Sequence[Trial], metric: Metric) -> list[float]:
+    return [best for trial in group if (best := trial.best(metric.sign)) is not None]
+
+
+def _mean(group: Sequence[Trial], metric: Metric) -> float:
+    return statistics.fmean(_bests(group, metric))
+
+
+def _write_best(sweep: Sweep, metric: Metric, directory: SweepDirectory, group: Sequence[Trial]) -> None:
+    parameters = _without_seed(group[0].parameters)
+    config = compose([*sweep.fixed, *arguments(parameters), STAND_IN])
+    values = {
+        key: _value(config, key) for key in differences(config, Config()) if key.partition(".")[0] not in NOT_A_SETTING
+    }
+    runs = ", ".join(trial.run for trial in group)
+    header = [
+        f"The best setting of sweep {directory.path.name} ({sweep.config['method']}): {metric.name} "
+        f"{_mean(group, metric):.4f}{f', mean of {len(group)} seeds' if len(group) > 1 else ''}.",
+        f"From {runs}: {described(parameters)}",
+        f"  python train.py experiment={directory.shown()}/best.yaml",
+    ]
+    write_atomically(directory.path / "best.yaml", write_experiment(values, header))
+
+
+def _value(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

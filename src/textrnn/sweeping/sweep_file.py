@@ -1,0 +1,235 @@
+"""A sweep file as it is written: its form, its command and its metric.
+
+What its values come to in a run is looked at in `values.py`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+
+from textrnn.errors import InputError
+from textrnn.overrides import check_override, first_line, nearest, parse_overrides
+from textrnn.tracking.metrics import METRICS
+
+KEYS = (
+    *("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap"),
+    *("name", "description", "project", "entity"),
+)
+METHODS = ("grid", "random", "bayes")
+ARGUMENTS = "${args_no_hyphens}"
+"""Where W&B's agent puts the parameters as key=value, which is how `train.py` reads them."""
+PROGRAM = "${program}"
+GOALS = ("minimize", "maximize")
+LOWER, HIGHER = ("loss",), ("accuracy", "f1", "auroc", "tokens_per_second")
+NUMBERS = ("min", "max", "q", "mu", "sigma", "a", "b")
+OWN_KEYS = ("run_dir",)
+"""Keys of a run that follow from the trial and can be neither fixed nor swept."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Metric:
+    """What trials are compared by."""
+
+    name: str
+    goal: str
+    """minimize or maximize."""
+    target: float | None
+    """A value that ends the sweep when a trial reaches it."""
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return 1 if self.goal == "maximize" else -1
+
+
+@dataclass(kw_only=True, slots=True)
+class Sweep:
+    """A sweep file that has the right form, with what was typed beside it."""
+
+    path: Path
+    config: dict[str, Any]
+    """The file's content with the typed overrides in its command: itself a sweep file."""
+    prefix: list[str]
+    """The command up to the program."""
+    fixed: list[str]
+    """Overrides that every trial gets."""
+    metric: Metric | None
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """The swept keys with their specifications."""
+        parameters: dict[str, dict[str, Any]] = self.config["parameters"]
+        return parameters
+
+    @property
+    def cap(self) -> int | None:
+        """Trials at most."""
+        cap: int | None = self.config.get("run_cap")
+        return cap
+
+    def varied(self) -> list[str]:
+        """The parameters that have more than one value."""
+        return [
+            name
+            for name, specification in self.parameters.items()
+            if "value" not in specification and len(specification.get("values", (0, 1))) > 1
+        ]
+
+
+def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None) -> Sweep:
+    """Reads a sweep file; `typed` overrides go to every trial, `count` limits the trials.
+
+    Raises:
+        InputError: for a file that can't be read, or the first part of it that is wrong.
+    """
+    try:
+        return _sweep(path, _load(path), typed, count)
+    except InputError as error:
+        sentence = str(error)
+        raise InputError(sentence if str(path) in sentence else f"{path}: {sentence}") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"{path} can't be read ({reason}); name a sweep file such as sweeps/smoke.yaml.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" in line {mark.line + 1}"
+        raise InputError(
+            f"{path} is not YAML{where} ({getattr(error, 'problem', None) or first_line(error)})."
+        ) from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is not a sweep file: it needs method: and parameters:, as sweeps/smoke.yaml has.")
+    return config
+
+
+def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int | None) -> Sweep:
+    for key in config:
+        if key not in KEYS:
+            raise InputError(f"there is no key {key} in a sweep file; {nearest(str(key), KEYS)}")
+    for key in ("method", "parameters", "program", "command"):
+        if key not in config:
+            raise InputError(f"{key}: is missing; sweeps/smoke.yaml shows what it looks like.")
+    if config["method"] not in METHODS:
+        raise InputError(f"method: {config['method']} is not known; write {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
+    _check_names(config)
+    _check_parameters(config["parameters"])
+    prefix, fixed = _command(config, typed)
+    if count is not None:
+        config["run_cap"] = count
+    cap = config.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
+        raise InputError(f"run_cap: {cap} is no number of trials; write a whole number from 1.")
+    if cap is None and config["method"] != "grid":
+        raise InputError(f"method: {config['method']} draws trials without end; type --count N or write run_cap: N.")
+    config["command"] = [*prefix, *fixed, ARGUMENTS]
+    return Sweep(path=path, config=config, prefix=prefix, fixed=fixed, metric=_metric(config))
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
+    for key in ("name", "description", "project", "entity", "program"):
+        value = config.get(key)
+        if value is not None and not (isinstance(value, str) and value.strip()):
+            raise InputError(f"{key}: {value!r} is no name; write a text or leave the line out.")
+    for key in ("project", "entity"):
+        if set(str(config.get(key) or "")) & set("/\\#?%:"):
+            raise InputError(f"{key}: {config[key]!r} can't be a name at W&B; leave out / \\ # ? % and :.")
+
+
+def _check_parameters(parameters: Any) -> None:
+    if not isinstance(parameters, dict) or not parameters:
+        raise InputError("parameters: must name at least one key of a run, such as optimizer.lr, with its values.")
+    for name, specification in parameters.items():
+        if not re.fullmatch(r"[A-Za-z_][\w.-]*", str(name)):
+            raise InputError(f"parameter {name}: is no key of a run; write a dotted name such as optimizer.lr.")
+        if not isinstance(specification, dict):
+            raise InputError(f"parameter {name}: {specification!r} is not a choice; write values: [..] below it.")
+        if "parameters" in specification:
+            raise InputError(
+                f"parameter {name}: nested parameters don't reach a run; write its keys with dots, such as {name}.KEY."
+            )
+        for key in NUMBERS:
+            bound = specification.get(key)
+            if key in specification and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+                raise InputError(
+                    f"parameter {name}: {key}: {bound!r} is no number to YAML; write it as {_number(bound)}."
+                )
+        for key in ("values", "probabilities"):
+            if key in specification and not (isinstance(specification[key], list) and specification[key]):
+                raise InputError(f"parameter {name}: {key}: must be a list such as [1, 2].")
+
+
+def _number(bound: Any) -> str:
+    """How YAML reads a number that was written like 1e-4, which it takes for a text."""
+    try:
+        mantissa, _, exponent = f"{float(bound):.6e}".partition("e")
+    except (TypeError, ValueError):
+        return "0.001"
+    return f"{float(mantissa)}e{int(exponent):+d}"
+
+
+def _command(config: Mapping[str, Any], typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command's beginning and the overrides that every trial gets, the typed ones last."""
+    command = config["command"]
+    if not isinstance(command, list) or PROGRAM not in command or command[-1:] != [ARGUMENTS]:
+        raise InputError(
+            f"command: must be a list of ${{env}}, ${{interpreter}}, {PROGRAM}, what all trials share, and {ARGUMENTS}."
+        )
+    at = command.index(PROGRAM) + 1
+    chosen: dict[str, str] = {}
+    for where, texts in (("command", command[at:-1]), ("", typed)):
+        for text in texts:
+            try:
+                (override,) = parse_overrides([str(text)])
+                check_override(override, multirun=False)
+                _refuse_own(override, config["parameters"])
+            except InputError as error:
+                raise InputError(f"{where}: {error}".removeprefix(": ")) from error
+            chosen.pop(override.key_or_group, None)
+            chosen[override.key_or_group] = str(text)
+    if chosen.get("resume") != "resume=auto":
+        raise InputError("command: needs resume=auto, so that the command of an interrupted trial continues it.")
+    return [str(part) for part in command[:at]], list(chosen.values())
+
+
+def _refuse_own(override: Override, parameters: Mapping[str, Any]) -> None:
+    """Refuses a key for all trials that each trial has for itself."""
+    key = override.key_or_group
+    if key in parameters:
+        raise InputError(f"{override.input_line}: the sweep varies {key}; leave it out here or among its parameters.")
+    if key in OWN_KEYS:
+        raise InputError(f"{override.input_line}: each trial has its own {key}, runs/SWEEP/TRIAL; leave it out.")
+
+
+def _metric(config: Mapping[str, Any]) -> Metric | None:
+    metric = config.get("metric")
+    if metric is None:
+        for key, needs in (("method", config["method"] == "bayes"), ("early_terminate", "early_terminate" in config)):
+            if needs:
+                raise InputError(f"{key}: needs a metric; write metric: with name: val/loss and goal: minimize.")
+        return None
+    if not isinstance(metric, dict) or "name" not in metric:
+        raise InputError("metric: needs name: and goal:, such as val/loss and minimize.")
+    name, goal, target = metric["name"], metric.get("goal"), metric.get("target")
+    if name not in METRICS:
+        raise InputError(f"metric: no run logs {name}; {nearest(str(name), METRICS)}")
+    quantity = name.rpartition("/")[2]
+    natural = "minimize" if quantity in LOWER else "maximize" if quantity in HIGHER else None
+    if goal is None and natural != "minimize":
+        raise InputError(f"metric: goal: is missing and W&B would minimize {name}; write goal: {natural or GOALS[0]}.")
+    goal = goal or natural
+    if goal not in GOALS:
+        raise InputError(f"metric: goal: {goal} is not known; write minimize or maximize.")
+    if natural not in (None, goal):
+        raise InputError(f"metric: goal: {goal} would look for the worst {name}; write goal: {natural}.")
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
+        raise InputError(f"metric: target: {target!r} is no number.")
+    return Metric(name=name, goal=goal, target=target)

@@ -1,0 +1,202 @@
+"""Trials and the directory that remembers them: `runs/SWEEP`, with one small file a trial.
+
+sweep.yaml            the sweep, itself a sweep file
+trials/RUN.json       parameters and status
+trials/RUN.log        what the trial printed
+RUN/                  the trial's run directory
+leaderboard.csv sweep.png best.yaml     what came out
+"""
+
+import json
+import os
+import secrets
+import string
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from textrnn.data.locks import FileLock
+from textrnn.errors import InputError
+from textrnn.sweeping.sweep_file import Sweep
+from textrnn.tracking.identity import ID_LENGTH
+from textrnn.tracking.metrics import read_metrics
+from textrnn.tracking.rundir import RunDirectory, write_atomically
+
+
+class Status(StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    """Early, by the sweep."""
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self in (Status.FINISHED, Status.STOPPED, Status.FAILED)
+
+
+@dataclass(kw_only=True, slots=True)
+class Trial:
+    """One setting and what came of it."""
+
+    number: int
+    """From 1, in the order in which they were drawn."""
+    run: str
+    """The W&B run id."""
+    parameters: dict[str, Any]
+    status: Status = Status.WAITING
+    worker: int | None = None
+    """The worker that it runs on."""
+    pid: int | None = None
+    started: float | None = None
+    """When its process started, in seconds since 1970; None while it has none."""
+    seconds: float = 0.0
+    """Wall-clock seconds in which it ran."""
+    reason: str | None = None
+    """Why it was stopped, or the last line of a failed one."""
+    history: list[float] = field(default_factory=list)
+    """The metric's values so far; read from the run directory."""
+    steps: list[int] = field(default_factory=list)
+    """Their global steps."""
+
+    def best(self, sign: int) -> float | None:
+        """The best value of the metric; None before the first."""
+        comparable = [value for value in self.history if value == value]
+        return max(comparable, key=lambda value: sign * value) if comparable else None
+
+    def to_json(self) -> str:
+        """What is kept of it on disk."""
+        kept = asdict(self)
+        for name in ("history", "steps"):
+            del kept[name]
+        return json.dumps(kept, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The trial that `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "status": Status(values["status"])})
+
+
+class SweepDirectory:
+    """The directory of one sweep, for one `sweep.py` at a time: a kernel lock that goes with the process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def create(cls, sweep: Sweep, name: str | None = None) -> Self:
+        """Makes runs/SWEEP, with a copy of the sweep."""
+        directory = cls(Path("runs", name or new_id()))
+        (directory.path / "trials").mkdir(parents=True, exist_ok=True)
+        directory.acquire()
+        write_atomically(directory.sweep_yaml, yaml.safe_dump(sweep.config, sort_keys=False, allow_unicode=True))
+        return directory
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Takes an existing one, named by its path or by the sweep's id.
+
+        Raises:
+            InputError: where there is none, or another process has it.
+        """
+        directory = cls(path if path.is_dir() else Path("runs", path))
+        if not directory.sweep_yaml.is_file():
+            raise InputError(f"--resume {path}: there is no sweep; type the directory that sweep.py named, runs/SWEEP.")
+        directory.acquire()
+        return directory
+
+    def acquire(self) -> None:
+        """Takes the lock."""
+        if not self._lock.acquire(blocking=False):
+            raise InputError(f"{self.path} is in use: another sweep.py runs this sweep; wait until it ends.")
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        self._lock.release()
+
+    @property
+    def sweep_yaml(self) -> Path:
+        """The sweep, with what was typed."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def registered(self) -> Path:
+        """Holds the sweep's path at W&B, ENTITY/PROJECT/ID, if it is one of W&B's."""
+        return self.path / "wandb-sweep"
+
+    def run(self, trial: Trial) -> RunDirectory:
+        """The trial's run directory, which its process makes."""
+        return RunDirectory.join(self.path / trial.run)
+
+    def log(self, trial: Trial) -> Path:
+        """What the trial printed."""
+        return self.path / "trials" / f"{trial.run}.log"
+
+    def lock(self, trial: Trial) -> Path:
+        """Held while the trial's process lives, whoever started it."""
+        return self.path / "trials" / f"{trial.run}.lock"
+
+    def save(self, trial: Trial) -> None:
+        """Writes the trial down."""
+        write_atomically(self.path / "trials" / f"{trial.run}.json", trial.to_json())
+
+    def trials(self, metric: str | None = None) -> list[Trial]:
+        """All trials, in the order in which they were drawn, with their histories of `metric`."""
+        found = [Trial.from_json(path.read_text()) for path in (self.path / "trials").glob("[!.]*.json")]
+        if metric is not None:
+            for trial in found:
+                self.read_history(trial, metric)
+        return sorted(found, key=lambda trial: trial.number)
+
+    def read_history(self, trial: Trial, metric: str) -> bool:
+        """Brings the trial's history up to date with its `metrics.csv`; returns whether it changed."""
+        try:
+            rows = [row for row in read_metrics(self.run(trial).metrics_csv) if metric in row]
+        except FileNotFoundError:
+            return False  # it has not begun
+        except InputError:
+            return False  # a row is being written; the next look finds it whole
+        history = [float(row[metric]) for row in rows]
+        changed = history != trial.history
+        trial.history = history
+        trial.steps = [int(row["step"]) for row in rows]
+        return changed
+
+    def summary_status(self, trial: Trial) -> str | None:
+        """How the run itself says that it ended; None where it does not."""
+        try:
+            status = json.loads(self.run(trial).summary_json.read_text(encoding="utf-8")).get("status")
+        except FileNotFoundError:
+            return None
+        return None if status is None else str(status)
+
+    def shown(self) -> str:
+        """The path as a user would type it."""
+        return os.path.relpath(self.path)
+
+
+def new_id() -> str:
+    """An id such as W&B's own: eight characters of a-z and 0-9."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(ID_LENGTH))
+
+
+def described(parameters: Mapping[str, Any]) -> str:
+    """Parameters for people: `model=gru optimizer.lr=0.00123`."""
+    return " ".join(f"{key}={shortened(value)}" for key, value in parameters.items())
+
+
+def shortened(value: Any) -> str:
+    """A value for people: floats with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,99 @@
+"""Sweeps with an account: our command, real agents, real trials, and a W&B server on the loopback interface."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from doubles.sweep_runs import broken, leaderboard, start, sweep_directory, sweep_file, wait
+from doubles.wandb_server import WandbServer
+
+KEY = "0123456789abcdef" * 2 + "secret42"
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[WandbServer]:
+    """An account on a server that answers; an operation that the double doesn't know fails the test."""
+    with WandbServer() as running:
+        environment |= {
+            "WANDB_BASE_URL": running.url,
+            "WANDB_API_KEY": KEY,
+            "WANDB_ERROR_REPORTING": "false",
+            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
+        }
+        yield running
+    assert running.unknown == []
+
+
+def told(process: "subprocess.Popen[str]") -> str:
+    return process.communicate(timeout=200)[0]
+
+
+@pytest.mark.slow
+def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
+    path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.5, 0.01, 0.02]}})
+    environment["PYTHONPATH"] = broken(workplace, "optimizer.lr=0.5")
+    process = start([str(path), "--agents", "2", "tracking.project=films"], workplace, environment)
+    output = told(process)
+    assert process.returncode == 1, output  # whatever the agents say: one trial has failed
+    (sweep,) = server.sweeps.values()
+    assert (sweep.project, sweep.config["parameters"]) == ("films", {"optimizer.lr": {"values": [0.5, 0.01, 0.02]}})
+    directory = sweep_directory(workplace)
+    assert directory.name == sweep.id
+    rows = leaderboard(directory)
+    assert [(row["rank"], row["status"]) for row in rows] == [("1", "finished"), ("2", "finished"), ("", "failed")]
+    assert rows[-1]["reason"] == "RuntimeError: planted"
+    assert {row["run"] for row in rows} == {run.id for run in sweep.runs}
+    for row in rows[:2]:
+        run = server.runs[row["run"]]
+        assert run.state == "finished"
+        losses = [line["val/loss"] for line in run.rows if "val/loss" in line]
+        assert min(losses) == pytest.approx(float(row["best val/loss"]))
+        assert run.config["optimizer"]["lr"] == float(row["optimizer.lr"])
+        assert f"({run.id}) starts: optimizer.lr={row['optimizer.lr']}" in output
+    assert len({agent for agent, _ in sweep.handed_out}) == 2
+    best = yaml.safe_load((directory / "best.yaml").read_text())
+    assert best["optimizer"]["lr"] == float(rows[0]["optimizer.lr"])
+    assert KEY not in output + "".join(
+        file.read_text(errors="replace") for file in directory.rglob("*") if file.is_file()
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_preempts_and_resume_goes_on(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
+    path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.01]}})
+    long = ["trainer.max_epochs=40", "early_stopping.patience=null"]
+    process = start([str(path), *long], workplace, environment)
+    wait(process, lambda: any(file.read_text().count("\n") > 3 for file in workplace.glob("runs/*/*/metrics.csv")))
+    process.send_signal(signal.SIGINT)
+    output = told(process)
+    assert process.returncode == 130, output
+    (row,) = leaderboard(sweep_directory(workplace))
+    assert (row["status"], row["rank"]) == ("preempted", "")
+    (run,) = server.runs.values()
+    assert run.state == "preempted"
+    again = start(["--resume", str(sweep_directory(workplace))], workplace, environment)
+    output = told(again)
+    assert again.returncode == 0, output
+    assert "goes on: optimizer.lr=0.01" in output
+    (row,) = leaderboard(sweep_directory(workplace))
+    assert row["status"] == run.state == "finished"
+    summary = json.loads((workplace / row["run_dir"] / "summary.json").read_text())
+    assert run.rows[-1]["_step"] == summary["step"]
+
+
+@pytest.mark.parametrize("refusal", [401, 403])
+def test_a_bad_key_and_no_permission_are_one_sentence(
+    server: WandbServer, workplace: Path, environment: dict[str, str], refusal: int
+) -> None:
+    server.refusal = refusal
+    process = start([str(sweep_file(workplace, tracking="auto"))], workplace, environment)
+    output = told(process)
+    assert process.returncode == 2, output
+    (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "W&B refuses the sweep" in sentence
+    assert "Traceback" not in output
+    assert not (workplace / "runs").exists()

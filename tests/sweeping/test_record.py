@@ -1,0 +1,100 @@
+"""What a sweep leaves: ranks, the best setting, and pictures."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from doubles.sweeps_made import metric, sweep, trial
+
+from textrnn.sweeping.picture import plot_sweep
+from textrnn.sweeping.record import best_setting, leaderboard, record
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial
+
+NAN = float("nan")
+
+
+def trials() -> list[Trial]:
+    return [
+        trial(1, {"seed": 1}, Status.STOPPED, [0.1]),
+        trial(2, {"seed": 2}, Status.FINISHED, [0.5, 0.3, 0.4]),
+        trial(3, {"seed": 3}, Status.FAILED, reason="exit code 1: ValueError: x"),
+        trial(4, {"seed": 4}, Status.FINISHED, [NAN, 0.2]),
+        trial(5, {"seed": 5}, Status.FINISHED, [NAN]),
+    ]
+
+
+@pytest.mark.parametrize(("goal", "order"), [("minimize", "42513"), ("maximize", "24513")])
+def test_only_finished_trials_have_a_rank(goal: str, order: str) -> None:
+    text = leaderboard(trials(), metric(goal), ["seed"], SweepDirectory(Path("runs", "s")))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert "".join(row["trial"] for row in rows) == order
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "", ""]
+    by_trial = {row["trial"]: row for row in rows}
+    assert by_trial["2"]["best val/loss"] == ("0.3" if goal == "minimize" else "0.5")
+    assert by_trial["2"]["last val/loss"] == "0.4"
+    assert by_trial["5"]["best val/loss"] == ""
+    assert by_trial["3"]["reason"] == "exit code 1: ValueError: x"
+    assert by_trial["4"]["run_dir"] == "runs/s/run4"
+
+
+def test_the_best_setting_is_the_best_mean_over_seeds() -> None:
+    finished = [
+        trial(number, {"model": model, "seed": seed}, Status.FINISHED, [value])
+        for number, (model, seed, value) in enumerate(
+            [("rnn", 0, 0.1), ("rnn", 1, 0.9), ("gru", 0, 0.3), ("gru", 1, 0.4)], start=1
+        )
+    ]
+    assert [chosen.number for chosen in best_setting(finished, metric())] == [3, 4]
+    assert [chosen.number for chosen in best_setting(finished, metric("maximize"))] == [1, 2]
+
+
+def test_best_yaml_leaves_out_the_seed_and_what_belongs_to_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = sweep(parameters={"model": {"values": ["rnn", "lstm"]}, "seed": {"values": [0, 1]}})
+    made.fixed += ["tracking=none", "test=false", "trainer.max_epochs=7"]
+    directory = SweepDirectory.create(made)
+    finished = [
+        trial(number, {"model": model, "seed": seed}, Status.FINISHED, [value])
+        for number, (model, seed, value) in enumerate([("rnn", 0, 0.1), ("lstm", 0, 0.05), ("rnn", 1, 0.2)], start=1)
+    ]
+    record(made, metric(), directory, finished)
+    directory.release()
+    assert yaml.safe_load((directory.path / "best.yaml").read_text()) == {
+        "model": {"cell": "lstm"},
+        "trainer": {"max_epochs": 7},
+    }
+    assert f"python train.py experiment=runs/{directory.path.name}/best.yaml" in capsys.readouterr().out
+
+
+def test_a_sweep_of_which_nothing_finished_has_no_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = sweep()
+    directory = SweepDirectory.create(made)
+    record(made, metric(), directory, [trial(1, {"seed": 1}, Status.STOPPED, [0.1])])
+    directory.release()
+    assert "no trial has finished" in capsys.readouterr().out
+    assert sorted(path.name for path in directory.path.iterdir() if path.suffix) == [
+        *("leaderboard.csv", "sweep.png", "sweep.yaml")
+    ]
+
+
+def test_a_picture_of_every_kind_of_parameter(tmp_path: Path) -> None:
+    parameters: dict[str, dict[str, Any]] = {
+        "optimizer.lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2},
+        "model.dropout": {"min": 0.0, "max": 0.5},
+        "model": {"values": ["rnn", "gru"]},
+        "data.max_length": {"values": [100, 200]},
+    }
+    drawn = [
+        trial(n, {"optimizer.lr": 10**-n, "model.dropout": n / 10, "model": "gru", "data.max_length": 200}, status, [n])
+        for n, status in enumerate([Status.FINISHED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED], start=1)
+    ]
+    plot_sweep(drawn, metric(), parameters, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
