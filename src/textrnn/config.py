@@ -106,7 +106,7 @@ class DataConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = "word"
     """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding."""
-    vocab_size: int = 5000
+    vocab_size: int = 30000
     """Tokens in the vocabulary at most, padding and unknown included."""
     max_length: int = 400
     """Tokens of a review that the model reads at most."""
