@@ -45,9 +45,9 @@ def run(settings: Settings, report: Report) -> None:
     )
     bare = BareLoop(config, open_store(config.data).vocab_size, warm_up + settings.repeats * steps)
     blocks = _Blocks(bare, steps, warm_up)
-    _run_program(config, blocks, max_steps=blocks.warm_up + settings.repeats * steps, limit_val_batches=0)
+    run_program(config, blocks, max_steps=blocks.warm_up + settings.repeats * steps, limit_val_batches=0)
     validations = _Validations(bare)
-    _run_program(config, validations, max_epochs=settings.repeats + 1, limit_train_batches=1, limit_val_batches=batches)
+    run_program(config, validations, max_epochs=settings.repeats + 1, limit_train_batches=1, limit_val_batches=batches)
     table = Table(title=f"blocks of {steps} training steps, validations of {batches} batches", unit="s")
     for stage, program, alone in (
         ("training", blocks.program, blocks.bare),
@@ -166,7 +166,7 @@ class _Validations(pl.Callback):
         self._batches.append(batch)
 
 
-def _run_program(config: Config, watching: pl.Callback, **trainer: Any) -> None:
+def run_program(config: Config, watching: pl.Callback, **trainer: Any) -> None:
     """`python train.py`, with one more callback."""
 
     class Watched(ReviewClassifier):

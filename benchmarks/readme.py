@@ -10,7 +10,7 @@ from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {
-    ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory"),
+    ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory", "tracking"),
     ROOT / "docs" / "speed.md": ("cost",),
 }
 """Which results a page tells, in order."""
@@ -23,6 +23,7 @@ HEADINGS = {
     "loop": "The loop",
     "startup": "Startup",
     "memory": "Memory",
+    "tracking": "Tracking",
     "cost": "What each choice costs",
 }
 

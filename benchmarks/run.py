@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost", "memory")
+NAMES = ("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost", "memory", "tracking")
 
 
 def main(argv: Sequence[str]) -> int:

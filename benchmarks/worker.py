@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,9 +54,18 @@ class Worker:
         self._process.communicate()
 
 
-def serve(answer: Callable[..., Any]) -> None:
-    """The answering side: call `answer(**request)` for each request until there are no more."""
+Reply = Callable[[Any], None]
+
+
+def requests() -> Iterator[tuple[dict[str, Any], Reply]]:
+    """The answering side, for who has to take requests while doing something else: each with what answers it."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
     for line in sys.stdin:
-        print(json.dumps(answer(**json.loads(line))), file=replies, flush=True)
+        yield json.loads(line), lambda answer: print(json.dumps(answer), file=replies, flush=True)
+
+
+def serve(answer: Callable[..., Any]) -> None:
+    """The answering side: call `answer(**request)` for each request until there are no more."""
+    for request, reply in requests():
+        reply(answer(**request))

@@ -161,6 +161,7 @@ def test_the_products_are_those_of_a_layer(cell: str) -> None:
         ["tutorials", "--peers"],
         ["cost"],
         ["memory"],
+        ["tracking"],
     ],
     ids=lambda arguments: arguments[0],
 )

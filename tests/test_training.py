@@ -52,7 +52,9 @@ def test_a_run_leaves_what_the_contract_says(script: Command, workplace: Path, c
     for name in ("config.yaml", "run.json", "metrics.csv", "summary.json", "curves.png", "train.log"):
         assert (run / name).stat().st_size > 0, name
     names = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
-    assert names | {"train/tokens_per_second", "parameters", "tokens", "seconds"} <= set(json_of(run / "summary.json"))
+    assert names | {"train/grad_norm", "train/tokens_per_second", "parameters", "tokens", "seconds"} <= set(
+        json_of(run / "summary.json")
+    )
     identity = json_of(run / "run.json")
     assert identity["id"] == run.name.rpartition("-")[2]
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -65,6 +67,12 @@ def test_a_run_leaves_what_the_contract_says(script: Command, workplace: Path, c
         assert checkpoint["textrnn"]["config"]["model"]["cell"] == cell
         assert checkpoint["textrnn"]["identity"]["id"] == identity["id"]
         assert json.loads(checkpoint["textrnn"]["tokenizer"])
+
+
+def predictions(run: Path, split: str = "test") -> list[dict[str, str]]:
+    """Rows of predictions.csv."""
+    with (run / f"evaluation-{split}" / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def json_of(path: Path) -> dict[str, object]:
@@ -134,6 +142,7 @@ def test_killed_runs_end_as_if_undisturbed(script: Command, workplace: Path, env
     assert done.returncode == 0, done.stderr
     assert metrics(workplace / "killed") == metrics(workplace / "whole")
     assert summary(workplace / "killed") == summary(workplace / "whole")
+    assert predictions(workplace / "killed") == predictions(workplace / "whole")
     assert not list((workplace / "killed").rglob("*.tmp"))
 
 
@@ -207,13 +216,24 @@ def test_two_processes_train_as_one_run(script: Command, workplace: Path) -> Non
     for name in ("train/loss", "val/loss", "test/loss"):
         assert one[name] == pytest.approx(two[name], rel=1e-4)
     assert one["test/accuracy"] == two["test/accuracy"]
+    alone, shared = predictions(workplace / "one"), predictions(workplace / "two")
+    assert [row["index"] for row in shared] == [str(index) for index in range(60)], "each review once"
+    for name in ("index", "label", "tokens"):
+        assert [row[name] for row in shared] == [row[name] for row in alone]
+    probabilities = [[float(row["probability"]) for row in rows] for rows in (shared, alone)]
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-4)
 
 
 def test_evaluate_and_predict(script: Command, workplace: Path) -> None:
     assert script("train.py", *SMALL, "run_dir=run").returncode == 0
+    folder = workplace / "run" / "evaluation-test"
+    by_training = json_of(folder / "metrics.json")
+    for path in folder.iterdir():
+        path.unlink()
     done = script("evaluate.py", "run", "--split", "test")
     assert done.returncode == 0, done.stderr
-    folder = workplace / "run" / "evaluation-test"
+    names = ["evaluation.png", "metrics.json", "mistakes.csv", "predictions.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     measured = json_of(folder / "metrics.json")
     trained = json_of(workplace / "run" / "summary.json")
     for name in ("test/loss", "test/accuracy", "test/f1", "test/auroc"):
@@ -221,7 +241,9 @@ def test_evaluate_and_predict(script: Command, workplace: Path) -> None:
     counts = measured["confusion_matrix"]
     assert isinstance(counts, list)
     assert sum(map(sum, counts)) == measured["reviews"] == 60
-    assert (folder / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    assert measured["confusion_matrix"] == by_training["confusion_matrix"]
+    assert measured["accuracy_by_length"] == by_training["accuracy_by_length"]
+    assert (folder / "evaluation.png").read_bytes().startswith(b"\x89PNG")
     with (folder / "mistakes.csv").open() as file:
         mistakes = list(csv.DictReader(file))
     assert len(mistakes) == min(50, counts[0][1] + counts[1][0])
@@ -236,6 +258,19 @@ def test_evaluate_and_predict(script: Command, workplace: Path) -> None:
     assert all((line["label"] == "positive") == (line["probability"] > 0.5) for line in lines)
     piped = script("predict.py", "run/checkpoints/best.ckpt", "--file", "-", stdin="\n".join(texts) + "\n")
     assert [json.loads(line) for line in piped.stdout.splitlines()] == lines
+
+
+def test_without_the_test_the_best_validation_is_evaluated(script: Command, workplace: Path) -> None:
+    done = script("train.py", *SMALL, "test=false", "tracking.mistakes=3", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    folder = workplace / "run" / "evaluation-validation"
+    measured, trained = json_of(folder / "metrics.json"), summary(workplace / "run")
+    assert measured["reviews"] == len(predictions(workplace / "run", "validation")) > 0
+    for name in ("loss", "accuracy", "f1"):
+        assert measured[f"validation/{name}"] == pytest.approx(trained[f"val/{name}"], abs=1e-5)
+    with (folder / "mistakes.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 3
+    assert not (workplace / "run" / "evaluation-test").exists()
 
 
 def test_prepare_makes_the_store_that_training_uses(

@@ -45,6 +45,7 @@ def check(config: Config) -> None:
         raise InputError("tracking.watch sends histograms to W&B, which tracking=none leaves out; type tracking=auto.")
     if config.tracking.mode != "none":
         _check_project(config.tracking)
+    _at_least("tracking.mistakes", config.tracking.mistakes, 0)
     _at_least("checkpoint.every_n_train_steps", config.checkpoint.every_n_train_steps, 1)
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed}: must be between 0 and 2**32 - 1; type for example seed=0.")

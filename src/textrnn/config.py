@@ -106,7 +106,7 @@ class DataConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = "word"
     """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding."""
-    vocab_size: int = 30000
+    vocab_size: int = 5000
     """Tokens in the vocabulary at most, padding and unknown included."""
     max_length: int = 400
     """Tokens of a review that the model reads at most."""
@@ -225,6 +225,12 @@ class TrackingConfig:
     """A sentence on why this run was made. null: WANDB_NOTES."""
     watch: str | None = None
     """Histograms in W&B: gradients, or all (parameters too). null: none."""
+    mistakes: int = 50
+    """Most confident mistakes that a finished run lists, with the reviews' texts, in its directory and in W&B; online,
+    these texts leave the machine. 0: none."""
+    artifact: bool = True
+    """Whether a finished run's best checkpoint, with configuration and tokenizer, goes to W&B as a model artifact;
+    offline it waits for `wandb sync`."""
 
     def effective_project(self) -> str:
         """Return the W&B project: `project`, WANDB_PROJECT, or textrnn."""

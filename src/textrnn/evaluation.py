@@ -5,18 +5,12 @@ run or data that can't be read are refused without them.
 """
 
 import argparse
-import csv
-import io
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from textrnn.checkpoints import Checkpoint, load_checkpoint
 from textrnn.data.batches import BatchLoader
@@ -25,44 +19,9 @@ from textrnn.data.sources import SPLITS
 from textrnn.data.store import prepare_store
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
-from textrnn.tracking.rundir import write_atomically
-
-LABELS = ("negative", "positive")
-
-
-@dataclass(kw_only=True, slots=True)
-class Measured:
-    """Logits and labels of every review of a split, in the split's order."""
-
-    logits: Tensor
-    """(reviews,) float32."""
-    labels: Tensor
-    """(reviews,) int64."""
-
-    def metrics(self) -> dict[str, float]:
-        """Loss (nats a review), accuracy, F1 of the positive class and area under the ROC curve."""
-        from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
-
-        probabilities = self.logits.sigmoid()
-        return {
-            "loss": binary_cross_entropy_with_logits(self.logits, self.labels.float()).item(),
-            "accuracy": binary_accuracy(probabilities, self.labels).item(),
-            "f1": binary_f1_score(probabilities, self.labels).item(),
-            "auroc": binary_auroc(probabilities, self.labels).item(),
-        }
-
-    def confusion_matrix(self) -> list[list[int]]:
-        """Counts, rows by label and columns by prediction, negative first."""
-        from torchmetrics.functional.classification import binary_confusion_matrix
-
-        counts: list[list[int]] = binary_confusion_matrix(self.logits.sigmoid(), self.labels).tolist()
-        return counts
-
-    def mistakes(self, most: int) -> list[int]:
-        """Indices of the wrong predictions, the most confident first."""
-        wrong = (self.logits > 0) != (self.labels == 1)
-        order = torch.argsort(torch.where(wrong, self.logits.abs(), -torch.inf), descending=True)
-        return [int(index) for index in order[: min(most, int(wrong.sum()))]]
+from textrnn.tracking.artifacts import RUN_HELP, is_reference, local_run
+from textrnn.tracking.evaluation_record import write_evaluation
+from textrnn.tracking.measured import LABELS, Measured
 
 
 def main(argv: Sequence[str]) -> int:
@@ -72,9 +31,9 @@ def main(argv: Sequence[str]) -> int:
         InputError: for a run, checkpoint or data that can't be read.
     """
     parser = argparse.ArgumentParser(prog="evaluate.py", description="Measures a run on a split of its data.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory (its best checkpoint) or a checkpoint")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--split", default="test", choices=SPLITS, help="which reviews (default: test)")
-    parser.add_argument("--output", type=Path, help="folder for the results (default: evaluation-SPLIT beside the run)")
+    parser.add_argument("--output", type=Path, help="folder for the results (default: evaluation-SPLIT in the run)")
     parser.add_argument("--data-path", help="where the run's data lie now, if they moved")
     parser.add_argument("--cache-dir", help="where token stores are kept, if not where the run kept them")
     parser.add_argument("--batch-size", type=int, default=256, help="reviews at a time (default: 256)")
@@ -83,11 +42,23 @@ def main(argv: Sequence[str]) -> int:
     if arguments.batch_size < 1 or arguments.mistakes < 0:
         raise InputError("--batch-size must be at least 1 and --mistakes at least 0.")
     log_to_console()
-    checkpoint = load_checkpoint(arguments.run)
+    run = local_run(arguments.run)
+    checkpoint = load_checkpoint(run)
     split = _split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
     measured = measure(checkpoint, split, batch_size=arguments.batch_size)
-    output = arguments.output or _run_directory(arguments.run) / f"evaluation-{arguments.split}"
-    _write(output, arguments.split, measured, split, arguments.mistakes)
+    output = arguments.output or default_output(arguments.run, run, arguments.split)
+    try:
+        write_evaluation(
+            output,
+            measured,
+            split=arguments.split,
+            name=checkpoint.identity.get("name", checkpoint.path.name),
+            max_length=checkpoint.config.data.max_length,
+            mistakes=arguments.mistakes,
+            text=split.text,
+        )
+    except OSError as error:
+        raise InputError(f"--output {output}: can't be written ({error.strerror}); give another folder.") from error
     _show(arguments.split, measured, split, checkpoint.path)
     print(f"results: {output}")
     return 0
@@ -113,7 +84,12 @@ def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measure
         for batch in loader:
             outputs = classifier(batch["token_ids"].to(device), batch["lengths"].to(device))
             logits[batch["indices"]] = outputs.float().cpu()
-    return Measured(logits=logits, labels=torch.from_numpy(split.labels.astype("int64")))
+    return Measured(
+        logits=logits,
+        labels=torch.from_numpy(split.labels.astype("int64")),
+        lengths=torch.from_numpy(split.lengths.astype("int64")),
+        indices=torch.arange(len(split)),
+    )
 
 
 def _split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: str | None) -> Split:
@@ -129,30 +105,13 @@ def _split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: str |
     return store.split(name)
 
 
-def _run_directory(run: Path) -> Path:
-    if run.is_dir():
-        return run
-    return run.parent.parent if run.parent.name == "checkpoints" else run.parent
-
-
-def _write(output: Path, name: str, measured: Measured, split: Split, most: int) -> None:
-    from textrnn.tracking.plots import plot_confusion_matrix
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        metrics = {f"{name}/{key}": value for key, value in measured.metrics().items()}
-        record = {**metrics, "reviews": len(split), "confusion_matrix": measured.confusion_matrix()}
-        write_atomically(output / "metrics.json", json.dumps(record, indent=2) + "\n")
-        text = io.StringIO()
-        table = csv.writer(text)
-        table.writerow(["index", "label", "probability", "text"])
-        for index in measured.mistakes(most):
-            probability = measured.logits[index].sigmoid().item()
-            table.writerow([index, int(measured.labels[index]), f"{probability:.4f}", split.text(index)])
-        write_atomically(output / "mistakes.csv", text.getvalue())
-        plot_confusion_matrix(measured.confusion_matrix(), output / "confusion_matrix.png", labels=LABELS)
-    except OSError as error:
-        raise InputError(f"--output {output}: can't be written ({error.strerror}); give another folder.") from error
+def default_output(typed: str, run: Path, split: str) -> Path:
+    """Where results go: into the run's directory or, of a model from W&B, into the working directory."""
+    if is_reference(typed):
+        return Path(f"evaluation-{split}-{run.parent.name}")
+    if not run.is_dir():
+        run = run.parent.parent if run.parent.name == "checkpoints" else run.parent
+    return run / f"evaluation-{split}"
 
 
 def _show(name: str, measured: Measured, split: Split, path: Path) -> None:
@@ -164,7 +123,7 @@ def _show(name: str, measured: Measured, split: Split, path: Path) -> None:
         table.add_row(f"{name}/{key}", f"{value:.4f}")
     console.print(table)
     for index in measured.mistakes(3):
-        probability = measured.logits[index].sigmoid().item()
+        probability = float(measured.probabilities[index])
         label = LABELS[int(measured.labels[index])]
         excerpt = " ".join(split.text(index).split())[-160:]
         console.print(f"{label}, called positive with {probability:.3f}: ...{excerpt}", markup=False, highlight=False)

@@ -21,6 +21,7 @@ from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
 from textrnn.model.network import parameter_counts
 from textrnn.preemption import EarlyStop, Preempted, Preemption, Stopped
+from textrnn.reporting import kept_predictions, report_data, report_model, report_predictions, watching
 from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
@@ -28,11 +29,13 @@ from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.predictions import Predictions
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory, write_atomically
 from textrnn.tracking.summary import RunSummary, summary_table, write_summary
 from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.wandb_end import end_wandb_run, open_record
 from textrnn.tracking.wandb_session import WandbRun
 
 STOP_POLL = 20.0
@@ -48,6 +51,7 @@ class Parts:
     trainer: pl.Trainer
     logger: RunLogger
     throughput: Throughput
+    predictions: Predictions
 
 
 def fit(this: Run, *, wandb_mode: str) -> int:
@@ -63,6 +67,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     parts = _parts(this, early_stop)
     if not this.primary:
         return _fit_and_test(this, parts)[1]
+    _record_start(this)  # before W&B hears of the run: whoever continues it must find its id
     wandb_run = None
     if wandb_mode != "none":
         resuming = this.config.resume is not None
@@ -74,10 +79,8 @@ def fit(this: Run, *, wandb_mode: str) -> int:
             resume=resuming,
             on_stop=early_stop.ask,
         )
-        if this.config.tracking.watch is not None:
-            every = this.config.trainer.log_every_n_steps
-            wandb_run.watch(parts.module.model, what=this.config.tracking.watch, every_n_steps=every)
-    _record_start(this)
+        open_record(wandb_run, this.directory)
+        report_data(this, wandb_run)
     parts.logger.attach(parts.trainer, wandb_run)
     status, code = "failed", exit_codes.CRASH
     try:
@@ -85,6 +88,8 @@ def fit(this: Run, *, wandb_mode: str) -> int:
         # In an agent of W&B the signal may come from the sweep, some seconds before the client knows why.
         if status == "preempted" and _in_online_sweep(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
             status, code = "stopped", exit_codes.DONE
+        if status == "finished":
+            report_predictions(this, parts.predictions, parts.logger, step=parts.trainer.global_step)
         if status == "stopped":
             early_stop.keep()
     except KeyboardInterrupt:
@@ -93,10 +98,8 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     finally:
         summary = _record_end(this, parts, status)
         if wandb_run is not None:
-            wandb_run.summarize(summary.to_dict())
-            if status == "stopped":
-                wandb_run.tag("early-stopped")
-            wandb_run.finish(code)
+            report_model(this, summary, wandb_run)
+            end_wandb_run(wandb_run, this.directory, summary, code)
     if code == exit_codes.DONE:
         Console().print(summary_table(this.identity.name, summary))
         print(f"to look at it: {this.directory.curves_png}; {_how_to_look(wandb_run)}")
@@ -145,7 +148,9 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
         identity=this.identity.to_dict(),
         data={"fingerprint": store.fingerprint, "splits": store.meta["splits"]},
     )
-    callbacks: list[Callback] = [throughput, record, Preemption(this.directory.last_ckpt, early_stop)]
+    predictions = kept_predictions(config, store)
+    callbacks: list[Callback] = [throughput, predictions, record, Preemption(this.directory.last_ckpt, early_stop)]
+    callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
     if config.trainer.profiler == "pytorch" and this.primary:
@@ -158,6 +163,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
         trainer=trainer,
         logger=logger,
         throughput=throughput,
+        predictions=predictions,
     )
 
 

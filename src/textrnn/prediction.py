@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textrnn.errors import InputError
+from textrnn.tracking.artifacts import RUN_HELP, local_run
 
 if TYPE_CHECKING:
     from textrnn.checkpoints import Checkpoint
@@ -31,15 +32,16 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="predict.py", description="Prints a JSON line a text: text, label, probability (of positive)."
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run directory (its best checkpoint) or a checkpoint")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="reviews to label")
     parser.add_argument("--file", metavar="FILE", help="a file with one review a line; - for standard input")
     arguments = parser.parse_args(list(argv))
     if bool(arguments.texts) == (arguments.file is not None):
         raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
+    run = local_run(arguments.run)
     from textrnn.checkpoints import load_checkpoint
 
-    checkpoint = load_checkpoint(arguments.run)
+    checkpoint = load_checkpoint(run)
     texts = arguments.texts or _lines(arguments.file)
     for text, probability in predict(checkpoint, texts):
         label = "positive" if probability > 0.5 else "negative"

@@ -101,18 +101,19 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
 
         checkpoint = load_checkpoint(directory.last_ckpt)
         _refuse_another_run(checkpoint, config)
-        if _is_finished(config, directory):
-            LOGGER.info("this run is finished; type a larger trainer.max_epochs to train on")
+        if _is_over(config, directory):
+            if primary and directory.wandb_unsent.is_file():
+                from textrnn.tracking.wandb_end import bring_what_is_missing
+
+                bring_what_is_missing(config, read_identity(directory.run_json), directory)
             return exit_codes.DONE
-        if config.resume == "auto" and directory.early_stop.is_file():
-            LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
-            return exit_codes.DONE
-        directory.early_stop.unlink(missing_ok=True)
+        if primary:
+            directory.early_stop.unlink(missing_ok=True)
     if config.resume is not None and directory.run_json.is_file():
         identity = read_identity(directory.run_json)
     mode, line = "none", None
     if primary:
-        from textrnn.tracking.wandb_session import resolve_mode
+        from textrnn.tracking.wandb_mode import resolve_mode
 
         mode, line = resolve_mode(config.tracking, directory.path)
     store = prepare_store(config.data)
@@ -145,10 +146,16 @@ def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
         )
 
 
-def _is_finished(config: Config, directory: RunDirectory) -> bool:
-    """Whether the run in `directory` has ended with this very configuration."""
+def _is_over(config: Config, directory: RunDirectory) -> bool:
+    """Whether the run in `directory` has ended with this very configuration, or was stopped for good; says so."""
+    if config.resume == "auto" and directory.early_stop.is_file():
+        LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
+        return True
     if not directory.summary_json.is_file():
         return False
     status = json.loads(directory.summary_json.read_text(encoding="utf-8")).get("status")
     changed = set(differences(load_config(directory.config_yaml), config)) - {"resume", "run_dir"}
-    return status == "finished" and not changed
+    if status != "finished" or changed:
+        return False
+    LOGGER.info("this run is finished; type a larger trainer.max_epochs to train on")
+    return True

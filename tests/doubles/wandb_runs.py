@@ -3,8 +3,8 @@
 Rules of state, as `ServerRun.state` says it:
 - `pending`: a sweep handed the run out and no client has taken it up. `running`: a client has.
 - `finished` after exit code 0, `failed` after any other.
-- `crashed`: no exit code, and nothing was heard of the run for `crashed_after` seconds (the client sends a heartbeat
-  every 30 s). A run that is heard of again is `running` again, and so is one that is resumed after its end.
+- `crashed`: no exit code, and nothing was heard of the run for `crashed_after` seconds (a client that logs nothing was
+  seen to send something every 15 s). A run that is heard of again is `running` again, also one that was complete.
 - `preempting` once the client has called `mark_preempting`; from there an exit code but 0, or silence, is `preempted`.
 """
 
@@ -42,7 +42,7 @@ class ServerRun:
     """Whether a client has taken the run up."""
     preempting: bool = False
     stopped: bool = False
-    """Whether the client is to stop the run; it asks now and then."""
+    """Whether the client is to stop the run: the answer to its file stream says so, and it looks every 15 s."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """What the sweep chose for the run."""
     created: str = field(default_factory=now)
@@ -95,7 +95,6 @@ class RunStore:
         self.operations: Operations = {
             "UpsertBucket": self._upsert,
             "RunResumeStatus": self._resume_status,
-            "RunStoppedStatus": self._stopped_status,
             "StopRun": self._stop,
             "CreateRunFiles": self._create_files,
             "MarkRunFilesUploaded": lambda _: {"markRunFilesUploaded": {"success": True}},
@@ -106,8 +105,8 @@ class RunStore:
         new = ServerRun(id=run_id, project=project_name, crashed_after=self.crashed_after)
         return self.runs.setdefault(run_id, new)
 
-    def stream(self, run_id: str, body: dict[str, Any]) -> None:
-        """Take what a run's file stream brings."""
+    def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Take what a run's file stream brings, and tell whether the run is to stop."""
         run = self.runs[run_id]
         run.goes_on()
         for name, chunk in (body.get("files") or {}).items():
@@ -121,6 +120,7 @@ class RunStore:
             run.preempting = True
         if body.get("complete"):
             run.exit_code = body["exitcode"]
+        return {"stopped": run.stopped}
 
     def node(self, run: ServerRun) -> dict[str, Any]:
         """The run as GraphQL answers have it, with every field that one of them asks for."""
@@ -178,19 +178,13 @@ class RunStore:
             return {"model": project(variables["project"], bucket=None)}
         told = {
             # Its key `t` tells the client that the run has run, and wasn't only handed out by a sweep.
-            "wandbConfig": json.dumps(
-                {key: run.raw_config["_wandb"]["value"][key] for key in "t"} if run.started else {}
-            ),
+            "wandbConfig": json.dumps({"t": run.raw_config["_wandb"]["value"]["t"]} if run.started else {}),
             "historyTail": json.dumps([json.dumps(run.lines[-1])] if run.history else []),
             "eventsTail": json.dumps([json.dumps(run.events[max(run.events)])] if run.events else []),
             "eventsLineCount": len(run.events),
             "logLineCount": len(run.log),
         }
         return {"model": project(run.project, bucket=self.node(run) | told)}
-
-    def _stopped_status(self, variables: Variables) -> dict[str, Any]:
-        run = self.runs[variables["runId"]]
-        return {"project": project(run.project, run={"stopped": run.stopped})}
 
     def _stop(self, variables: Variables) -> dict[str, Any]:
         self.runs[variables["id"]].stopped = True

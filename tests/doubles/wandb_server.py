@@ -49,8 +49,6 @@ class WandbServer:
         """What was asked for that the double doesn't have."""
         self.keys: set[str] = set()
         """The API keys that came with requests."""
-        self.asked: list[str] = []
-        """The names of all operations that were answered, in order."""
         self.refusal: int | None = None
         """The HTTP status with which every GraphQL request is refused, such as 401 for a key that isn't known."""
         self.lock = threading.RLock()
@@ -119,12 +117,11 @@ class WandbServer:
         """
         if operation not in self._operations:
             raise UnknownOperationError(operation)
-        self.asked.append(operation)
         return self._operations[operation](variables)
 
-    def stream(self, run_id: str, body: dict[str, Any]) -> None:
-        """Take what a run's file stream brings."""
-        self._run_store.stream(run_id, body)
+    def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Take what a run's file stream brings, and tell whether the run is to stop."""
+        return self._run_store.stream(run_id, body)
 
     def put(self, path: str, content: bytes) -> bool:
         """Keep an upload; False if no such place was given out."""
@@ -216,8 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             with self.double.lock:
                 if stream:
-                    self.double.stream(stream[1], body)
-                    answer = {}
+                    answer = self.double.stream(stream[1], body)
                 elif self.path == "/graphql" and self.double.refusal:
                     self._reply(self.double.refusal, b'{"errors": [{"message": "permission denied"}]}')
                     return

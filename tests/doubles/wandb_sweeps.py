@@ -112,7 +112,9 @@ class SweepStore:
     def _hand_out(self, sweep: ServerSweep, agent: str) -> list[dict[str, Any]]:
         if sweep.state != "RUNNING":
             return [{"type": "exit"}]
-        run = next((run for run in sweep.runs if run.state == "preempted"), None) or self._new_run(sweep)
+        run = next((run for run in sweep.runs if run.state == "preempted" and not run.stopped), None) or self._new_run(
+            sweep
+        )
         if run is None and any(run.state == "preempting" for run in sweep.runs):
             return []
         if run is None:
@@ -128,7 +130,11 @@ class SweepStore:
         """A run with new parameters, or None if the sweep is through."""
         if len(sweep.runs) >= sweep.config.get("run_cap", len(sweep.runs) + 1):
             return None
-        chosen = sweeps.next_run(sweep.engine_config, sweep.engine_runs)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # the search's Gaussian process remarks on its few points, which is no fault
+            chosen = sweeps.next_run(sweep.engine_config, sweep.engine_runs)
         if chosen is None:
             return None
         config = json.dumps(chosen.config, default=lambda number: number.item())  # the engine's numbers are numpy's

@@ -87,7 +87,7 @@ def test_repair_drops_later_rows_and_a_torn_line(tmp_path: Path) -> None:
     whole = path.read_text()
     repair(path, 30)
     assert path.read_text() == whole
-    for torn in (whole[:-5], whole + "40,1,0.1", whole + "40,1,0.1,,,,,,,,,,,,\n"):
+    for torn in (whole[:-5], whole + "40,1,0.1", whole + f"40,1,0.1{',' * (len(COLUMNS) - 3)}\n"):
         path.write_text(torn)
         repair(path, 20)
         assert [row["step"] for row in read_metrics(path)] == [10, 20]

@@ -1,13 +1,17 @@
+import os
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from textrnn.errors import InputError
+from textrnn.tracking.evaluation_plots import plot_evaluation
+from textrnn.tracking.measured import Measured
 from textrnn.tracking.metrics import MetricsFile
-from textrnn.tracking.plots import plot_confusion_matrix, plot_curves
+from textrnn.tracking.plots import plot_curves
 
 
 def _size(png: Path) -> tuple[int, int]:
@@ -59,12 +63,22 @@ def test_a_picture_that_can_not_be_drawn_keeps_the_old_one(tmp_path: Path) -> No
     assert out.read_bytes() == old
 
 
-@pytest.mark.parametrize("matrix", [[[11000, 1500], [900, 11600]], [[0, 0], [0, 0]], [[3, 0], [0, 0]]])
-def test_confusion_matrix(matrix: list[list[int]], tmp_path: Path) -> None:
-    plot_confusion_matrix(matrix, tmp_path / "matrix.png", labels=("negative", "positive"))
-    assert min(_size(tmp_path / "matrix.png")) > 300
+@pytest.mark.parametrize("kind", ["many", "one label", "one review", "diverged"])
+def test_an_evaluation(kind: str, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    reviews = 1 if kind == "one review" else 200
+    labels = torch.randint(0, 1 if kind == "one label" else 2, (reviews,), generator=generator)
+    logits = torch.full((reviews,), torch.nan) if kind == "diverged" else torch.randn(reviews, generator=generator)
+    lengths = torch.randint(1, 900, (reviews,), generator=generator)
+    measured = Measured(logits=logits, labels=labels, lengths=lengths, indices=torch.arange(reviews))
+    plot_evaluation(measured, tmp_path / "evaluation.png", title="a run on test", max_length=400)
+    assert _size(tmp_path / "evaluation.png") == (1260, 1080)
 
 
-def test_no_display_is_looked_for() -> None:
-    code = "import sys, textrnn.tracking.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize("module", ["plots", "evaluation_plots"])
+def test_no_display_is_looked_for_and_no_folder_of_settings_made(module: str, tmp_path: Path) -> None:
+    code = f"import sys, textrnn.tracking.{module}; sys.exit('matplotlib.pyplot' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "MPLCONFIGDIR"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["cache"])

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,15 @@ def _register(server: WandbServer, **config: object) -> ServerSweep:
     return sweep
 
 
-def _agent(sweep: ServerSweep, *options: str) -> "subprocess.Popen[bytes]":
+@contextmanager
+def _agent(sweep: ServerSweep, *options: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """An agent at work, which doesn't outlive the test."""
     command = [*QUICK_AGENT, *options, f"tester/films/{sweep.id}"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as agent:
+        try:
+            yield agent
+        finally:
+            agent.kill()
 
 
 def test_two_agents_share_a_grid(quick: WandbServer) -> None:
@@ -91,7 +99,8 @@ def test_bayes_stays_in_range_and_run_cap_ends_the_agent(quick: WandbServer) -> 
         "steps": {"value": 1},
     }
     sweep = _register(quick, method="bayes", parameters=parameters, run_cap=3)
-    assert _agent(sweep).wait(60) == 0
+    with _agent(sweep) as agent:
+        assert agent.wait(60) == 0
     assert (len(sweep.runs), len(quick.runs), sweep.state) == (3, 3, "FINISHED")
     for run in sweep.runs:
         values = run.parameters
@@ -107,26 +116,28 @@ def test_hyperband_stops_a_weak_trial_while_it_runs(quick: WandbServer) -> None:
     sweep = _register(
         quick,
         method="grid",
-        parameters={"lr": {"values": [0.0, 5.0]}, "steps": {"value": 300}, "seconds": {"value": 0.1}},
+        parameters={"lr": {"values": [0.0, 5.0]}, "steps": {"value": 600}, "seconds": {"value": 0.1}},
         early_terminate={"type": "hyperband", "min_iter": 2},
     )
     with _agent(sweep, "--count", "1") as first:
         while not sweep.runs or len(sweep.runs[0].history) < 10:
             assert first.poll() is None
             time.sleep(0.1)
-        assert _agent(sweep, "--count", "1").wait(60) == 0
+        with _agent(sweep, "--count", "1") as second:
+            assert second.wait(60) == 0
         strong, weak = sweep.runs
         assert (strong.stopped, strong.state) == (False, "running")
         strong.stopped = True  # as by hand; its agent is told too
         assert first.wait(60) == 0
     for run in (weak, strong):
         assert (run.stopped, run.state, run.summary["stopped"]) == (True, "finished", True)
-        assert len(run.history) < 300
+        assert len(run.history) < 600
 
 
 def test_a_preempted_trial_is_handed_out_again(quick: WandbServer) -> None:
     sweep = _register(quick, method="grid", parameters={"moves": {"values": ["yes"]}, "steps": {"value": 3}})
-    assert _agent(sweep).wait(60) == 0
+    with _agent(sweep) as agent:
+        assert agent.wait(60) == 0
     (run,) = sweep.runs
     assert sweep.handed_out == [("agent001", run.id)] * 2
     assert [row["_step"] for row in run.rows] == [0, 1, 2]

@@ -8,7 +8,7 @@ from doubles.wandb_server import WandbServer
 
 from textrnn.config import TrackingConfig
 from textrnn.errors import InputError
-from textrnn.tracking.wandb_session import resolve_mode
+from textrnn.tracking.wandb_mode import resolve_mode
 
 RUN = Path("runs/r")
 

@@ -10,6 +10,8 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
 from textrnn.config import ModelConfig, OptimizerConfig
 from textrnn.model.metrics import ReviewMetrics
@@ -55,8 +57,9 @@ class ReviewClassifier(pl.LightningModule):
     Parameters are drawn from `seed` alone. The random state of each training batch is seeded from `seed` and the
     batch's place, so that a resumed run draws the dropout that it would have drawn.
 
-    Logs `train/loss`, `train/accuracy` and `lr` every `trainer.log_every_n_steps` optimiser steps, the first two as
-    means over the reviews of all ranks since the last time; `val/...` and `test/...` loss, accuracy, f1 and auroc.
+    Logs `train/loss`, `train/accuracy`, `lr` and `train/grad_norm` every `trainer.log_every_n_steps` optimiser steps,
+    the first two as means over the reviews of all ranks since the last time, the others of that step alone; `val/...`
+    and `test/...` loss, accuracy, f1 and auroc.
 
     Args:
         model: The model.
@@ -84,7 +87,7 @@ class ReviewClassifier(pl.LightningModule):
         self.seed = seed
         self.metrics = nn.ModuleDict({"val": ReviewMetrics(), "test": ReviewMetrics()})
         self.train_metrics: dict[str, float] = {}
-        """`train/loss`, `train/accuracy` and `lr` of the last steps that were logged."""
+        """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last steps that were logged."""
         self._total_steps: float | None = None
         # Sum of losses, correct reviews, reviews since train/loss was last logged; on the device, so that no step
         # waits for it, and no buffer, which half precision would round.
@@ -131,15 +134,36 @@ class ReviewClassifier(pl.LightningModule):
         ends_epoch = trainer.is_last_batch or batch_idx + 1 == trainer.num_training_batches
         if (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not ends_epoch:
             return
-        # Lightning sets it from a connector, where types don't see it.
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every == 0 or (trainer.global_step + 1) % every != 0:
+        if not self._step_is_logged():
             return
         loss, correct, reviews = self._reduced_train_sums().tolist()
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         self.train_metrics = {"train/loss": loss / reviews, "train/accuracy": correct / reviews, "lr": lr}
         self.log_dict(self.train_metrics, on_step=True, on_epoch=False, logger=False)
         self._train_sums = torch.zeros_like(self._train_sums)
+
+    def _step_is_logged(self) -> bool:
+        """Whether the optimiser step that is under way is one to be logged."""
+        # Lightning sets it from a connector, where types don't see it.
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return every != 0 and (self.trainer.global_step + 1) % every == 0
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Measure the gradients as the optimiser's step finds them, then clip them as Lightning does.
+
+        Lightning comes here once a step, with the gradients of all ranks averaged and, in half precision, unscaled.
+        The norm is that over all parameters (L2), before clipping.
+        """
+        if self._step_is_logged():
+            parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            self.train_metrics["train/grad_norm"] = float(get_total_norm(gradients))
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _reduced_train_sums(self) -> Tensor:
         sums = self.trainer.strategy.reduce(self._train_sums.clone(), reduce_op="sum")
@@ -159,9 +183,9 @@ class ReviewClassifier(pl.LightningModule):
         """Start from no reviews."""
         self._metrics("val").reset()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
-        """Add a validation batch."""
-        self._evaluate(batch, "val")
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
+        """Add a validation batch; its logits, (batch,), are for callbacks."""
+        return self._evaluate(batch, "val")
 
     def on_validation_epoch_end(self) -> None:
         """Log val/loss, val/accuracy, val/f1 and val/auroc."""
@@ -171,9 +195,9 @@ class ReviewClassifier(pl.LightningModule):
         """Start from no reviews."""
         self._metrics("test").reset()
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
-        """Add a test batch."""
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
+        """Add a test batch; its logits, (batch,), are for callbacks."""
+        return self._evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:
         """Log test/loss, test/accuracy, test/f1 and test/auroc."""
@@ -184,10 +208,11 @@ class ReviewClassifier(pl.LightningModule):
         assert isinstance(metrics, ReviewMetrics)
         return metrics
 
-    def _evaluate(self, batch: Batch, split: str) -> None:
+    def _evaluate(self, batch: Batch, split: str) -> Tensor:
         labels, weights = batch["labels"], batch["weights"]
-        logits = self(batch["token_ids"], batch["lengths"])
+        logits: Tensor = self(batch["token_ids"], batch["lengths"])
         self._metrics(split).update(logits, review_losses(logits, labels, weights), labels, weights)
+        return logits
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with decoupled weight decay of weight matrices only, warm-up and decay step by step."""

@@ -16,7 +16,7 @@ from textrnn.sweeping.trials import SweepDirectory
 from textrnn.sweeping.values import check_values
 from textrnn.sweeping.workers import share_out
 from textrnn.tracking.rundir import write_atomically
-from textrnn.tracking.wandb_session import resolve_mode
+from textrnn.tracking.wandb_mode import resolve_mode
 
 DESCRIPTION = """Runs a W&B sweep file on all workers of this machine: with a W&B account as a sweep of W&B with one
 agent a worker, without one by W&B's own engine, offline. KEY=VALUE goes to every trial. The best setting is left as

@@ -35,6 +35,7 @@ class RunLogger(Logger):
         self._trainer: pl.Trainer | None = None
         self._file: MetricsFile | None = None
         self._open_row: Row | None = None  # the last row, which may get more values
+        self._media: dict[int, dict[str, Any]] = {}  # by step, what goes into W&B's row beside the metrics
         self.latest: dict[str, float] = {}
         """The last value of each metric, for progress lines and the summary; empty on ranks above 0."""
 
@@ -62,6 +63,19 @@ class RunLogger(Logger):
         self.latest.update(values)
         self._begin(self._file.write(global_step, self._trainer.current_epoch, values))
 
+    @property
+    def has_wandb_run(self) -> bool:
+        """Whether there is somebody to take what `add_media` is given; never on ranks above 0."""
+        return self._wandb_run is not None
+
+    @rank_zero_only
+    def add_media(self, step: int, media: Mapping[str, Any]) -> None:
+        """Put what W&B draws (histograms, charts, tables) into its row of `step`, which is the open one or a later one.
+
+        `metrics.csv` has nothing of it.
+        """
+        self._media.setdefault(step, {}).update(media)
+
     @override
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -78,6 +92,8 @@ class RunLogger(Logger):
         if self._trainer is not None and self._open_row is not None:
             if over or self._open_row["step"] < self._trainer.global_step:
                 self._send(self._open_row)
+                for step in sorted(self._media):  # of steps that have no row
+                    self._send({"step": step, "epoch": self._open_row["epoch"]})
             self._open_row = None
 
     def _begin(self, row: Row) -> None:
@@ -87,8 +103,11 @@ class RunLogger(Logger):
         self._open_row = dict(row)
 
     def _send(self, row: Row) -> None:
+        step = int(row["step"])
+        media = self._media.pop(step, {})
         if self._wandb_run is not None:
-            self._wandb_run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
+            metrics = {name: value for name, value in row.items() if name != "step"}
+            self._wandb_run.log({**metrics, **media}, step=step)
 
     @property
     def save_dir(self) -> str:

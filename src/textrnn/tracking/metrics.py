@@ -13,6 +13,7 @@ from textrnn.tracking.rundir import write_atomically
 METRICS = (
     "train/loss",
     "train/accuracy",
+    "train/grad_norm",
     "train/tokens_per_second",
     "train/padding",
     "lr",

@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 # Before matplotlib is imported: it would make a folder of settings in the home; its cache of fonts is all it needs.
 os.environ.setdefault(
     "MPLCONFIGDIR", str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib")
@@ -47,42 +44,10 @@ def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None) -
     `best_step` marks the step whose checkpoint was chosen. A run without one of the metrics has an empty panel.
     """
     rows = read_metrics(metrics_csv)
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = new_figure(10, 4)
     loss, accuracy = figure.subplots(1, 2)
     _panel(loss, rows, "loss", best_step)
     _panel(accuracy, rows, "accuracy", best_step)
-    save_figure(figure, out)
-
-
-def plot_confusion_matrix(matrix: ArrayLike, out: Path, *, labels: Sequence[str]) -> None:
-    """Draw a confusion matrix (true class, predicted class) of counts and write the PNG `out` atomically.
-
-    The colour is the share of the true class, so that classes of different sizes compare.
-    """
-    counts = np.asarray(matrix)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(4.6, 4), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class")
-    positions = range(len(labels))
-    axes.set_xticks(positions, labels)
-    axes.set_yticks(positions, labels, rotation=90, va="center")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    right = counts.trace() / max(counts.sum(), 1)
-    axes.set_title(f"accuracy {right:.4f} of {counts.sum():,} reviews")
-    for true in positions:
-        for predicted in positions:
-            share = shares[true, predicted]
-            axes.text(
-                predicted,
-                true,
-                f"{counts[true, predicted]:,}\n{share:.1%}",
-                ha="center",
-                va="center",
-                color="white" if share > 0.5 else "black",
-            )
     save_figure(figure, out)
 
 
@@ -94,7 +59,7 @@ def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> N
     shown = [(operation.name, operation.share, operation.calls) for operation in operations[:BARS]]
     if rest := operations[BARS:]:
         shown.append((f"{len(rest)} others", sum(o.share for o in rest), sum(o.calls for o in rest)))
-    figure = Figure(figsize=(9, 0.9 + 0.32 * len(shown)), layout="constrained")
+    figure = new_figure(9, 0.9 + 0.32 * len(shown))
     axes = figure.subplots()
     colours = [COLOURS["train"]] * len(operations[:BARS]) + ["#bbbbbb"]
     bars = axes.barh(range(len(shown)), [100 * share for _, share, _ in shown], color=colours[: len(shown)])
@@ -149,6 +114,11 @@ def _series(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
     """Return steps and values of a metric where it was logged."""
     logged = [row for row in rows if name in row]
     return [row["step"] for row in logged], [row[name] for row in logged]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches: other modules don't import matplotlib, which must come after the setting."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Figure, out: Path) -> None:

@@ -134,10 +134,19 @@ class RunDirectory:
         """The operations behind `profile_png`, all of them."""
         return self.path / "profile.csv"
 
+    def evaluation(self, split: str) -> Path:
+        """Folder of what the predictions of "validation" or "test" come to."""
+        return self.path / f"evaluation-{split}"
+
     @property
     def early_stop(self) -> Path:
         """There if the run was stopped for good before its end; holds the reason."""
         return self.path / "early-stop"
+
+    @property
+    def wandb_unsent(self) -> Path:
+        """There while W&B may lack the end of the run: from its start to its end there."""
+        return self.path / "wandb-unsent"
 
     @property
     def train_log(self) -> Path:

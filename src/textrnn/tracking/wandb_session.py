@@ -1,68 +1,31 @@
-"""Weights & Biases: whether a run is online, and the run itself. Never a prompt, never a hang."""
+"""The W&B run: rows, summary, exit code; and that nothing which happens to W&B costs the run."""
 
-import configparser
-import contextlib
 import logging
-import netrc
 import os
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from textrnn import exit_codes
-from textrnn.config import Config, TrackingConfig
+from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.waiting import in_time
+from textrnn.tracking.wandb_files import last_recorded_step, supersede
+from textrnn.tracking.wandb_mode import offline_line
 
 if TYPE_CHECKING:
-    import torch
     import wandb
 
-PROBE_TIMEOUT = 3.0
-"""Seconds in which W&B's server must answer to count as there, name lookup included."""
 INIT_TIMEOUT = 30.0
-"""Seconds in which the server must have registered the run."""
+"""Seconds in which the server must have registered the run, where WANDB_INIT_TIMEOUT doesn't say it."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds in which the server must answer at the end of a run, for each thing that waits for it."""
 FINISH_TIMEOUT = 120.0
-"""Seconds that the end of a run waits for its last uploads; what is missing then waits in the run directory."""
-
-_MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "none"}
-"""What WANDB_MODE (or `wandb offline`, which writes it to a settings file) may say, in our terms."""
+"""Seconds that the end of a run waits for its last uploads, where WANDB_FINISH_TIMEOUT doesn't say it."""
 
 logger = logging.getLogger("textrnn")
-
-
-def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
-    """Decide on "online", "offline" or "none", and give the line to print about it, if there is one to say.
-
-    `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
-    netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. An explicit
-    online without them is an `InputError`.
-    """
-    if tracking.mode in ("none", "offline"):
-        return tracking.mode, _offline_line("as asked", run_dir) if tracking.mode == "offline" else None
-    settings = _client_settings()
-    wanted = tracking.mode
-    if wanted == "auto" and (said := settings.get("mode")):
-        if said not in _MODES:
-            raise InputError(f"WANDB_MODE={said!r} is not known: say online, offline or disabled, or unset it.")
-        wanted = _MODES[said]
-        if wanted != "online":
-            return wanted, _offline_line("WANDB_MODE", run_dir) if wanted == "offline" else None
-    base_url = settings.get("base_url") or _default_base_url()
-    if not _has_credentials(settings, base_url):
-        reason, remedy = f"no API key for {base_url} found", "run `wandb login`, or type"
-    elif not _answers(base_url):
-        reason, remedy = f"{base_url} does not answer", "look at the network, or type"
-    else:
-        return "online", None
-    if wanted == "online":
-        raise InputError(f"tracking is online but {reason}: {remedy} tracking=offline or tracking=auto.")
-    return "offline", _offline_line(reason, run_dir)
 
 
 class WandbRun:
@@ -72,10 +35,11 @@ class WandbRun:
     if the client's own service dies, a line in the log says so and the run goes on without.
     """
 
-    def __init__(self, run: "wandb.Run") -> None:
+    def __init__(self, run: "wandb.Run", last_step: int) -> None:
         self._run = run
-        self._last_step = run.starting_step - 1
+        self._last_step = last_step
         self._broken = False
+        self._silent = False
 
     @classmethod
     def start(
@@ -90,6 +54,9 @@ class WandbRun:
     ) -> Self:
         """Start the run ("online" or "offline"); with `resume` the server continues the run of this id.
 
+        The resumed run takes the rows that the server has not. Without a server it is those that are in no file of the
+        client's, so that `wandb sync` brings each row once.
+
         `on_stop` is called, from another thread, when somebody stops the run in W&B, or a sweep does.
 
         With `tracking.mode=auto` a server that fails here sends the run offline, with one line in the log; otherwise
@@ -100,54 +67,66 @@ class WandbRun:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
+        files = run_dir / "wandb"
+        recorded = last_recorded_step(files, identity.id) if resume and mode == "offline" else -1
         try:
-            return cls(_init(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop))
+            run = _init(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = str(error).partition("\n")[0]
             wrong_key = isinstance(error, wandb.errors.AuthenticationError)
             if wrong_key or mode != "online" or config.tracking.mode != "auto":
                 raise InputError(f"tracking: W&B did not take the run ({reason}): type tracking=offline.") from error
+            wandb.teardown()  # the client's service still holds the id of the run that it could not start
+            logger.warning(offline_line(reason, run_dir))
+            return cls.start(config, identity, run_dir, mode="offline", resume=resume, on_stop=on_stop)
         except (wandb.errors.Error, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"tracking: W&B refuses the run ({reason}): correct it, or type tracking=none.") from error
-        wandb.teardown()  # the client's service still holds the id of the run that it could not start
-        logger.warning(_offline_line(reason, run_dir))
-        return cls(_init(config, identity, run_dir, mode="offline", resume=resume, on_stop=on_stop))
+        if mode == "offline":
+            return cls(run, recorded)
+        supersede(files, identity.id)
+        return cls(run, run.starting_step - 1)
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         """Log the row of global step `step`; steps go up. A row that the server of a resumed run has is left out."""
-        if step > self._last_step:
-            self._last_step = step
-            with self._unharmed():
-                self._run.log(dict(metrics), step=step, commit=True)
+        if step <= self._last_step:
+            return
+        self._last_step = step
+        tables = [name for name, value in values.items() if _asks_the_server(value)]
+        if tables and self._tell_server(lambda: self._run.log(dict(values), step=step, commit=True)):
+            return
+        rest = {name: value for name, value in values.items() if name not in tables}
+        self._tell(lambda: self._run.log(rest, step=step, commit=True))
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, over the last value of each metric."""
-        with self._unharmed():
-            self._run.summary.update(dict(values))
+        self._tell(lambda: self._run.summary.update(dict(values)))
 
     def tag(self, tag: str) -> None:
         """Add a tag."""
-        with self._unharmed():
-            self._run.tags = (*(self._run.tags or ()), tag)
+        self._tell(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
 
-    def watch(self, model: "torch.nn.Module", *, what: str, every_n_steps: int) -> None:
-        """Send histograms of the gradients, or with `what="all"` of parameters too, every so many backward passes."""
-        with self._unharmed():
-            self._run.watch(model, log="all" if what == "all" else "gradients", log_freq=every_n_steps)
+    def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
+        """Log an artifact; it is uploaded by the end of the run."""
+        self._tell_server(lambda: self._run.log_artifact(artifact, aliases=list(aliases)))
 
-    def finish(self, exit_code: int) -> None:
+    def use_artifact(self, artifact: "wandb.Artifact") -> None:
+        """Log an artifact that the run comes from, as its input; not offline, as it needs the server's answer."""
+        self._tell_server(lambda: self._run.use_artifact(artifact))
+
+    def finish(self, exit_code: int) -> bool:
         """End the run; any exit code but 0 shows it as failed, `PREEMPTED` as one that a sweep shall start again.
 
-        Waits for uploads, at most `FINISH_TIMEOUT` seconds; then a line in the log says how to bring the rest.
+        Waits for uploads, at most `FINISH_TIMEOUT` seconds. Returns whether W&B has everything, offline: its file.
         """
-        with self._unharmed():
-            if exit_code == exit_codes.PREEMPTED:
-                self._run.mark_preempting()
-            try:
-                self._run.finish(exit_code=exit_code)
-            except TimeoutError:
-                logger.warning(f"W&B does not answer; to upload what it lacks: wandb sync {self.directory}")
+        if exit_code == exit_codes.PREEMPTED:
+            self._tell(self._run.mark_preempting)
+        try:
+            self._tell(lambda: self._run.finish(exit_code=exit_code))
+        except TimeoutError:
+            logger.warning("W&B does not answer")
+            return False
+        return not self._broken
 
     @property
     def url(self) -> str | None:
@@ -159,19 +138,38 @@ class WandbRun:
         """Where the run's W&B files are; what `wandb sync` takes."""
         return Path(self._run.dir).parent
 
-    @contextlib.contextmanager
-    def _unharmed(self) -> Iterator[None]:
-        """Do nothing more with W&B once the client's service is gone."""
+    def _tell_server(self, action: Callable[[], object]) -> bool:
+        """Do what waits for an answer of the server, until one doesn't come in time; returns whether it was done.
+
+        Offline nothing is waited for.
+        """
+        import wandb
+
+        if self._silent:
+            return False
+        try:
+            self._tell(lambda: in_time(action, ANSWER_TIMEOUT))
+        except (TimeoutError, ValueError, wandb.errors.Error) as error:
+            self._silent = True
+            reason = " ".join(str(error).split())
+            logger.warning(
+                f"W&B does not answer ({reason}): it gets no charts and no model; the run directory has them"
+            )
+            return False
+        return not self._broken
+
+    def _tell(self, action: Callable[[], object]) -> None:
+        """Do something with W&B, until the client's service is gone."""
+        from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+
         if self._broken:
             return
         try:
-            yield
-        except ConnectionError as error:
+            action()
+        # The second and third come from waiting for an answer of a service that dies.
+        except (ConnectionError, MailboxClosedError, HandleAbandonedError) as error:
             self._broken = True
-            logger.warning(
-                f"W&B's client has died ({error}); the run goes on, its metrics are in metrics.csv; resume=auto brings "
-                f"what W&B lacks, and so, as far as it came, does: wandb sync {self.directory}"
-            )
+            logger.warning(f"W&B's client has died ({error}); the run goes on, its metrics are in metrics.csv")
 
 
 def _init(
@@ -195,10 +193,12 @@ def _init(
         # The client would look at the repository of the working directory, which may be anybody's.
         disable_git=True,
         git_commit=identity.git_commit,
-        init_timeout=INIT_TIMEOUT,
-        finish_timeout=FINISH_TIMEOUT,
+        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_TIMEOUT),
+        finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT") or FINISH_TIMEOUT),
         finish_timeout_raises=True,
-        stop_fn=on_stop,  # otherwise W&B would send Ctrl-C
+        # Otherwise W&B would send Ctrl-C. A function, because the client copies its settings deeply, what a method is
+        # bound to as well.
+        stop_fn=None if on_stop is None else lambda: on_stop(),
     )
     wandb.setup(wandb.Settings(silent=True))  # the login speaks before it reads the settings of the run
     # What is None here, the client takes from WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES.
@@ -220,6 +220,14 @@ def _init(
     )
 
 
+def _asks_the_server(value: object) -> bool:
+    """Whether logging it waits for the server: of tables and the charts on them the client makes artifacts."""
+    import wandb
+    from wandb.plot.custom_chart import CustomChart
+
+    return isinstance(value, wandb.Table | CustomChart)
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested values under the keys of the command line, such as `optimizer.lr`.
 
@@ -230,70 +238,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         key = f"{prefix}{name}"
         flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     return flat
-
-
-def _offline_line(reason: str, run_dir: Path) -> str:
-    return (
-        f"W&B is offline ({reason}). To look: wandb leet {run_dir / 'wandb'}; "
-        f"to upload later: wandb sync {run_dir / 'wandb' / 'offline-run-*'}"
-    )
-
-
-def _default_base_url() -> str:
-    import wandb
-
-    return wandb.Settings().base_url
-
-
-def _client_settings() -> dict[str, str]:
-    """Return the client's settings that matter here, read where it reads them: files, then environment."""
-    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb"))
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read([folder.expanduser() / "settings", Path("wandb", "settings")], encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise InputError(f"W&B's settings file can't be read ({error}): correct or remove it.") from error
-    settings = dict(parser["default"]) if parser.has_section("default") else {}
-    for name in ("mode", "base_url", "api_key", "identity_token_file"):
-        if value := os.environ.get(f"WANDB_{name.upper()}"):
-            settings[name] = value
-    return settings
-
-
-def _has_credentials(settings: Mapping[str, str], base_url: str) -> bool:
-    if settings.get("api_key") or settings.get("identity_token_file"):
-        return True
-    hosts = [urlsplit(base_url).netloc]
-    if base_url == _default_base_url():
-        hosts.append("api.wandb.ai")  # the default server's earlier name, under which older logins are kept
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-    try:
-        entries = netrc.netrc(str(path)).hosts
-    except FileNotFoundError:
-        return False
-    except (OSError, netrc.NetrcParseError) as error:
-        logger.warning(f"{path} can't be read, so no W&B key is taken from it ({type(error).__name__})")
-        return False
-    return any(host in entries and entries[host][2] for host in hosts)
-
-
-def _answers(base_url: str) -> bool:
-    """Return whether the server answers anything but a server error within `PROBE_TIMEOUT` seconds."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(base_url, timeout=PROBE_TIMEOUT):
-                answered.set()
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code < 500:
-                    answered.set()
-        except (OSError, ValueError):
-            return
-
-    # In a thread of its own, because the timeout of a socket does not bound the lookup of a name.
-    probe = threading.Thread(target=ask, daemon=True)
-    probe.start()
-    probe.join(PROBE_TIMEOUT)
-    return answered.is_set()

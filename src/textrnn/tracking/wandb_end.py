@@ -1,0 +1,60 @@
+"""The end of a W&B run, and what is brought later if W&B did not answer then."""
+
+import json
+import logging
+
+from textrnn import exit_codes
+from textrnn.config import Config
+from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.metrics import read_metrics
+from textrnn.tracking.rundir import RunDirectory, write_atomically
+from textrnn.tracking.summary import RunSummary
+from textrnn.tracking.wandb_mode import resolve_mode
+from textrnn.tracking.wandb_session import WandbRun
+
+EARLY_STOPPED = "early-stopped"
+"""The tag of a run that a sweep, or a person in W&B, stopped for good."""
+
+logger = logging.getLogger("textrnn")
+
+
+def open_record(run: WandbRun, directory: RunDirectory) -> None:
+    """Note in the run directory that W&B hasn't got everything yet: so it is until the run has ended there, too."""
+    write_atomically(directory.wandb_unsent, f"{run.directory}\n")
+
+
+def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, exit_code: int) -> None:
+    """End a W&B run with what `summary.json` says; if W&B lacks something then, say how to bring it."""
+    run.summarize(summary.to_dict())
+    if summary.status == "stopped":
+        run.tag(EARLY_STOPPED)
+    if run.finish(exit_code):
+        directory.wandb_unsent.unlink(missing_ok=True)
+        return
+    logger.warning(
+        f"W&B lacks the end of the run. To bring it: python train.py resume={directory.path}; "
+        f"to bring all of it to another server: wandb sync --no-skip-online {run.directory}"
+    )
+
+
+def bring_what_is_missing(config: Config, identity: RunIdentity, directory: RunDirectory) -> None:
+    """Send to W&B the rows and the summary that it lacks of a run that has ended here but not there.
+
+    Raises:
+        InputError: if W&B refuses the run.
+    """
+    mode, line = resolve_mode(config.tracking, directory.path)
+    began_offline = "offline-run-" in directory.wandb_unsent.read_text(encoding="utf-8")
+    if mode == "none" or (mode == "offline" and not began_offline):
+        logger.info(f"W&B still lacks the end of this run. {line or ''}")
+        return
+    summary = json.loads(directory.summary_json.read_text(encoding="utf-8"))
+    run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
+    for row in read_metrics(directory.metrics_csv):
+        run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
+    run.summarize(summary)
+    if summary["status"] == "stopped":
+        run.tag(EARLY_STOPPED)
+    if run.finish(exit_codes.DONE):
+        directory.wandb_unsent.unlink()
+        logger.info("W&B now has the whole run")

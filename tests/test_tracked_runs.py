@@ -1,0 +1,304 @@
+"""Whole runs through train.py and the real W&B client, against a server that dies, stops runs and comes back."""
+
+import csv
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles.wandb_server import ServerRun, WandbServer
+from support import Command
+from test_training import LONGER, SMALL, start, wait_for_step
+
+TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
+ONLINE = (*LONGER, "tracking=auto")
+ENDLESS = ("trainer.max_epochs=4000", "early_stopping.patience=null")
+KEY = "0123456789abcdef" * 2 + "secret42"
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[WandbServer]:
+    """An account on a server that answers, for every command of the test."""
+    with WandbServer() as running:
+        log_in(environment, running)
+        yield running
+    assert running.unknown == []
+
+
+def log_in(environment: dict[str, str], server: WandbServer) -> None:
+    environment |= {
+        "WANDB_BASE_URL": server.url,
+        "WANDB_API_KEY": KEY,
+        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
+        "WANDB_ERROR_REPORTING": "false",
+    }
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    """What metrics.csv holds, in the form of W&B's history."""
+    with (run / "metrics.csv").open() as file:
+        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    return [{"_step": row.pop("step"), **row} for row in rows]
+
+
+def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return values
+
+
+def only_run(server: WandbServer) -> ServerRun:
+    (run,) = server.runs.values()
+    return run
+
+
+def assert_whole(server: WandbServer, run: Path) -> None:
+    """W&B has one run, with every row once and in order, and the summary of the run directory."""
+    arrived = only_run(server)
+    steps = [row["_step"] for row in arrived.rows]
+    assert steps == sorted(set(steps))
+    assert untimed(arrived.rows) == untimed(rows_of(run))
+    assert {name: arrived.summary[name] for name in summary_of(run)} == summary_of(run)
+    assert arrived.exit_code == 0
+    assert arrived.state == "finished"
+
+
+def sync(environment: dict[str, str], *folders: Path) -> None:
+    command = [sys.executable, "-m", "wandb", "sync", "--no-skip-online", *map(str, folders)]
+    subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+
+
+def wandb_core(parent: int) -> int:
+    """The process of the client's service that belongs to a run."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if command[0].endswith(b"wandb-core") and str(parent).encode() in command:
+            return int(folder.name)
+    raise AssertionError(f"process {parent} has no wandb-core")
+
+
+@pytest.mark.slow
+def test_killed_three_times_it_is_one_whole_run(
+    server: WandbServer, script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    assert script("train.py", *LONGER, "run_dir=whole").returncode == 0
+    moment = random.Random(1)
+    for step in (4, 17, 33):
+        process = start((*ONLINE, "run_dir=killed"), workplace, environment)
+        wait_for_step(workplace / "killed", step, process)
+        time.sleep(moment.random())
+        process.kill()
+        process.wait()
+    done = script("train.py", *ONLINE, "run_dir=killed")
+    assert done.returncode == 0, done.stderr
+    assert_whole(server, workplace / "killed")
+    assert untimed(only_run(server).rows) == untimed(rows_of(workplace / "whole"))
+    assert untimed([summary_of(workplace / "killed")]) == untimed([summary_of(workplace / "whole")])
+    identity = json.loads((workplace / "killed" / "run.json").read_text())
+    assert only_run(server).id == identity["id"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "state"), [(signal.SIGTERM, 75, "preempted"), (signal.SIGINT, 130, "failed")]
+)
+def test_interrupted_and_continued_it_is_one_whole_run(
+    server: WandbServer,
+    script: Command,
+    workplace: Path,
+    environment: dict[str, str],
+    number: signal.Signals,
+    code: int,
+    state: str,
+) -> None:
+    process = start((*ONLINE, "run_dir=run"), workplace, environment)
+    wait_for_step(workplace / "run", 9, process)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    assert (only_run(server).exit_code, only_run(server).state) == (code, state)
+    done = script("train.py", *ONLINE, "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    assert_whole(server, workplace / "run")
+
+
+@pytest.mark.slow
+def test_a_crash_is_a_failed_run(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
+    process = start((*ONLINE, "run_dir=run"), workplace, environment)
+    wait_for_step(workplace / "run", 9, process)
+    (workplace / "run" / "checkpoints").rename(workplace / "run" / "moved")
+    (workplace / "run" / "checkpoints").write_text("not a folder")
+    assert process.wait(timeout=60) == 1
+    assert (only_run(server).exit_code, only_run(server).state) == (1, "failed")
+    assert only_run(server).summary["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_a_sweep_stops_a_trial_for_good(
+    server: WandbServer, script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    process = start((*ONLINE, "run_dir=run"), workplace, environment)
+    wait_for_step(workplace / "run", 9, process)
+    (workplace / "run" / "early-stop").write_text("hyperband: worse than half of the trials\n")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert summary_of(workplace / "run")["status"] == "stopped"
+    assert "test/accuracy" not in summary_of(workplace / "run")
+    assert only_run(server).record["tags"] == ["early-stopped"]
+    assert only_run(server).exit_code == 0
+    again = script("train.py", *ONLINE, "run_dir=run")
+    assert again.returncode == 0
+    assert "this run was stopped early" in again.stderr
+    on = script("train.py", "resume=run")
+    assert on.returncode == 0, on.stderr
+    assert_whole(server, workplace / "run")
+
+
+@pytest.mark.slow
+def test_a_person_stops_a_run_in_wandb(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
+    process = start((*ONLINE, "run_dir=run", *ENDLESS), workplace, environment)
+    wait_for_step(workplace / "run", 3, process)
+    only_run(server).stopped = True
+    assert process.wait(timeout=60) == 0, "the client asks every 15 seconds"
+    assert summary_of(workplace / "run")["status"] == "stopped"
+    assert only_run(server).record["tags"] == ["early-stopped"]
+    assert (workplace / "run" / "early-stop").is_file()
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_and_comes_back_has_everything(
+    server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    process = start(
+        (*ONLINE, "run_dir=run", "trainer.max_epochs=60", "early_stopping.patience=null"), workplace, environment
+    )
+    wait_for_step(workplace / "run", 9, process)
+    server.die()
+    time.sleep(10)
+    before = rows_of(workplace / "run")[-1]["_step"]
+    server.come_back()
+    assert process.wait(timeout=120) == 0
+    assert before > 9, "it went on without"
+    assert_whole(server, workplace / "run")
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_for_good_costs_nothing(
+    server: WandbServer, script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    environment["WANDB_FINISH_TIMEOUT"] = "3"
+    process = start((*ONLINE, "run_dir=run"), workplace, environment)
+    wait_for_step(workplace / "run", 9, process)
+    server.die()
+    assert process.wait(timeout=60) == 0
+    assert summary_of(workplace / "run")["status"] == "finished"
+    (files,) = (workplace / "run" / "wandb").glob("run-*")
+    assert f"wandb sync --no-skip-online {files}" in (workplace / "run" / "train.log").read_text()
+    with WandbServer() as other:
+        log_in(environment, other)
+        sync(environment, files)
+        assert_whole(other, workplace / "run")
+        assert other.unknown == []
+    log_in(environment, server)
+    server.come_back()
+    assert len(only_run(server).rows) < len(rows_of(workplace / "run"))
+    done = script("train.py", "resume=run")
+    assert done.returncode == 0, done.stderr
+    assert "W&B now has the whole run" in done.stderr
+    assert_whole(server, workplace / "run")
+
+
+@pytest.mark.slow
+def test_a_client_that_dies_costs_nothing(
+    server: WandbServer, script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    process = start((*ONLINE, "run_dir=run"), workplace, environment)
+    wait_for_step(workplace / "run", 9, process)
+    os.kill(wandb_core(process.pid), signal.SIGKILL)
+    assert process.wait(timeout=60) == 0
+    assert "W&B's client has died" in (workplace / "run" / "train.log").read_text()
+    assert script("train.py", "resume=run").returncode == 0
+    assert_whole(server, workplace / "run")
+
+
+@pytest.mark.slow
+def test_offline_parts_of_a_run_are_synced_into_one(
+    script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    process = start((*ONLINE, "run_dir=run"), workplace, environment)
+    wait_for_step(workplace / "run", 9, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert script("train.py", *ONLINE, "run_dir=run").returncode == 0
+    parts = sorted((workplace / "run" / "wandb").glob("offline-run-*"))
+    assert len(parts) == 2
+    with WandbServer() as server:
+        log_in(environment, server)
+        for part in parts:
+            sync(environment, part)
+        assert_whole(server, workplace / "run")
+
+
+@pytest.mark.slow
+def test_jobs_of_a_multirun_are_runs_of_one_group(server: WandbServer, script: Command) -> None:
+    done = script("train.py", "-m", *SMALL, "tracking=auto", "seed=0,1", "run_dir=jobs", "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert sorted(run.record["displayName"] for run in server.runs.values()) == ["gru-8x1-bi s0", "gru-8x1-bi s1"]
+    assert {run.record["groupName"] for run in server.runs.values()} == {"jobs"}
+    assert {run.exit_code for run in server.runs.values()} == {0}
+    assert all(run.rows for run in server.runs.values())
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run_and_no_key_is_written(server: WandbServer, script: Command, workplace: Path) -> None:
+    two = ("trainer.devices=2", "trainer.strategy=ddp", "run_dir=run", "trainer.max_epochs=1")
+    done = script("train.py", *SMALL, "tracking=auto", *two)
+    assert done.returncode == 0, done.stderr
+    assert_whole(server, workplace / "run")
+    files = [path for path in workplace.rglob("*") if path.is_file()]
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    sent = json.dumps(only_run(server).record) + str(only_run(server).files)
+    assert KEY not in sent
+    assert not re.search(KEY, done.stdout + done.stderr)
+
+
+def test_names_come_from_the_environment_where_nothing_is_typed(
+    server: WandbServer, script: Command, environment: dict[str, str]
+) -> None:
+    environment |= {
+        "WANDB_PROJECT": "films",
+        "WANDB_NAME": "mine",
+        "WANDB_RUN_GROUP": "tuesday",
+        "WANDB_JOB_TYPE": "try",
+        "WANDB_NOTES": "why",
+        "WANDB_TAGS": "a,b",
+    }
+    done = script("train.py", *SMALL, "tracking=auto", "run_dir=run", "trainer.max_epochs=1", "tracking.job_type=typed")
+    assert done.returncode == 0, done.stderr
+    run = only_run(server)
+    said = {name: run.record[name] for name in ("displayName", "groupName", "jobType", "notes", "tags")}
+    assert said == {
+        "displayName": "mine",
+        "groupName": "tuesday",
+        "jobType": "typed",
+        "notes": "why",
+        "tags": ["a", "b"],
+    }
+    assert run.project == "films"
+    environment["WANDB_PROJECT"] = "a/b"
+    refused = script("train.py", *SMALL, "tracking=auto")
+    assert refused.returncode == 2
+    assert "WANDB_PROJECT='a/b'" in refused.stderr
