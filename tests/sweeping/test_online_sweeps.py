@@ -52,7 +52,7 @@ def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, env
         assert run.state == "finished"
         losses = [line["val/loss"] for line in run.rows if "val/loss" in line]
         assert min(losses) == pytest.approx(float(row["best val/loss"]))
-        assert run.config["optimizer"]["lr"] == float(row["optimizer.lr"])
+        assert run.config["optimizer.lr"] == float(row["optimizer.lr"])
         assert f"({run.id}) starts: optimizer.lr={row['optimizer.lr']}" in output
     assert len({agent for agent, _ in sweep.handed_out}) == 2
     best = yaml.safe_load((directory / "best.yaml").read_text())

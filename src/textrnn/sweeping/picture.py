@@ -57,7 +57,7 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             linewidths=0.5,
             s=46,
             zorder=3 if status == Status.FINISHED else 2,
-            label=f"{status} ({sum(trial.status == status for trial in trials)})",
+            label=f"{status} ({len(points)})",
         )
     if listed:
         axes.set_xticks(range(len(listed)), [str(value) for value in listed])
