@@ -98,7 +98,7 @@ def test_an_online_run_arrives_whole(script: Command, workplace: Path) -> None:
         (run,) = server.runs.values()
     assert run.id == json.loads((workplace / "run" / "run.json").read_text())["id"]
     assert run.exit_code == 0
-    assert run.config["model"]["hidden_size"] == 8
+    assert run.config["model.hidden_size"] == 8
     steps = [row["_step"] for row in run.rows]
     assert steps == sorted(set(steps))
     assert {"train/loss", "train/tokens_per_second", "lr", "val/accuracy", "test/accuracy"} <= set().union(*run.rows)
