@@ -34,13 +34,14 @@ def told(process: "subprocess.Popen[str]") -> str:
 
 @pytest.mark.slow
 def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
-    path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.5, 0.01, 0.02]}})
+    parameters = {"optimizer.lr": {"values": [0.5, 0.01, 0.02]}}
+    path = sweep_file(workplace, tracking="auto", project="plays", parameters=parameters)
     environment["PYTHONPATH"] = broken(workplace, "optimizer.lr=0.5")
     process = start([str(path), "--agents", "2", "tracking.project=films"], workplace, environment)
     output = told(process)
     assert process.returncode == 1, output  # whatever the agents say: one trial has failed
     (sweep,) = server.sweeps.values()
-    assert (sweep.project, sweep.config["parameters"]) == ("films", {"optimizer.lr": {"values": [0.5, 0.01, 0.02]}})
+    assert (sweep.project, sweep.config["parameters"]) == ("films", parameters)
     directory = sweep_directory(workplace)
     assert directory.name == sweep.id
     rows = leaderboard(directory)

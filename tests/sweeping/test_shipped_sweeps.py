@@ -27,6 +27,8 @@ def value_at(config: object, key: str) -> object:
 def test_every_value_arrives_as_itself(path: Path) -> None:
     sweep = read_sweep(path)
     first = check_values(sweep)
+    # Without it plain `wandb sweep` puts the sweep into a project called uncategorized.
+    assert sweep.config["project"] == first.tracking.effective_project()
     assert first.resume == "auto"
     assert first.test == (path.stem in COMPARES)
     for name, specification in sweep.parameters.items():

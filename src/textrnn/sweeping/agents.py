@@ -33,8 +33,10 @@ def register(sweep: Sweep, config: Config) -> str:
     """
     import wandb
 
-    project = sweep.config.get("project") or config.tracking.effective_project()
-    entity = sweep.config.get("entity") or config.tracking.entity
+    # What is typed goes before the file, and the file before the environment.
+    project = config.tracking.project or sweep.config.get("project") or config.tracking.effective_project()
+    entity = config.tracking.entity or sweep.config.get("entity")
+    sweep.config |= {"project": project} | ({"entity": entity} if entity else {})
     sweep.config["program"] = find_program(sweep)
     said = io.StringIO()
     try:
