@@ -219,6 +219,9 @@ def test_a_server_that_dies_for_good_costs_nothing(
     assert done.returncode == 0, done.stderr
     assert "W&B now has the whole run" in done.stderr
     assert_whole(server, workplace / "run")
+    model = server.artifact(f"gru-{only_run(server).id}:best")
+    assert model is not None
+    assert model.files["best.ckpt"] == (workplace / "run" / "checkpoints" / "best.ckpt").read_bytes()
 
 
 @pytest.mark.slow

@@ -103,9 +103,7 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
         _refuse_another_run(checkpoint, config)
         if _is_over(config, directory):
             if primary and directory.wandb_unsent.is_file():
-                from textrnn.tracking.wandb_end import bring_what_is_missing
-
-                bring_what_is_missing(config, read_identity(directory.run_json), directory)
+                _complete_in_wandb(config, directory, checkpoint)
             return exit_codes.DONE
         if primary:
             directory.early_stop.unlink(missing_ok=True)
@@ -131,6 +129,24 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
             primary=primary,
         ),
         wandb_mode=mode,
+    )
+
+
+def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Checkpoint") -> None:
+    """Brings W&B what it lacks of a run that has ended here but not there: rows, summary, model."""
+    from textrnn.reporting import report_model
+    from textrnn.tracking.wandb_end import bring_what_is_missing
+
+    this = Run(
+        config=config,
+        identity=read_identity(directory.run_json),
+        directory=directory,
+        checkpoint=checkpoint,
+        store=prepare_store(config.data),
+        primary=True,
+    )
+    bring_what_is_missing(
+        config, this.identity, directory, report=lambda summary, run: report_model(this, summary, run)
     )
 
 

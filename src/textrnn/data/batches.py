@@ -47,23 +47,23 @@ def plan_epoch(lengths: Lengths, *, batch_size: int, seed: int, epoch: int, shuf
     """The steps of an epoch, each review in exactly one.
 
     With `shuffle` the reviews are shuffled, cut into pools of up to `POOL_BATCHES` batches, sorted by length within
-    their pool and cut into batches, whose order is shuffled. Without, all are sorted by length.
+    their pool and cut into batches, whose order is shuffled. Without, all are sorted by length and the order of the
+    batches is always the same one; no part of them is a part of the reviews in particular, for `limit_val_batches`.
 
     Args:
         lengths: (reviews,) tokens of each review as the model reads it.
         batch_size: Reviews in a step over all processes; one step may have fewer.
         seed: Not negative; with `epoch` it decides the order.
         epoch: Not negative.
-        shuffle: Whether the order is random.
+        shuffle: Whether `seed` and `epoch` decide the order.
 
     Returns:
         ceil(reviews / batch_size) arrays of rows.
     """
-    if not shuffle:
-        return _cut(np.argsort(lengths, kind="stable"), batch_size)
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch] if shuffle else [0, 0])))
     order = generator.permutation(len(lengths))
-    pool_batches = max(1, min(POOL_BATCHES, len(lengths) // batch_size // POOLS))
+    steps_of_all = max(1, -(-len(lengths) // batch_size))
+    pool_batches = max(1, min(POOL_BATCHES, len(lengths) // batch_size // POOLS)) if shuffle else steps_of_all
     steps: list[Indices] = []
     for pool in _cut(order, pool_batches * batch_size):
         steps += _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)
@@ -148,7 +148,7 @@ class BatchLoader:
         max_length: Tokens of a review at most.
         truncate: "head" or "tail".
         seed: Decides the order, with the epoch.
-        shuffle: Whether the order is random.
+        shuffle: Whether `seed` and `epoch` decide the order.
         epoch: Says which epoch it is; asked when the first batch of an iteration is.
         same_every_epoch: Whether each epoch repeats the first one's plan (Lightning's `overfit_batches`).
         rank: Number of this process.

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 
 from textrnn import exit_codes
 from textrnn.config import Config
@@ -37,8 +38,16 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
     )
 
 
-def bring_what_is_missing(config: Config, identity: RunIdentity, directory: RunDirectory) -> None:
-    """Send to W&B the rows and the summary that it lacks of a run that has ended here but not there.
+def bring_what_is_missing(
+    config: Config,
+    identity: RunIdentity,
+    directory: RunDirectory,
+    *,
+    report: Callable[[RunSummary, WandbRun], None],
+) -> None:
+    """Send to W&B what it lacks of a run that has ended here but not there: rows, `report`, summary.
+
+    The charts of the last row can't be made again; they are in the run directory.
 
     Raises:
         InputError: if W&B refuses the run.
@@ -48,13 +57,11 @@ def bring_what_is_missing(config: Config, identity: RunIdentity, directory: RunD
     if mode == "none" or (mode == "offline" and not began_offline):
         logger.info(f"W&B still lacks the end of this run. {line or ''}")
         return
-    summary = json.loads(directory.summary_json.read_text(encoding="utf-8"))
+    summary = RunSummary.from_dict(json.loads(directory.summary_json.read_text(encoding="utf-8")))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
     for row in read_metrics(directory.metrics_csv):
         run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
-    run.summarize(summary)
-    if summary["status"] == "stopped":
-        run.tag(EARLY_STOPPED)
-    if run.finish(exit_codes.DONE):
-        directory.wandb_unsent.unlink()
+    report(summary, run)
+    end_wandb_run(run, directory, summary, exit_codes.DONE)
+    if not directory.wandb_unsent.is_file():
         logger.info("W&B now has the whole run")
