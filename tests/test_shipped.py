@@ -131,7 +131,7 @@ def test_the_readmes_commands_print_what_it_shows(
 ) -> None:
     examples = readme_examples()
     assert len(examples) >= 5
-    for name in ("train.py", "prepare.py", "evaluate.py", "predict.py"):
+    for name in ("train.py", "prepare.py", "evaluate.py", "predict.py", "sweep.py", "sweeps"):
         (workplace / name).symlink_to(ROOT / name)
     # `python` is the one of this environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"

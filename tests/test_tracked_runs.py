@@ -1,27 +1,22 @@
 """Whole runs through train.py and the real W&B client, against a server that dies, stops runs and comes back."""
 
-import csv
 import json
 import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from doubles.wandb_server import ServerRun, WandbServer
+from doubles.tracked_runs import KEY, assert_whole, log_in, only_run, rows_of, summary_of, sync, untimed, wandb_core
+from doubles.wandb_server import WandbServer
 from support import Command
 from test_training import LONGER, SMALL, start, wait_for_step
 
-TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
 ONLINE = (*LONGER, "tracking=auto")
 ENDLESS = ("trainer.max_epochs=4000", "early_stopping.patience=null")
-KEY = "0123456789abcdef" * 2 + "secret42"
 
 
 @pytest.fixture
@@ -31,64 +26,6 @@ def server(environment: dict[str, str]) -> Iterator[WandbServer]:
         log_in(environment, running)
         yield running
     assert running.unknown == []
-
-
-def log_in(environment: dict[str, str], server: WandbServer) -> None:
-    environment |= {
-        "WANDB_BASE_URL": server.url,
-        "WANDB_API_KEY": KEY,
-        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
-        "WANDB_ERROR_REPORTING": "false",
-    }
-
-
-def rows_of(run: Path) -> list[dict[str, float]]:
-    """What metrics.csv holds, in the form of W&B's history."""
-    with (run / "metrics.csv").open() as file:
-        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-    return [{"_step": row.pop("step"), **row} for row in rows]
-
-
-def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in TIMINGS} for row in rows]
-
-
-def summary_of(run: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((run / "summary.json").read_text())
-    return values
-
-
-def only_run(server: WandbServer) -> ServerRun:
-    (run,) = server.runs.values()
-    return run
-
-
-def assert_whole(server: WandbServer, run: Path) -> None:
-    """W&B has one run, with every row once and in order, and the summary of the run directory."""
-    arrived = only_run(server)
-    steps = [row["_step"] for row in arrived.rows]
-    assert steps == sorted(set(steps))
-    assert untimed(arrived.rows) == untimed(rows_of(run))
-    assert {name: arrived.summary[name] for name in summary_of(run)} == summary_of(run)
-    assert arrived.exit_code == 0
-    assert arrived.state == "finished"
-
-
-def sync(environment: dict[str, str], *folders: Path) -> None:
-    command = [sys.executable, "-m", "wandb", "sync", "--no-skip-online", *map(str, folders)]
-    subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
-
-
-def wandb_core(parent: int) -> int:
-    """The process of the client's service that belongs to a run."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:  # it has ended meanwhile
-            continue
-        if command[0].endswith(b"wandb-core") and str(parent).encode() in command:
-            return int(folder.name)
-    raise AssertionError(f"process {parent} has no wandb-core")
 
 
 @pytest.mark.slow

@@ -1,0 +1,75 @@
+"""Runs of train.py in W&B's loopback server: what must be there, read beside the run directory."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from doubles.wandb_server import ServerRun, WandbServer
+
+TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
+KEY = "0123456789abcdef" * 2 + "secret42"
+
+
+def log_in(environment: dict[str, str], server: WandbServer) -> None:
+    environment |= {
+        "WANDB_BASE_URL": server.url,
+        "WANDB_API_KEY": KEY,
+        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
+        "WANDB_ERROR_REPORTING": "false",
+    }
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    """What metrics.csv holds, in the form of W&B's history."""
+    with (run / "metrics.csv").open() as file:
+        rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    return [{"_step": row.pop("step"), **row} for row in rows]
+
+
+def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what takes another time each time, and without the charts of W&B's last row."""
+    return [
+        {name: value for name, value in row.items() if name not in TIMINGS and isinstance(value, int | float | str)}
+        for row in rows
+    ]
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return values
+
+
+def only_run(server: WandbServer) -> ServerRun:
+    (run,) = server.runs.values()
+    return run
+
+
+def assert_whole(server: WandbServer, run: Path) -> None:
+    """W&B has one run, with every row once and in order, and the summary of the run directory."""
+    arrived = only_run(server)
+    steps = [row["_step"] for row in arrived.rows]
+    assert steps == sorted(set(steps))
+    assert untimed(arrived.rows) == untimed(rows_of(run))
+    assert {name: arrived.summary[name] for name in summary_of(run)} == summary_of(run)
+    assert arrived.exit_code == 0
+    assert arrived.state == "finished"
+
+
+def sync(environment: dict[str, str], *folders: Path) -> None:
+    command = [sys.executable, "-m", "wandb", "sync", "--no-skip-online", *map(str, folders)]
+    subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+
+
+def wandb_core(parent: int) -> int:
+    """The process of the client's service that belongs to a run."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if command[0].endswith(b"wandb-core") and str(parent).encode() in command:
+            return int(folder.name)
+    raise AssertionError(f"process {parent} has no wandb-core")
