@@ -48,10 +48,10 @@ def some_reviews(place: Path) -> Path:
 @pytest.mark.skipif(not IMDB.is_dir(), reason="needs the real reviews")
 def test_two_agents_with_two_trials_each(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
     (workplace / "train.py").symlink_to(ROOT / "train.py")
-    parameters = {"optimizer.lr": {"values": [0.001, 0.01]}, "model.hidden_size": {"values": [8, 16]}}
+    parameters = {"optimizer.lr": {"values": [0.001, 0.01]}, "model": {"values": ["gru", "rnn"]}}
     path = sweep_file(workplace, tracking="auto", project="films", parameters=parameters)
     text = path.read_text().replace("data=synthetic", f"data.path={some_reviews(workplace)}")
-    path.write_text(text.replace("- data.synthetic.train_reviews=300\n", "").replace("- model.hidden_size=8\n", ""))
+    path.write_text(text.replace("- data.synthetic.train_reviews=300\n", ""))
     registered = [sys.executable, "-m", "wandb", "sweep", str(path)]
     subprocess.run(registered, cwd=workplace, env=environment, capture_output=True, timeout=60, check=True)
     (sweep,) = server.sweeps.values()
@@ -64,8 +64,9 @@ def test_two_agents_with_two_trials_each(server: WandbServer, workplace: Path, e
     assert len({name for name, _ in sweep.handed_out}) == 2
 
     runs = list(wandb.Api().runs("tester/films"))
-    asked = {(lr, size) for lr in (0.001, 0.01) for size in (8, 16)}
-    assert {(run.config["optimizer.lr"], run.config["model.hidden_size"]) for run in runs} == asked
+    asked = {(lr, cell) for lr in (0.001, 0.01) for cell in ("gru", "rnn")}
+    assert {(run.config["optimizer.lr"], run.config["model.cell"]) for run in runs} == asked
+    assert all(run.config["model"] == run.config["model.cell"] for run in runs), "the sweep locks its own keys alone"
     assert {run.state for run in runs} == {"finished"}
     for run in runs:
         directory = workplace / "runs" / sweep.id / run.id
