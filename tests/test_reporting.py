@@ -168,7 +168,7 @@ def test_offline_the_model_waits_in_the_run_directory_and_is_synced(
 
 
 def test_a_server_that_stalls_at_the_end_costs_only_the_charts_there(script: Command, workplace: Path) -> None:
-    """The server falls silent when the folder of the evaluation appears; the run ends well, in time, with all its files."""
+    """The server falls silent when the folder of the evaluation appears; the run ends in time, with all its files."""
     with WandbServer() as server:
 
         def fall_silent() -> None:
