@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, Trial
@@ -64,6 +65,10 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
         axes.set_xlim(-0.5, len(listed) - 0.5)
     elif "log" in str(specification.get("distribution", "")):
         axes.set_xscale("log")
+        # Few labels, as people say them: those of a narrow range would otherwise lie on each other.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(name)
     axes.grid(visible=True, color="#eeeeee")
     axes.set_axisbelow(True)
