@@ -12,7 +12,7 @@ train: $(VENV)/.installed
 	$(BIN)/python train.py experiment=first_run $(ARGS)
 
 test: $(VENV)/.installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py all $(ARGS)
