@@ -9,21 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 from doubles.sweep_runs import broken, leaderboard, start, sweep_directory, sweep_file, wait
+from doubles.tracked_runs import KEY, log_in
 from doubles.wandb_server import WandbServer
-
-KEY = "0123456789abcdef" * 2 + "secret42"
 
 
 @pytest.fixture
 def server(environment: dict[str, str]) -> Iterator[WandbServer]:
     """An account on a server that answers; an operation that the double doesn't know fails the test."""
     with WandbServer() as running:
-        environment |= {
-            "WANDB_BASE_URL": running.url,
-            "WANDB_API_KEY": KEY,
-            "WANDB_ERROR_REPORTING": "false",
-            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
-        }
+        log_in(environment, running)
         yield running
     assert running.unknown == []
 

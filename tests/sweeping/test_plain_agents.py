@@ -11,10 +11,10 @@ import pytest
 import wandb
 from doubles.quick_agent import QUICK_AGENT
 from doubles.sweep_runs import sweep_file
+from doubles.tracked_runs import log_in
 from doubles.wandb_server import WandbServer
 from support import IMDB, ROOT
 
-KEY = "0123456789abcdef" * 2 + "secret42"
 REVIEWS = {"train": 600, "test": 200}
 
 
@@ -22,12 +22,11 @@ REVIEWS = {"train": 600, "test": 200}
 def server(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
     """An account on a server that answers, for the commands and for this process."""
     with WandbServer() as running:
-        account = {"WANDB_BASE_URL": running.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
-        environment |= account
+        log_in(environment, running)
         # `${interpreter}` is plain `python`, as in a virtual environment that is activated.
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        for name, value in account.items():
-            monkeypatch.setenv(name, value)
+        for name in ("WANDB_BASE_URL", "WANDB_API_KEY", "WANDB_ERROR_REPORTING"):
+            monkeypatch.setenv(name, environment[name])
         yield running
     wandb.teardown()
     assert running.unknown == []
