@@ -20,11 +20,12 @@ from textrnn.logs import quiet_lightning
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
 from textrnn.model.network import parameter_counts
-from textrnn.preemption import EarlyStop, Preempted, Preemption, Stopped
+from textrnn.preemption import EarlyStop, Preemption, Stopped
 from textrnn.reporting import kept_predictions, report_data, report_model, report_predictions, watching
 from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
+from textrnn.signals import Preempted
 from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
@@ -109,8 +110,9 @@ def fit(this: Run, *, wandb_mode: str) -> int:
 def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
     """The run's status and exit code."""
     try:
-        _fit(this, parts)
-        _test(this, parts)
+        with this.signals.deferred():
+            _fit(this, parts)
+            _test(this, parts)
     except Preempted:
         return "preempted", exit_codes.PREEMPTED
     except Stopped:
@@ -149,7 +151,8 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
         data={"fingerprint": store.fingerprint, "splits": store.meta["splits"]},
     )
     predictions = kept_predictions(config, store)
-    callbacks: list[Callback] = [throughput, predictions, record, Preemption(this.directory.last_ckpt, early_stop)]
+    preemption = Preemption(this.directory.last_ckpt, early_stop, this.signals)
+    callbacks: list[Callback] = [throughput, predictions, record, preemption]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))

@@ -1,21 +1,14 @@
 """Signals and requests that end a run early: stop at a batch's end, with a checkpoint, and say so by the exit code."""
 
-import signal
 import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from textrnn.resuming import ends_epoch
+from textrnn.signals import Preempted, Signals
 from textrnn.tracking.rundir import write_atomically
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-
-
-class Preempted(Exception):  # noqa: N818 - not an error: the run goes on elsewhere
-    """The machine is wanted elsewhere; `last.ckpt` holds the run up to the last batch."""
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the run is not worth going on with
@@ -57,22 +50,20 @@ class Preemption(Callback):
     """Ends the run after the current batch, with `last.ckpt` written, by `Preempted` or `Stopped`.
 
     A signal (SIGTERM, SIGUSR1, SIGUSR2) pre-empts; with `early-stop` in the run directory, or at W&B's request, the run
-    is stopped. The handler only sets a flag: a checkpoint can't be taken in the middle of a step. Lightning registers
-    its own SIGTERM handler during setup, so this one is put in its place when training starts. `should_stop` would not
+    is stopped. The signal is only noted: a checkpoint can't be taken in the middle of a step. Lightning registers
+    its own SIGTERM handler during setup, so ours is put in its place when training starts. `should_stop` would not
     do: Lightning would then end the epoch as if all its batches had been seen.
     """
 
-    def __init__(self, last_ckpt: Path, early_stop: EarlyStop) -> None:
+    def __init__(self, last_ckpt: Path, early_stop: EarlyStop, signals: Signals) -> None:
         self._last_ckpt = last_ckpt
         self._early_stop = early_stop
-        self._signalled = False
-        self._previous: dict[signal.Signals, Any] = {}
+        self._signals = signals
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the signals over."""
+        """Takes the signals from Lightning."""
         del trainer, pl_module
-        for number in SIGNALS:
-            self._previous[number] = signal.signal(number, self._note)
+        self._signals.take()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -84,7 +75,7 @@ class Preemption(Callback):
         """
         del pl_module, outputs, batch, batch_idx
         # A collective on several ranks, so that all of them leave at the same batch.
-        requested = trainer.strategy.reduce_boolean_decision(self._signalled or self._early_stop.is_asked(), all=False)
+        requested = trainer.strategy.reduce_boolean_decision(self._requested(), all=False)
         # After an epoch's last batch validation comes first; the epoch's own checkpoint is then the one to leave with.
         if requested and not ends_epoch(trainer):
             trainer.save_checkpoint(self._last_ckpt)
@@ -97,21 +88,9 @@ class Preemption(Callback):
             Preempted, Stopped: the epoch's own checkpoint is written.
         """
         del pl_module
-        requested = trainer.strategy.reduce_boolean_decision(self._signalled or self._early_stop.is_asked(), all=False)
+        requested = trainer.strategy.reduce_boolean_decision(self._requested(), all=False)
         if requested and self._last_ckpt.is_file():
             self._leave(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the signals back."""
-        del trainer, pl_module
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
-        del exception
-        self.on_train_end(trainer, pl_module)
 
     def _leave(self, trainer: Trainer) -> None:
         asked = self._early_stop.is_asked() or self._early_stop.has_file
@@ -119,6 +98,5 @@ class Preemption(Callback):
             raise Stopped
         raise Preempted
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._signalled = True
+    def _requested(self) -> bool:
+        return self._signals.received is not None or self._early_stop.is_asked()

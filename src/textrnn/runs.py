@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from textrnn.config import Config
 from textrnn.data.store import Store
+from textrnn.signals import Signals
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.rundir import RunDirectory
 
@@ -24,3 +25,5 @@ class Run:
     store: Store
     primary: bool
     """Whether this process is rank 0, the one that records."""
+    signals: Signals
+    """What has asked the run to leave its machine."""

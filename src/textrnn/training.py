@@ -19,6 +19,7 @@ from textrnn.data.store import prepare_store
 from textrnn.errors import InputError
 from textrnn.logs import LOGGER, log_to_console, log_to_file
 from textrnn.runs import Run
+from textrnn.signals import Preempted, Signals
 from textrnn.tracking.identity import RunIdentity, new_identity, read_identity
 from textrnn.tracking.rundir import RunDirectory, default_run_dir
 
@@ -40,10 +41,10 @@ def run(config: Config, command: Sequence[str]) -> int:
         log_to_console()
     check_devices(config.trainer)
     directory, identity = _claim(config, command, rank)
-    with directory:
+    with directory, Signals() as signals:
         try:
             with log_to_file(directory.train_log if rank == 0 else directory.path / f"train-rank{rank}.log"):
-                return _guarded(config, identity, directory, primary=rank == 0)
+                return _guarded(config, identity, directory, signals, primary=rank == 0)
         except InputError:
             # The folder of checkpoints is made when training begins; from then on nothing is thrown away.
             if rank == 0 and not directory.checkpoints.exists():
@@ -74,10 +75,12 @@ def _claim(config: Config, command: Sequence[str], rank: int) -> tuple[RunDirect
     return claimed, identity
 
 
-def _guarded(config: Config, identity: RunIdentity, directory: RunDirectory, *, primary: bool) -> int:
+def _guarded(config: Config, identity: RunIdentity, directory: RunDirectory, signals: Signals, *, primary: bool) -> int:
     """Trains; turns every way to end into an exit code, and a crash into a traceback in train.log."""
     try:
-        code = _train(config, identity, directory, primary=primary)
+        code = _train(config, identity, directory, signals, primary=primary)
+    except Preempted:
+        code = exit_codes.PREEMPTED
     except KeyboardInterrupt:
         LOGGER.warning("interrupted")
         return exit_codes.INTERRUPTED
@@ -94,7 +97,7 @@ def _guarded(config: Config, identity: RunIdentity, directory: RunDirectory, *, 
     return code
 
 
-def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, primary: bool) -> int:
+def _train(config: Config, identity: RunIdentity, directory: RunDirectory, signals: Signals, *, primary: bool) -> int:
     checkpoint = None
     if config.resume is not None and directory.last_ckpt.is_file():
         from textrnn.checkpoints import load_checkpoint
@@ -103,7 +106,7 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
         _refuse_another_run(checkpoint, config)
         if _is_over(config, directory):
             if primary and directory.wandb_unsent.is_file():
-                _complete_in_wandb(config, directory, checkpoint)
+                _complete_in_wandb(config, directory, checkpoint, signals)
             return exit_codes.DONE
         if primary:
             directory.early_stop.unlink(missing_ok=True)
@@ -127,12 +130,13 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, *, pr
             checkpoint=checkpoint,
             store=store,
             primary=primary,
+            signals=signals,
         ),
         wandb_mode=mode,
     )
 
 
-def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Checkpoint") -> None:
+def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Checkpoint", signals: Signals) -> None:
     """Brings W&B what it lacks of a run that has ended here but not there: rows, summary, model."""
     from textrnn.reporting import report_model
     from textrnn.tracking.wandb_end import bring_what_is_missing
@@ -144,6 +148,7 @@ def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Che
         checkpoint=checkpoint,
         store=prepare_store(config.data),
         primary=True,
+        signals=signals,
     )
     bring_what_is_missing(
         config, this.identity, directory, report=lambda summary, run: report_model(this, summary, run)
