@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 
 from textrnn import exit_codes
+from textrnn.cluster.buckets import SettledBuckets
 from textrnn.cluster.environment import layout
 from textrnn.cluster.launch import Launch
 from textrnn.config import Config
@@ -147,7 +148,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     )
     predictions = kept_predictions(config, store)
     preemption = Preemption(this.directory.last_ckpt, early_stop, this.signals)
-    callbacks: list[Callback] = [throughput, predictions, record, preemption]
+    callbacks: list[Callback] = [throughput, predictions, record, preemption, SettledBuckets()]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
