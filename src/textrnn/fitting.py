@@ -18,6 +18,7 @@ from textrnn.cluster.buckets import SettledBuckets
 from textrnn.cluster.environment import layout
 from textrnn.cluster.launch import Launch
 from textrnn.config import Config
+from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
 from textrnn.logs import quiet_lightning
@@ -279,6 +280,9 @@ def _record_end(this: Run, parts: Parts, status: str) -> RunSummary:
         tokens=parts.throughput.tokens,
         seconds=seconds,
         waited_seconds=parts.data.waited_seconds,
+        world_size=parts.trainer.world_size,
+        batch_size_per_device=device_share(this.config.data.batch_size, parts.trainer.world_size),
+        waiting_share=parts.data.waiting_share,
         step=parts.trainer.global_step,
         best_step=None if best is None else int(best["step"]),
         best_epoch=None if best is None else int(best["epoch"]),
