@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,7 +117,7 @@ def start(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) 
     )
 
 
-def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         if (run / "metrics.csv").is_file() and any(int(row["step"]) >= step for row in metrics(run)):

@@ -59,7 +59,7 @@ def test_two_ranks_are_one_run(workplace: Path, environment: dict[str, str]) -> 
         ("$TRAIN seed=$RANK; echo code $?", "seed=1 on rank 1"),
         # What only one node has: a folder of that name, which is not the one that rank 0 fills.
         (
-            "unshare -m bash -c 'if [ $RANK = 1 ]; then mount -t tmpfs none cache; fi; $TRAIN'; echo code $?",
+            "unshare -m bash -c 'test $RANK = 0 || mount -t tmpfs none cache; $TRAIN'; echo code $?",
             "cache_dir",
         ),
     ],
@@ -83,11 +83,11 @@ def ranks_of(launcher: int) -> list[int]:
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == launcher:
-                pairs = (pair.partition(b"=") for pair in (folder / "environ").read_bytes().split(b"\0"))
-                ranks[int(dict((name, value) for name, _, value in pairs).get(b"RANK", b"-1"))] = int(folder.name)
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                ranks |= {int(text[5:]): int(folder.name) for text in variables if text.startswith(b"RANK=")}
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return [ranks[rank] for rank in sorted(ranks) if rank >= 0]
+    return [ranks[rank] for rank in sorted(ranks)]
 
 
 @pytest.mark.slow
