@@ -1,6 +1,7 @@
 """Training and testing inside a run: the model, Lightning's trainer, and what is recorded of them."""
 
 import contextlib
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,9 +21,9 @@ from textrnn.logs import quiet_lightning
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
 from textrnn.model.network import parameter_counts
-from textrnn.preemption import EarlyStop, Preemption, Stopped
+from textrnn.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.reporting import kept_predictions, report_data, report_model, report_predictions, watching
-from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
+from textrnn.resuming import ResumedEarlyStopping, ResumedLoops
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.signals import Preempted
@@ -64,10 +65,13 @@ def fit(this: Run, *, wandb_mode: str) -> int:
         InputError: for vectors, trainer arguments or a W&B run that are refused; nothing is trained then.
     """
     quiet_lightning()
+    this.signals.only_note()  # until the end: once all is trained and tested, a signal changes nothing
     early_stop = EarlyStop(this.directory.early_stop)
     parts = _parts(this, early_stop)
     if not this.primary:
-        return _fit_and_test(this, parts)[1]
+        code = _fit_and_test(this, parts)[1]
+        # Lightning takes any other exit code of a process it has started for a crash, and kills the first one.
+        return exit_codes.DONE if this.signals.started_by_another else code
     _record_start(this)  # before W&B hears of the run: whoever continues it must find its id
     wandb_run = None
     if wandb_mode != "none":
@@ -86,8 +90,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     status, code = "failed", exit_codes.CRASH
     try:
         status, code = _fit_and_test(this, parts)
-        # In an agent of W&B the signal may come from the sweep, some seconds before the client knows why.
-        if status == "preempted" and _in_online_sweep(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
+        if status == "preempted" and _may_be_stopped(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
             status, code = "stopped", exit_codes.DONE
         if status == "finished":
             report_predictions(this, parts.predictions, parts.logger, step=parts.trainer.global_step)
@@ -110,9 +113,8 @@ def fit(this: Run, *, wandb_mode: str) -> int:
 def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
     """The run's status and exit code."""
     try:
-        with this.signals.deferred():
-            _fit(this, parts)
-            _test(this, parts)
+        _fit(this, parts)
+        _test(this, parts)
     except Preempted:
         return "preempted", exit_codes.PREEMPTED
     except Stopped:
@@ -120,8 +122,13 @@ def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
     return "finished", exit_codes.DONE
 
 
-def _in_online_sweep(this: Run, wandb_run: WandbRun | None) -> bool:
-    return this.identity.sweep_id is not None and wandb_run is not None and wandb_run.url is not None
+def _may_be_stopped(this: Run, wandb_run: WandbRun | None) -> bool:
+    """Whether the signal may come from an agent of W&B that stops the trial, some seconds before the client knows why.
+
+    Agents send SIGTERM. SIGUSR1 and SIGUSR2 come from a cluster, which won't wait long.
+    """
+    in_online_sweep = this.identity.sweep_id is not None and wandb_run is not None and wandb_run.url is not None
+    return in_online_sweep and this.signals.received == signal.SIGTERM
 
 
 def _parts(this: Run, early_stop: EarlyStop) -> Parts:
@@ -152,7 +159,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     )
     predictions = kept_predictions(config, store)
     preemption = Preemption(this.directory.last_ckpt, early_stop, this.signals)
-    callbacks: list[Callback] = [throughput, predictions, record, preemption]
+    callbacks: list[Callback] = [throughput, predictions, record, ResumedLoops(), preemption]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
@@ -188,7 +195,7 @@ def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
     callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=True, **place))
     if config.checkpoint.every_n_train_steps is not None:
         every = config.checkpoint.every_n_train_steps
-        callbacks.append(StepCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
+        callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
     return callbacks
 
 
@@ -198,7 +205,7 @@ def _trainer(config: Config, callbacks: list[Callback], logger: RunLogger, direc
     if config.data.segment_size is not None:
         arguments["reload_dataloaders_every_n_epochs"] = 1
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **arguments,
             callbacks=callbacks,
             logger=logger,
@@ -207,6 +214,8 @@ def _trainer(config: Config, callbacks: list[Callback], logger: RunLogger, direc
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    keep_lightning_from_signals(trainer)
+    return trainer
 
 
 def _fit(this: Run, parts: Parts) -> None:
@@ -242,6 +251,7 @@ def _record_start(this: Run) -> None:
     if this.checkpoint is None:
         for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
             leftover.unlink()
+        this.directory.early_stop.unlink(missing_ok=True)  # of a start that was stopped before `last.ckpt`
     write_identity(this.directory.run_json, this.identity)
     config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
     write_atomically(this.directory.config_yaml, config)
