@@ -178,20 +178,24 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
 
 
 def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
-    """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from."""
+    """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from.
+
+    The monitored metric is looked at after a validation. At an epoch's end, where Lightning would look by default, a run
+    that was resumed since the last validation hasn't got it.
+    """
     callbacks: list[Callback] = []
     stopping = config.early_stopping
     mode = "max" if stopping.monitor == "val/accuracy" else "min"
     validates = config.trainer.limit_val_batches != 0 and not config.trainer.fast_dev_run
     if validates and stopping.patience is not None:
-        callbacks.append(
-            ResumedEarlyStopping(stopping.monitor, mode=mode, patience=stopping.patience, min_delta=stopping.min_delta)
-        )
+        rule: dict[str, Any] = {"mode": mode, "patience": stopping.patience, "min_delta": stopping.min_delta}
+        callbacks.append(ResumedEarlyStopping(stopping.monitor, check_on_train_epoch_end=False, **rule))
     if config.trainer.enable_checkpointing is False:
         return callbacks
     place: dict[str, Any] = {"dirpath": directory.checkpoints.resolve(), "enable_version_counter": False}
     if validates:
-        callbacks.append(ModelCheckpoint(filename="best", monitor=stopping.monitor, mode=mode, save_top_k=1, **place))
+        best: dict[str, Any] = {"monitor": stopping.monitor, "mode": mode, "save_top_k": 1}
+        callbacks.append(ModelCheckpoint(filename="best", save_on_train_epoch_end=False, **best, **place))
     callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=True, **place))
     if config.checkpoint.every_n_train_steps is not None:
         every = config.checkpoint.every_n_train_steps

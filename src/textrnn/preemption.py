@@ -113,7 +113,9 @@ class Preemption(Callback):
             self._leave_if_asked(trainer)
 
     def _save_and_leave_if_asked(self, trainer: Trainer) -> None:
-        if _any_rank(trainer, self._is_asked()):
+        # Gradients that are still added up (`accumulate_grad_batches`) are in no checkpoint: their step comes first.
+        within_step = trainer.fit_loop.epoch_loop._should_accumulate()
+        if not within_step and _any_rank(trainer, self._is_asked()):
             trainer.save_checkpoint(self._last_ckpt)
             self._leave(trainer)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loops.progress import _ProcessedTracker
 
 
 class ResumedEarlyStopping(EarlyStopping):
@@ -44,10 +45,12 @@ class ResumedLoops(Callback):
             loops["epoch_loop.val_loop.batch_progress"] = {"total": begun, "current": none, "is_last_batch": False}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ends a resumed epoch that has had all its batches and has no validation to come."""
+        """Ends an epoch that was resumed after its last batch; with `limit_train_batches` there would be another."""
         del pl_module
-        validation = trainer.fit_loop.epoch_loop.val_loop
-        validation._has_run = not validation.restarted_mid_evaluation
+        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        if loop.restarting and loop.batch_progress.current.ready >= trainer.num_training_batches:
+            assert fetcher is not None
+            fetcher.done = True
 
 
 def _validation_is_due(trainer: Trainer) -> bool:
@@ -55,6 +58,8 @@ def _validation_is_due(trainer: Trainer) -> bool:
     loop = trainer.fit_loop.epoch_loop
     if trainer.validating:
         return loop.val_loop.batch_progress.current.completed < sum(loop.val_loop.max_batches)
-    after_batch = loop.batch_progress.current.completed < loop.batch_progress.current.processed
+    counts = loop.batch_progress.current
+    assert isinstance(counts, _ProcessedTracker)
+    after_batch = counts.completed < counts.processed
     fetcher = trainer.fit_loop._data_fetcher
     return after_batch and fetcher is not None and loop._should_check_val_fx(fetcher)
