@@ -180,8 +180,8 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
 def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
     """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from.
 
-    The monitored metric is looked at after a validation. At an epoch's end, where Lightning would look by default, a run
-    that was resumed since the last validation hasn't got it.
+    The monitored metric is looked at after a validation. At an epoch's end, where Lightning would look by default, a
+    run that was resumed since the last validation hasn't got it.
     """
     callbacks: list[Callback] = []
     stopping = config.early_stopping

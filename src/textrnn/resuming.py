@@ -45,10 +45,16 @@ class ResumedLoops(Callback):
             loops["epoch_loop.val_loop.batch_progress"] = {"total": begun, "current": none, "is_last_batch": False}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ends an epoch that was resumed after its last batch; with `limit_train_batches` there would be another."""
+        """Corrects what Lightning makes of a checkpoint at, or just before, an epoch's end."""
         del pl_module
-        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-        if loop.restarting and loop.batch_progress.current.ready >= trainer.num_training_batches:
+        fit, epoch, fetcher = trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        if fit.restarted_on_epoch_end:
+            # Only with `max_steps`: it takes the epoch that is over for one under way, and would end it once more.
+            fit.epoch_progress.increment_completed()
+            fit._restarting = epoch.restarting = False
+            fit.reset_restart_stage()
+        elif epoch.restarting and epoch.batch_progress.current.ready >= trainer.num_training_batches:
+            # The epoch has had all its batches; with `limit_train_batches` the loader would have another.
             assert fetcher is not None
             fetcher.done = True
 
