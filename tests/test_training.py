@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 import re
 import signal
@@ -104,6 +105,11 @@ def test_resume_continues_the_same_run(script: Command, workplace: Path) -> None
     assert steps == [int(row["step"]) for row in metrics(workplace / "whole")]
 
 
+def path_with(folder: Path) -> str:
+    """A PYTHONPATH that begins with `folder`."""
+    return f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+
+
 def start(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments],
@@ -146,19 +152,45 @@ def test_killed_runs_end_as_if_undisturbed(script: Command, workplace: Path, env
     assert not list((workplace / "killed").rglob("*.tmp"))
 
 
+SIGNALLED = """
+import os, signal
+import textrnn.model.classifier as c
+name, number = os.environ["SIGNAL_IN"].split()
+step, calls = getattr(c.ReviewClassifier, name), []
+def signalled(*values):
+    calls.append(1)
+    if len(calls) == int(number):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(*values)
+setattr(c.ReviewClassifier, name, signalled)
+"""
+"""A module that Python imports at its start: the process gets two signals in a certain batch."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_signals_have_their_exit_codes_and_lose_nothing(
-    script: Command, workplace: Path, environment: dict[str, str], number: signal.Signals, code: int
+def test_signals_in_a_row_have_their_exit_codes_and_lose_nothing(
+    script: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
+    run = workplace / "stopped"
     assert script("train.py", *LONGER, "run_dir=whole").returncode == 0
-    process = start((*LONGER, "run_dir=stopped"), workplace, environment)
-    wait_for_step(workplace / "stopped", 5, process)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == code
-    assert json_of(workplace / "stopped" / "summary.json")["status"] == {75: "preempted", 130: "interrupted"}[code]
+    for number, step, code, status in (
+        (signal.SIGTERM, 2, 75, "preempted"),
+        (signal.SIGINT, 20, 130, "interrupted"),
+    ):
+        process = start((*LONGER, "run_dir=stopped"), workplace, environment)
+        wait_for_step(run, step, process)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code
+        assert json_of(run / "summary.json")["status"] == status
+    (workplace / "sitecustomize.py").write_text(SIGNALLED)
+    for place in ("training_step 2", "training_step 2", "validation_step 1", "test_step 1"):
+        done = script("train.py", *LONGER, "run_dir=stopped", SIGNAL_IN=place, PYTHONPATH=path_with(workplace))
+        assert done.returncode == 75, done.stderr
     assert script("train.py", *LONGER, "run_dir=stopped").returncode == 0
-    assert metrics(workplace / "stopped") == metrics(workplace / "whole")
+    assert metrics(run) == metrics(workplace / "whole")
+    assert summary(run) == summary(workplace / "whole")
+    assert predictions(run) == predictions(workplace / "whole")
 
 
 def test_a_directory_in_use_is_refused(script: Command, workplace: Path, environment: dict[str, str]) -> None:
