@@ -85,7 +85,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
         ("trainer.val_check_interval=7", "checkpoint.every_n_train_steps=3"),
         [
             *(("train", 5), ("train", 2), ("validation", 1), ("validation", 2), ("train", 7)),
-            *(("validation", 2), ("validation", 3), ("train", 1), ("train", 18), ("validation", 1)),
+            *(("validation", 2), ("train", 4), ("validation", 1), ("train", 7), ("validation", 1)),
         ],
     ),
     "early stopping": (
@@ -105,7 +105,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
     ),
     "segments": (
         ("data.segment_size=96", "trainer.max_epochs=4"),
-        [("train", 6), ("validation", 1), ("train", 6), ("train", 3), ("validation", 3)],
+        [("train", 6), ("validation", 1), ("train", 6), ("train", 3), ("validation", 2)],
     ),
 }
 """What is trained, and when each process of the run gets its signal."""
