@@ -16,6 +16,8 @@ import torch
 import yaml
 from support import ROOT, Command
 
+from textrnn.data.store import Store
+
 SMALL = (
     "data=synthetic",
     "data.synthetic.train_reviews=300",
@@ -254,6 +256,44 @@ def test_two_processes_train_as_one_run(script: Command, workplace: Path) -> Non
         assert [row[name] for row in shared] == [row[name] for row in alone]
     probabilities = [[float(row["probability"]) for row in rows] for rows in (shared, alone)]
     assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-4)
+
+
+def second_process(first: subprocess.Popen[bytes]) -> int:
+    """The process of rank 1, as soon as there is one."""
+    deadline = time.monotonic() + 90
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+    while time.monotonic() < deadline:
+        for child in children.read_text().split():
+            if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+        time.sleep(0.01)
+    raise AssertionError("no second process was started")
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_ends_both_and_one_goes_on(
+    script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    run, epochs = workplace / "run", 40
+    command = (*SMALL, f"trainer.max_epochs={epochs}", "early_stopping.patience=null", "run_dir=run", "resume=auto")
+    two = (*command, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    process = start(two, workplace, environment)
+    os.kill(second_process(process), signal.SIGTERM)  # while Python starts
+    assert process.wait(timeout=90) == 75
+    assert not (run / "checkpoints" / "last.ckpt").exists()
+    process = start(two, workplace, environment)
+    wait_for_step(run, 20, process)
+    os.kill(second_process(process), signal.SIGUSR1)
+    assert process.wait(timeout=90) == 75
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    done = script("train.py", *command)
+    assert done.returncode == 0, done.stderr
+    rows = metrics(run)
+    assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(2, 9 * epochs + 1, 2))
+    assert sum(bool(row["val/loss"]) for row in rows) == epochs
+    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/*/")
+    lengths = Store(store).split("train").lengths.clip(max=60)
+    assert summary(run)["tokens"] == epochs * lengths.sum()
 
 
 def test_evaluate_and_predict(script: Command, workplace: Path) -> None:
