@@ -26,6 +26,7 @@ from textrnn.cluster.ranks import Ranks
 from textrnn.config import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
 from textrnn.data.batches import Batch
 from textrnn.model.classifier import ReviewClassifier, learning_rate_factor, review_losses, step_loss
+from textrnn.signals import Signals
 from timing import Stopwatch, ratios
 
 STEPS, WARM_UP, VALIDATION_BATCHES = 64, 10, 20
@@ -177,6 +178,6 @@ def run_program(config: Config, watching: pl.Callback, **trainer: Any) -> None:
 
     with TemporaryDirectory() as folder, patch.object(fitting, "ReviewClassifier", Watched):
         watched = replace(config, run_dir=f"{folder}/run", trainer=replace(config.trainer, **trainer))
-        code = training.run(watched, ["benchmarks/run.py", "loop"], Ranks(Launch()))
+        code = training.run(watched, ["benchmarks/run.py", "loop"], Ranks(Launch()), Signals())
     if code != exit_codes.DONE:
         raise RuntimeError(f"the program ended with exit code {code}; what it says is above")

@@ -13,6 +13,7 @@ from textrnn.cluster.launch import SHARED_RUN
 from textrnn.main import train
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.saving import AtomicCheckpointIO
+from textrnn.signals import NUMBERS
 
 PHASES: dict[str, tuple[type, str]] = {
     "start": (ReviewClassifier, "configure_optimizers"),
@@ -34,7 +35,10 @@ def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.Monk
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(workplace)
+    handlers = {number: signal.getsignal(number) for number in NUMBERS}
     yield workplace
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     os.environ.pop(SHARED_RUN, None)
 
 

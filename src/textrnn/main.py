@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from textrnn import exit_codes
 from textrnn.allocator import keep_freed_memory
 from textrnn.errors import InputError, RankLost, RefusedElsewhere
+from textrnn.signals import Preempted, Signals
 
 if TYPE_CHECKING:
     from textrnn.cluster.ranks import Ranks
@@ -42,6 +43,7 @@ def main() -> int:
 def train(argv: Sequence[str]) -> int:
     """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; experiment=FILE.yaml reads a sweep's best.yaml too."""
 
+    signals = Signals()
     from textrnn.cluster.launch import read_launch
     from textrnn.cluster.ranks import Ranks
 
@@ -50,9 +52,14 @@ def train(argv: Sequence[str]) -> int:
     def run() -> int:
         ranks.meet()
         with ranks.telling():
-            return _train(list(argv), ranks)
+            return _train(list(argv), ranks, signals)
 
     code = guarded(run)
+    signals.only_note()
+    if code == exit_codes.PREEMPTED and ranks.is_first:
+        from textrnn.cluster.slurm import requeue
+
+        requeue()
     if ranks.launch.is_external and code == exit_codes.WRONG_INPUT:
         # All ranks leave now; srun would kill those that take longer to, and show its own exit code for the step.
         sys.stdout.flush()
@@ -128,6 +135,9 @@ def guarded(verb: Callable[[], int]) -> int:
     except RankLost as lost:
         print(f"error: {lost}", file=sys.stderr)
         return exit_codes.CRASH
+    except Preempted:
+        print("pre-empted before the run began", file=sys.stderr)
+        return exit_codes.PREEMPTED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return exit_codes.INTERRUPTED
@@ -141,7 +151,7 @@ def _refuse(sentence: str) -> int:
     raise InputError(sentence)
 
 
-def _train(argv: list[str], ranks: "Ranks") -> int:
+def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
     from textrnn.comparison import conclude
     from textrnn.compose import compose_jobs, job_overrides, parse_command_line
     from textrnn.experiment_files import expand_experiment
@@ -160,10 +170,11 @@ def _train(argv: list[str], ranks: "Ranks") -> int:
     codes: list[int] = []
 
     def job(composed: object) -> None:
-        codes.append(guarded(lambda: _job(composed, ranks)))
+        codes.append(guarded(lambda: _job(composed, ranks, signals)))
         if codes[-1] in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED) and command_line.multirun:
             raise KeyboardInterrupt
 
+    signals.only_note()  # Hydra would take an exception for a crash; each run heeds them again when it begins
     try:
         hydra_code = _hydra(argv, job, name="train.py")
     except KeyboardInterrupt:
@@ -184,7 +195,7 @@ def _check_multirun(configs: "Sequence[Config]", ranks: "Ranks") -> None:
         )
 
 
-def _job(composed: object, ranks: "Ranks") -> int:
+def _job(composed: object, ranks: "Ranks", signals: Signals) -> int:
     """One run inside Hydra: merges, checks and trains."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -202,7 +213,7 @@ def _job(composed: object, ranks: "Ranks") -> int:
         config.tracking.group = config.tracking.group or parent.name
     from textrnn.training import run
 
-    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks)
+    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks, signals)
 
 
 def _hydra(argv: Sequence[str], job: Callable[[object], None], *, name: str) -> int:

@@ -3,8 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Iterator
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import FrameType
 
 NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -14,7 +13,7 @@ class Preempted(Exception):  # noqa: N818 - not an error: the run goes on elsewh
 
 
 class Signals:
-    """What SIGTERM, SIGUSR1 and SIGUSR2 do while a run lasts; a context manager, for the main thread.
+    """What SIGTERM, SIGUSR1 and SIGUSR2 do from now to the end of this process, whose main thread makes this.
 
     The first one raises `Preempted` at once, as Ctrl-C raises KeyboardInterrupt; after `only_note()` it is only noted,
     for whoever trains to leave at the end of a batch. Whatever comes after it changes nothing.
@@ -26,27 +25,25 @@ class Signals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         """The first signal that came, if one did."""
-        self._only_noted = False
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
-        self._only_noted = blocked.issuperset(NUMBERS)
+        self._never_alone = self._only_noted = blocked.issuperset(NUMBERS)
         for number in NUMBERS:
-            self._previous[number] = signal.signal(number, self._note)
+            signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
 
     def only_note(self) -> None:
         """Only note signals from now on."""
         self._only_noted = True
+
+    def heed(self) -> None:
+        """Raise at once from now on.
+
+        Raises:
+            Preempted: if a signal has been noted meanwhile.
+        """
+        self._only_noted = self._never_alone
+        if self.received is not None and not self._never_alone:
+            raise Preempted
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame

@@ -15,7 +15,6 @@ from textrnn.checks import check_devices, differences
 from textrnn.claim import agree, claim, open_shared_store
 from textrnn.cluster.launch import Launch
 from textrnn.cluster.ranks import Ranks
-from textrnn.cluster.slurm import requeue
 from textrnn.compose import load_config
 from textrnn.config import Config
 from textrnn.data.store import Store, prepare_store
@@ -30,24 +29,19 @@ if TYPE_CHECKING:
     from textrnn.checkpoints import Checkpoint
 
 
-def run(config: Config, command: Sequence[str], ranks: Ranks) -> int:
+def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
     """Trains, tests and records one run; returns its exit code.
 
     Raises:
         InputError: for wrong input; a run directory that was made for it is removed again.
         RankLost: if another rank has ended before training began.
+        Preempted: if a signal came before the run had its directory.
     """
     if ranks.is_first:
         log_to_console()
-    with Signals() as signals:
-        try:
-            with ranks.telling():
-                code = _run(config, command, ranks, signals)
-        except Preempted:
-            code = exit_codes.PREEMPTED
-        if code == exit_codes.PREEMPTED and ranks.is_first:
-            signals.only_note()
-            requeue()
+    signals.heed()
+    with ranks.telling():
+        code = _run(config, command, ranks, signals)
     if ranks.launch.is_child and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
         # At any other code Lightning would kill rank 0, which may still be recording the end.
         return exit_codes.DONE
