@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from doubles.slurm import NoSlurmError, Slurm, cluster
 from hypothesis import HealthCheck, settings
 from support import ROOT, Command
 
@@ -18,14 +19,28 @@ settings.load_profile("textrnn")
 KERNELS = "TEXTRNN_KERNELS"
 
 
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all workers of this session."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One folder of compiled kernels for all tests and the processes they start, rather than one a home."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KERNELS, str(shared / "kernels"))
+        patch.setenv(KERNELS, str(_shared_folder(tmp_path_factory) / "kernels"))
         yield
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A real SLURM of two nodes with two GPUs each, one for all workers of this session; for tests marked `cluster`."""
+    try:
+        with cluster(_shared_folder(tmp_path_factory)) as running:
+            yield running
+    except NoSlurmError as reason:
+        pytest.skip(str(reason))
 
 
 def _environment(home: Path) -> dict[str, str]:
