@@ -21,6 +21,8 @@ from reviews import data_config, open_store
 from settings import Settings
 from textrnn import exit_codes, fitting, training
 from textrnn.allocator import keep_freed_memory
+from textrnn.cluster.launch import Launch
+from textrnn.cluster.ranks import Ranks
 from textrnn.config import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
 from textrnn.data.batches import Batch
 from textrnn.model.classifier import ReviewClassifier, learning_rate_factor, review_losses, step_loss
@@ -175,6 +177,6 @@ def run_program(config: Config, watching: pl.Callback, **trainer: Any) -> None:
 
     with TemporaryDirectory() as folder, patch.object(fitting, "ReviewClassifier", Watched):
         watched = replace(config, run_dir=f"{folder}/run", trainer=replace(config.trainer, **trainer))
-        code = training.run(watched, ["benchmarks/run.py", "loop"])
+        code = training.run(watched, ["benchmarks/run.py", "loop"], Ranks(Launch()))
     if code != exit_codes.DONE:
         raise RuntimeError(f"the program ended with exit code {code}; what it says is above")

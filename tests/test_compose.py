@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textrnn.checks import check, check_devices, differences
+from textrnn.cluster.launch import Launch
 from textrnn.compose import compose, compose_jobs, from_dict, load_config, parse_command_line
 from textrnn.config import Config, TrainerConfig
 from textrnn.errors import InputError
@@ -157,10 +158,10 @@ def test_a_misspelt_key_is_never_accepted(key: str, place: int, letter: str) -> 
 
 def test_devices_that_are_not_there_are_refused() -> None:
     with pytest.raises(InputError, match=r"two processes a core|GPU"):
-        check_devices(TrainerConfig(devices=10_000))
+        check_devices(TrainerConfig(devices=10_000), Launch())
     with pytest.raises(InputError, match="two processes a core"):
-        check_devices(TrainerConfig(accelerator="cpu", devices=10_000))
-    check_devices(TrainerConfig(accelerator="cpu", devices=1))
+        check_devices(TrainerConfig(accelerator="cpu", devices=10_000), Launch())
+    check_devices(TrainerConfig(accelerator="cpu", devices=1), Launch())
 
 
 def test_a_decay_needs_to_know_the_last_step() -> None:

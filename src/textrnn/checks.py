@@ -3,12 +3,14 @@
 import math
 import os
 import re
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from textrnn import config as names
+from textrnn.cluster.launch import Launch, check_layout, sees_own_gpu_only
 from textrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrackingConfig, TrainerConfig
 from textrnn.errors import InputError
 
@@ -59,18 +61,26 @@ def check(config: Config) -> None:
         raise InputError("trainer.overfit_batches repeats the same batches; it can't go with data.segment_size.")
 
 
-def check_devices(trainer: TrainerConfig) -> None:
+def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
     """Checks the devices asked for against those that are there; imports torch if it has to ask.
 
     Raises:
-        InputError: for more GPUs than are visible, or more than two processes a core.
+        InputError: for more GPUs than are visible, more than two processes a core, or what contradicts the launcher.
     """
-    if trainer.accelerator in ("auto", "cpu") and trainer.devices in ("auto", -1, 1):
+    check_layout(trainer, launch)
+    if trainer.accelerator in ("auto", "cpu") and trainer.devices in ("auto", -1, 1) and not launch.is_external:
         return
+    if trainer.accelerator == "cpu" and launch.is_external:
+        return  # as many as the launcher was told to start
     import torch
 
     gpus = torch.cuda.device_count()
     wanted = trainer.devices
+    if launch.is_external and 0 < gpus < launch.local_world_size and not sees_own_gpu_only(trainer, launch):
+        raise InputError(
+            f"{launch.by} has started {launch.local_world_size} processes on {socket.gethostname()}, where {gpus} "
+            "GPU(s) are visible: start one process a GPU, or type trainer.accelerator=cpu."
+        )
     numbers = wanted if isinstance(wanted, list) else []
     count = len(numbers) if numbers else wanted if isinstance(wanted, int) else None
     on_gpu = trainer.accelerator in ("gpu", "cuda") or (trainer.accelerator == "auto" and gpus > 0)

@@ -6,3 +6,11 @@ class InputError(Exception):
 
     The entry scripts print it to stderr without a traceback and exit with code 2.
     """
+
+
+class RefusedElsewhere(InputError):
+    """Another rank has refused the input, and says so."""
+
+
+class RankLost(Exception):
+    """Another rank of the run has ended."""

@@ -9,10 +9,13 @@ from typing import Any
 import pytorch_lightning as pl
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 
 from textrnn import exit_codes
+from textrnn.cluster.environment import layout
+from textrnn.cluster.launch import Launch
 from textrnn.config import Config
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
@@ -26,7 +29,6 @@ from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.signals import Preempted
-from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
@@ -41,6 +43,9 @@ from textrnn.tracking.wandb_session import WandbRun
 
 STOP_POLL = 20.0
 """Seconds within which W&B's client learns that its run was stopped; it asks the server every 15."""
+
+START_PATIENCE = 180.0
+"""Seconds that the other ranks wait for rank 0's W&B run."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,24 +69,14 @@ def fit(this: Run, *, wandb_mode: str) -> int:
         InputError: for vectors, trainer arguments or a W&B run that are refused; nothing is trained then.
     """
     quiet_lightning()
+    # Lightning takes it from variables that are also those of a SLURM task which is a run of its own.
+    rank_zero_only.rank = this.ranks.launch.rank  # type: ignore[attr-defined]  # set so by Lightning too
     early_stop = EarlyStop(this.directory.early_stop)
-    parts = _parts(this, early_stop)
+    with this.ranks.phase(patience=START_PATIENCE):
+        parts = _parts(this, early_stop)
+        wandb_run = _record_start(this, early_stop, wandb_mode) if this.primary else None
     if not this.primary:
         return _fit_and_test(this, parts)[1]
-    _record_start(this)  # before W&B hears of the run: whoever continues it must find its id
-    wandb_run = None
-    if wandb_mode != "none":
-        resuming = this.config.resume is not None
-        wandb_run = WandbRun.start(
-            this.config,
-            this.identity,
-            this.directory.path,
-            mode=wandb_mode,
-            resume=resuming,
-            on_stop=early_stop.ask,
-        )
-        open_record(wandb_run, this.directory)
-        report_data(this, wandb_run)
     parts.logger.attach(parts.trainer, wandb_run)
     status, code = "failed", exit_codes.CRASH
     try:
@@ -159,7 +154,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     if config.trainer.profiler == "pytorch" and this.primary:
         callbacks.append(StepProfile(this.directory))
     callbacks += _selection(config, this.directory)
-    trainer = _trainer(config, callbacks, logger, this.directory)
+    trainer = _trainer(config, callbacks, logger, this.directory, this.ranks.launch)
     return Parts(
         module=module,
         data=ReviewsDataModule(config.data, store, config.seed),
@@ -192,17 +187,20 @@ def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
     return callbacks
 
 
-def _trainer(config: Config, callbacks: list[Callback], logger: RunLogger, directory: RunDirectory) -> pl.Trainer:
+def _trainer(
+    config: Config, callbacks: list[Callback], logger: RunLogger, directory: RunDirectory, launch: Launch
+) -> pl.Trainer:
     arguments = {item.name: getattr(config.trainer, item.name) for item in fields(config.trainer)}
     arguments["profiler"] = lightning_profiler(config.trainer.profiler, directory.path)
+    places, cluster = layout(config.trainer, launch)
     if config.data.segment_size is not None:
         arguments["reload_dataloaders_every_n_epochs"] = 1
     try:
         return pl.Trainer(
-            **arguments,
+            **(arguments | places),
             callbacks=callbacks,
             logger=logger,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), cluster],
             default_root_dir=directory.path,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
@@ -237,14 +235,27 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def _record_start(this: Run) -> None:
+def _record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
+    """Writes the configuration and starts the W&B run, if there shall be one."""
     this.directory.checkpoints.mkdir(exist_ok=True)
     if this.checkpoint is None:
         for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
             leftover.unlink()
-    write_identity(this.directory.run_json, this.identity)
     config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
     write_atomically(this.directory.config_yaml, config)
+    if wandb_mode == "none":
+        return None
+    wandb_run = WandbRun.start(
+        this.config,
+        this.identity,
+        this.directory.path,
+        mode=wandb_mode,
+        resume=this.config.resume is not None,
+        on_stop=early_stop.ask,
+    )
+    open_record(wandb_run, this.directory)
+    report_data(this, wandb_run)
+    return wandb_run
 
 
 def _record_end(this: Run, parts: Parts, status: str) -> RunSummary:

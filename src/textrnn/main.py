@@ -3,16 +3,22 @@
 Exit codes: 0 done, 1 crash, 2 wrong input, 75 pre-empted (the same command continues), 130 interrupted.
 """
 
+import hashlib
 import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textrnn import exit_codes
 from textrnn.allocator import keep_freed_memory
-from textrnn.errors import InputError
+from textrnn.errors import InputError, RankLost, RefusedElsewhere
+
+if TYPE_CHECKING:
+    from textrnn.cluster.ranks import Ranks
+    from textrnn.config import Config
 
 
 def main() -> int:
@@ -35,7 +41,17 @@ def main() -> int:
 
 def train(argv: Sequence[str]) -> int:
     """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; experiment=FILE.yaml reads a sweep's best.yaml too."""
-    return guarded(lambda: _train(list(argv)))
+
+    def run() -> int:
+        from textrnn.cluster.launch import read_launch
+        from textrnn.cluster.ranks import Ranks
+
+        ranks = Ranks(read_launch())
+        ranks.meet()
+        with ranks.telling():
+            return _train(list(argv), ranks)
+
+    return guarded(run)
 
 
 def prepare(argv: Sequence[str]) -> int:
@@ -97,9 +113,14 @@ def guarded(verb: Callable[[], int]) -> int:
     keep_freed_memory()
     try:
         return verb()
+    except RefusedElsewhere:
+        return exit_codes.WRONG_INPUT
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return exit_codes.WRONG_INPUT
+    except RankLost as lost:
+        print(f"error: {lost}", file=sys.stderr)
+        return exit_codes.CRASH
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return exit_codes.INTERRUPTED
@@ -113,26 +134,26 @@ def _refuse(sentence: str) -> int:
     raise InputError(sentence)
 
 
-def _train(argv: list[str]) -> int:
+def _train(argv: list[str], ranks: "Ranks") -> int:
+    from textrnn.comparison import conclude
     from textrnn.compose import compose_jobs, job_overrides, parse_command_line
     from textrnn.experiment_files import expand_experiment
 
-    argv = expand_experiment(argv)
-    command_line = parse_command_line(argv)
-    configs = compose_jobs(command_line)
+    with ranks.phase():
+        argv = expand_experiment(argv)
+        command_line = parse_command_line(argv)
+        configs = compose_jobs(command_line)
     if command_line.inspect:
         return _hydra(argv, lambda _: None, name="train.py")
     if command_line.multirun:
-        parent = _parent_directory(configs[0].run_dir, configs[0].resume)
-        if any(config.trainer.strategy != "auto" or config.trainer.devices not in (1, "auto") for config in configs):
-            raise InputError(
-                "-m can't start several processes a job; run the jobs one by one, or use trainer.devices=1 with -m."
-            )
+        with ranks.phase():
+            _check_multirun(configs, ranks)
+        parent = Path(ranks.from_first(lambda: str(_parent_directory(configs[0], command_line.overrides))))
         argv = [argument for argument in argv if not argument.startswith("run_dir=")] + [f"run_dir='{parent}'"]
     codes: list[int] = []
 
     def job(composed: object) -> None:
-        codes.append(guarded(lambda: _job(composed)))
+        codes.append(guarded(lambda: _job(composed, ranks)))
         if codes[-1] in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED) and command_line.multirun:
             raise KeyboardInterrupt
 
@@ -140,14 +161,23 @@ def _train(argv: list[str]) -> int:
         hydra_code = _hydra(argv, job, name="train.py")
     except KeyboardInterrupt:
         return codes[-1] if codes else exit_codes.INTERRUPTED
-    if command_line.multirun:
-        from textrnn.comparison import conclude
-
+    if command_line.multirun and ranks.is_first:
         conclude(parent, job_overrides(command_line), done=sum(code == exit_codes.DONE for code in codes))
     return next((code for code in codes if code != exit_codes.DONE), hydra_code)
 
 
-def _job(composed: object) -> int:
+def _check_multirun(configs: "Sequence[Config]", ranks: "Ranks") -> None:
+    """Lightning would start the whole command again for each process of each job."""
+    if not ranks.launch.is_external and any(
+        config.trainer.strategy != "auto" or config.trainer.devices not in (1, "auto") for config in configs
+    ):
+        raise InputError(
+            "-m can't start several processes a job; start them all with torchrun or srun, which -m works under, "
+            "run the jobs one by one, or use trainer.devices=1 with -m."
+        )
+
+
+def _job(composed: object, ranks: "Ranks") -> int:
     """One run inside Hydra: merges, checks and trains."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -165,7 +195,7 @@ def _job(composed: object) -> int:
         config.tracking.group = config.tracking.group or parent.name
     from textrnn.training import run
 
-    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]])
+    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks)
 
 
 def _hydra(argv: Sequence[str], job: Callable[[object], None], *, name: str) -> int:
@@ -198,11 +228,19 @@ def _hydra(argv: Sequence[str], job: Callable[[object], None], *, name: str) -> 
     return exit_codes.DONE
 
 
-def _parent_directory(run_dir: str | None, resume: str | None) -> Path:
-    """The folder that holds the jobs of a multirun."""
-    if run_dir is None:
+def _parent_directory(config: "Config", overrides: Sequence[str]) -> Path:
+    """The folder that holds the jobs of a multirun; in a SLURM batch job the same one when the job is started again."""
+    from textrnn.cluster.slurm import batch_job
+
+    job = batch_job()
+    if config.run_dir is not None:
+        parent = Path(config.run_dir)
+    elif job is not None:
+        digest = hashlib.sha256(repr(list(overrides)).encode()).hexdigest()[:6]
+        parent = Path("runs") / f"slurm-{job.id}-multirun-{digest}"
+    else:
         return Path("runs") / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-multirun-{secrets.token_hex(3)}"
-    parent = Path(run_dir)
-    if resume is None and parent.is_dir() and any(parent.iterdir()):
+    again = config.resume is not None or (job is not None and job.restarts > 0)
+    if not again and parent.is_dir() and any(parent.iterdir()):
         raise InputError(f"run_dir={parent} is not empty; type another directory, or resume=auto to continue its jobs.")
     return parent

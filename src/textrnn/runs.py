@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from textrnn.cluster.ranks import Ranks
 from textrnn.config import Config
 from textrnn.data.store import Store
 from textrnn.signals import Signals
@@ -23,7 +24,12 @@ class Run:
     checkpoint: "Checkpoint | None"
     """What the run continues from; None at its start."""
     store: Store
-    primary: bool
-    """Whether this process is rank 0, the one that records."""
+    ranks: Ranks
+    """The processes of the run, and which of them this one is."""
     signals: Signals
     """What has asked the run to leave its machine."""
+
+    @property
+    def primary(self) -> bool:
+        """Whether this process is rank 0, the one that records."""
+        return self.ranks.is_first

@@ -5,7 +5,6 @@ trained and recorded is in `fitting.py`.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,72 +12,70 @@ from typing import TYPE_CHECKING
 
 from textrnn import exit_codes
 from textrnn.checks import check_devices, differences
+from textrnn.claim import agree, claim, open_shared_store
+from textrnn.cluster.launch import Launch
+from textrnn.cluster.ranks import Ranks
+from textrnn.cluster.slurm import requeue
 from textrnn.compose import load_config
 from textrnn.config import Config
-from textrnn.data.store import prepare_store
-from textrnn.errors import InputError
+from textrnn.data.store import Store, prepare_store
+from textrnn.errors import InputError, RankLost
 from textrnn.logs import LOGGER, log_to_console, log_to_file
 from textrnn.runs import Run
 from textrnn.signals import Preempted, Signals
-from textrnn.tracking.identity import RunIdentity, new_identity, read_identity
-from textrnn.tracking.rundir import RunDirectory, default_run_dir
+from textrnn.tracking.identity import RunIdentity, read_identity
+from textrnn.tracking.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from textrnn.checkpoints import Checkpoint
 
-SHARED_RUN_DIR = "TEXTRNN_RUN_DIR"
-"""Environment variable by which rank 0 tells the processes that Lightning starts where the run is."""
 
-
-def run(config: Config, command: Sequence[str]) -> int:
+def run(config: Config, command: Sequence[str], ranks: Ranks) -> int:
     """Trains, tests and records one run; returns its exit code.
 
     Raises:
         InputError: for wrong input; a run directory that was made for it is removed again.
+        RankLost: if another rank has ended before training began.
     """
-    rank = global_rank()
-    if rank == 0:
+    if ranks.is_first:
         log_to_console()
-    check_devices(config.trainer)
-    directory, identity = _claim(config, command, rank)
-    with directory, Signals() as signals:
+    with Signals() as signals:
         try:
-            with log_to_file(directory.train_log if rank == 0 else directory.path / f"train-rank{rank}.log"):
-                return _guarded(config, identity, directory, signals, primary=rank == 0)
+            with ranks.telling():
+                code = _run(config, command, ranks, signals)
+        except Preempted:
+            code = exit_codes.PREEMPTED
+        if code == exit_codes.PREEMPTED and ranks.is_first:
+            with signals.deferred():
+                requeue()
+    if ranks.launch.is_child and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
+        # At any other code Lightning would kill rank 0, which may still be recording the end.
+        return exit_codes.DONE
+    return code
+
+
+def _run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
+    with ranks.phase():
+        check_devices(config.trainer, ranks.launch)
+    agree(config, ranks)
+    config, directory, identity = claim(config, command, ranks)
+    with directory:
+        try:
+            log = directory.train_log if ranks.is_first else directory.path / f"train-rank{ranks.launch.rank}.log"
+            with log_to_file(log):
+                return _guarded(config, identity, directory, ranks, signals)
         except InputError:
             # The folder of checkpoints is made when training begins; from then on nothing is thrown away.
-            if rank == 0 and not directory.checkpoints.exists():
+            if ranks.is_first and not directory.checkpoints.exists():
                 directory.discard()
             raise
 
 
-def global_rank() -> int:
-    """Number of this process among those of the run, as its launcher says."""
-    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-    return int(next((os.environ[name] for name in names if name in os.environ), 0))
-
-
-def _claim(config: Config, command: Sequence[str], rank: int) -> tuple[RunDirectory, RunIdentity]:
-    """The run's directory, for itself, and who the run is if it is new."""
-    identity = new_identity(config, command)
-    shared = os.environ.get(SHARED_RUN_DIR)
-    if rank > 0 and shared is not None:
-        return RunDirectory.join(Path(shared)), identity
-    processes = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    if config.run_dir is None and processes > 1:
-        raise InputError("run_dir: processes started by torchrun or srun must share it; type run_dir=DIR.")
-    if rank > 0:
-        return RunDirectory.join(Path(str(config.run_dir))), identity
-    path = Path(config.run_dir) if config.run_dir is not None else default_run_dir(config, identity)
-    claimed = RunDirectory.claim(path, resume=config.resume is not None)
-    os.environ[SHARED_RUN_DIR] = str(path.resolve())
-    return claimed, identity
-
-
-def _guarded(config: Config, identity: RunIdentity, directory: RunDirectory, signals: Signals, *, primary: bool) -> int:
+def _guarded(config: Config, identity: RunIdentity, directory: RunDirectory, ranks: Ranks, signals: Signals) -> int:
     """Trains; turns every way to end into an exit code, and a crash into a traceback in train.log."""
     try:
-        code = _train(config, identity, directory, signals, primary=primary)
+        with ranks.telling():
+            code = _train(config, identity, directory, ranks, signals)
     except Preempted:
         code = exit_codes.PREEMPTED
     except KeyboardInterrupt:
@@ -86,38 +83,36 @@ def _guarded(config: Config, identity: RunIdentity, directory: RunDirectory, sig
         return exit_codes.INTERRUPTED
     except InputError:
         raise
+    except RankLost as lost:
+        LOGGER.error(f"{lost}; the same command with resume=auto continues")
+        return exit_codes.CRASH
     except Exception:
         # Whatever comes here is a defect of ours or of a library; `run` has nobody above it to tell but the shell.
         LOGGER.exception("the run crashed")
         return exit_codes.CRASH
     if code == exit_codes.PREEMPTED:
         LOGGER.warning("pre-empted; the same command with resume=auto continues")
-    elif primary:
+    elif ranks.is_first:
         print(f"run directory: {directory.path}")
     return code
 
 
-def _train(config: Config, identity: RunIdentity, directory: RunDirectory, signals: Signals, *, primary: bool) -> int:
+def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks: Ranks, signals: Signals) -> int:
+    state = ranks.from_first(lambda: _look(config, directory, signals, primary=ranks.is_first))
+    if state == "over":
+        return exit_codes.DONE
     checkpoint = None
-    if config.resume is not None and directory.last_ckpt.is_file():
+    if state == "begun":
         from textrnn.checkpoints import load_checkpoint
 
         checkpoint = load_checkpoint(directory.last_ckpt)
-        _refuse_another_run(checkpoint, config)
-        if _is_over(config, directory):
-            if primary and directory.wandb_unsent.is_file():
-                _complete_in_wandb(config, directory, checkpoint, signals)
-            return exit_codes.DONE
-        if primary:
-            directory.early_stop.unlink(missing_ok=True)
-    if config.resume is not None and directory.run_json.is_file():
-        identity = read_identity(directory.run_json)
     mode, line = "none", None
-    if primary:
-        from textrnn.tracking.wandb_mode import resolve_mode
+    with ranks.phase():
+        if ranks.is_first:
+            from textrnn.tracking.wandb_mode import resolve_mode
 
-        mode, line = resolve_mode(config.tracking, directory.path)
-    store = prepare_store(config.data)
+            mode, line = resolve_mode(config.tracking, directory.path)
+    store = _prepare(config, ranks)
     if line is not None:
         LOGGER.info(line)
     from textrnn.fitting import fit
@@ -129,11 +124,48 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, signa
             directory=directory,
             checkpoint=checkpoint,
             store=store,
-            primary=primary,
+            ranks=ranks,
             signals=signals,
         ),
         wandb_mode=mode,
     )
+
+
+def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary: bool) -> str:
+    """How far the run in `directory` is: "new", "begun" or "over"; brings W&B what it lacks of one that is over."""
+    if config.resume is None or not directory.last_ckpt.is_file():
+        return "new"
+    if not primary:
+        return "begun"
+    from textrnn.checkpoints import load_checkpoint
+
+    checkpoint = load_checkpoint(directory.last_ckpt)
+    _refuse_another_run(checkpoint, config)
+    if _is_over(config, directory):
+        if directory.wandb_unsent.is_file():
+            _complete_in_wandb(config, directory, checkpoint, signals)
+        return "over"
+    directory.early_stop.unlink(missing_ok=True)
+    return "begun"
+
+
+def _prepare(config: Config, ranks: Ranks) -> Store:
+    """The token store, which rank 0 makes if it has to; the others open it when it is there.
+
+    Raises:
+        InputError: also if a rank does not see what rank 0 has made.
+    """
+    if not ranks.launch.is_external:
+        return prepare_store(config.data)
+    made: list[Store] = []
+
+    def make() -> str:
+        made.append(prepare_store(config.data))
+        return str(made[0].path)
+
+    path = Path(ranks.from_first(make))
+    with ranks.phase():
+        return made[0] if made else open_shared_store(path)
 
 
 def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Checkpoint", signals: Signals) -> None:
@@ -147,7 +179,7 @@ def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Che
         directory=directory,
         checkpoint=checkpoint,
         store=prepare_store(config.data),
-        primary=True,
+        ranks=Ranks(Launch()),
         signals=signals,
     )
     bring_what_is_missing(

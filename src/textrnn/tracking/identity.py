@@ -8,7 +8,7 @@ import secrets
 import string
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +52,8 @@ class RunIdentity:
     """The command line."""
     sweep_id: str | None
     """WANDB_SWEEP_ID, in a W&B agent."""
+    slurm_job: str | None = None
+    """The SLURM batch job that the run began in, which goes on with it when SLURM starts it again."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -64,13 +66,14 @@ class RunIdentity:
         Raises `InputError` when a field is missing.
         """
         names = [field.name for field in fields(cls)]
-        if missing := [name for name in names if name not in values]:
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        if missing := [name for name in needed if name not in values]:
             raise InputError(f"the run's identity lacks {', '.join(missing)}: it was not written by textrnn.")
-        return cls(**{name: values[name] for name in names})
+        return cls(**{name: values[name] for name in names if name in values})
 
 
-def new_identity(config: Config, command: Sequence[str]) -> RunIdentity:
-    """Make the identity of a new run; `command` is its command line (`sys.argv`).
+def new_identity(config: Config, command: Sequence[str], *, slurm_job: str | None = None) -> RunIdentity:
+    """Make the identity of a new run; `command` is its command line (`sys.argv`), `slurm_job` its batch job.
 
     Raises `InputError` when WANDB_RUN_ID is set to what can't be a directory's name.
     """
@@ -88,6 +91,7 @@ def new_identity(config: Config, command: Sequence[str]) -> RunIdentity:
         torch=version("torch"),
         command=list(command),
         sweep_id=os.environ.get("WANDB_SWEEP_ID") or None,
+        slurm_job=slurm_job,
     )
 
 

@@ -3,9 +3,12 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +28,15 @@ def default_run_dir(config: Config, identity: "RunIdentity") -> Path:
     """Return runs/<stamp>-<cell>-s<seed>-<id>, or in a W&B agent runs/<WANDB_SWEEP_ID>/<WANDB_RUN_ID>.
 
     The stamp is local time to the second. In a sweep the directory follows from the trial alone, so that the same
-    trial, started again, finds its own.
+    trial, started again, finds its own; in a SLURM batch job from the job and the configuration, for the same reason:
+    runs/slurm-<job>-<cell>-s<seed>-<digest>.
     """
     if identity.sweep_id and os.environ.get("WANDB_RUN_ID"):
         return Path("runs", identity.sweep_id, identity.id)
+    if identity.slurm_job is not None:
+        settings = json.dumps(asdict(replace(config, resume=None)), sort_keys=True)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:6]
+        return Path("runs", f"slurm-{identity.slurm_job}-{config.model.cell}-s{config.seed}-{digest}")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return Path("runs", f"{stamp}-{config.model.cell}-s{config.seed}-{identity.id}")
 

@@ -1,0 +1,156 @@
+"""How a run gets its directory: rank 0 claims it, and all ranks see that they share it, their code and settings."""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import textrnn
+from textrnn.cluster.launch import SHARED_RUN
+from textrnn.cluster.ranks import Ranks
+from textrnn.cluster.slurm import Job, batch_job
+from textrnn.config import Config
+from textrnn.data.store import DamagedStoreError, Store
+from textrnn.errors import InputError
+from textrnn.logs import LOGGER
+from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, write_identity
+from textrnn.tracking.rundir import RunDirectory, default_run_dir
+
+VISIBLE_WITHIN = 15.0
+"""Seconds after which what one machine has written on a shared disk must be there for another."""
+
+
+def agree(config: Config, ranks: Ranks) -> None:
+    """Sees that all ranks were started with the same configuration and run the same code.
+
+    Raises:
+        InputError: on rank 0, naming what differs and where.
+    """
+    if not ranks.launch.is_external:
+        return
+    mine = {"host": socket.gethostname(), "code": _code_digest(), "config": _flat(asdict(config))}
+    told = [json.loads(text) for text in ranks.gather(json.dumps(mine))]
+    with ranks.phase():
+        if ranks.is_first:
+            for rank, other in enumerate(told):
+                _compare(told[0], other, rank)
+
+
+def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
+    for key, value in other["config"].items():
+        if value != first["config"].get(key):
+            raise InputError(
+                f"{key}={value} on rank {rank} ({other['host']}), {key}={first['config'].get(key)} on rank 0 "
+                f"({first['host']}): start all ranks by the same command."
+            )
+    if other["code"] != first["code"]:
+        raise InputError(
+            f"rank {rank} ({other['host']}) runs other code than rank 0 ({first['host']}): bring the package up to "
+            "date there."
+        )
+
+
+def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config, RunDirectory, RunIdentity]:
+    """The run's directory and identity, the same on all ranks, and the configuration with what follows from them.
+
+    Raises:
+        InputError: if the directory can't be had, or a rank does not see it.
+    """
+    claimed: list[tuple[RunDirectory, RunIdentity]] = []
+
+    def take() -> str:
+        directory, identity, resume = _take(config, command)
+        claimed.append((directory, identity))
+        return json.dumps({"directory": str(directory.path.resolve()), "resume": resume, "id": identity.id})
+
+    text = os.environ[SHARED_RUN] if ranks.launch.is_child else ranks.from_first(take)
+    os.environ[SHARED_RUN] = text
+    shared = json.loads(text)
+    with ranks.phase():
+        if not claimed:
+            path = Path(shared["directory"])
+            claimed.append((RunDirectory.join(path), _seen(path, shared["id"])))
+    return replace(config, resume=shared["resume"]), *claimed[0]
+
+
+def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIdentity, str | None]:
+    """Rank 0's claim: directory, identity, and how to resume."""
+    job = batch_job()
+    identity = new_identity(config, command, slurm_job=None if job is None else job.id)
+    path = Path(config.run_dir) if config.run_dir is not None else default_run_dir(config, identity)
+    resume = config.resume
+    if resume is None and job is not None and _is_started_again(job, path):
+        LOGGER.info(f"SLURM has started job {job.id} again: it goes on with its run in {path}")
+        resume = "auto"
+    directory = RunDirectory.claim(path, resume=resume is not None)
+    if resume is not None and directory.run_json.is_file():
+        identity = read_identity(directory.run_json)
+    else:
+        write_identity(directory.run_json, identity)
+    return directory, identity, resume
+
+
+def _is_started_again(job: Job, path: Path) -> bool:
+    """Whether `path` holds the run that this very job began before it was pre-empted."""
+    run_json = path / "run.json"
+    return job.restarts > 0 and run_json.is_file() and read_identity(run_json).slurm_job == job.id
+
+
+def _seen(path: Path, run: str) -> RunIdentity:
+    """The identity that rank 0 has written, once it can be read here.
+
+    Raises:
+        InputError: if it can't.
+    """
+    deadline = time.monotonic() + VISIBLE_WITHIN
+    while time.monotonic() < deadline:
+        if (path / "run.json").is_file():
+            identity = read_identity(path / "run.json")
+            if identity.id == run:
+                return identity
+        time.sleep(0.1)
+    raise InputError(
+        f"run_dir: {path} on {socket.gethostname()} is not the folder that rank 0 writes to; type run_dir=DIR on a "
+        "disk that all nodes share."
+    )
+
+
+def open_shared_store(path: Path) -> Store:
+    """The token store that rank 0 has made or found.
+
+    Raises:
+        InputError: if it can't be read here.
+    """
+    deadline = time.monotonic() + VISIBLE_WITHIN
+    while True:
+        try:
+            return Store(path)
+        except DamagedStoreError as error:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"data.cache_dir: {socket.gethostname()} can't read the token store that rank 0 uses ({error}); "
+                    "type data.cache_dir=DIR on a disk that all nodes share."
+                ) from error
+        time.sleep(0.1)
+
+
+def _code_digest() -> str:
+    """One number for the program's own files."""
+    package = Path(textrnn.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h", ".yaml")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under the keys of the command line."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
