@@ -34,13 +34,22 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """A real SLURM of two nodes with two GPUs each, one for all workers of this session; for tests marked `cluster`."""
+def _slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     try:
         with cluster(_shared_folder(tmp_path_factory)) as running:
             yield running
     except NoSlurmError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture
+def slurm(_slurm: Slurm) -> Iterator[Slurm]:
+    """A real SLURM of two nodes with two GPUs each, for tests marked `cluster`.
+
+    All workers of a session share one, which is started once, and have it in turn: an urgent job displaces others'.
+    """
+    with _slurm.turn():
+        yield _slurm
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -81,7 +81,8 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     status, code = "failed", exit_codes.CRASH
     try:
         status, code = _fit_and_test(this, parts)
-        # In an agent of W&B the signal may come from the sweep, some seconds before the client knows why.
+        # In an agent of W&B the signal may come from the sweep, some seconds before the client knows why, and then to
+        # this process alone. What a cluster sends ends the client's service as well, and there is no time to lose.
         if status == "preempted" and _in_online_sweep(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
             status, code = "stopped", exit_codes.DONE
         if status == "finished":
@@ -116,7 +117,8 @@ def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
 
 
 def _in_online_sweep(this: Run, wandb_run: WandbRun | None) -> bool:
-    return this.identity.sweep_id is not None and wandb_run is not None and wandb_run.url is not None
+    in_sweep = this.identity.sweep_id is not None
+    return in_sweep and wandb_run is not None and wandb_run.url is not None and wandb_run.is_alive()
 
 
 def _parts(this: Run, early_stop: EarlyStop) -> Parts:

@@ -24,7 +24,7 @@ import json, os, pathlib, time
 names = ("WANDB_RUN_ID", "SLURM_ARRAY_TASK_ID", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")
 trials = pathlib.Path("trials")
 with (trials / os.environ["WANDB_RUN_ID"]).open("a") as file:
-    file.write(json.dumps([os.environ[name] for name in names]) + "\n")
+    print(json.dumps([os.environ[name] for name in names]), file=file)
 while len(list(trials.iterdir())) < 4:  # so that no agent is through before all have begun
     time.sleep(0.05)
 """

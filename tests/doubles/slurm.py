@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from doubles.slurm_daemons import cancel_all
+
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 PACKAGES = ("slurm-wlm", "munge")
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
@@ -48,6 +50,16 @@ class Slurm:
             "MASTER_ADDR": "127.0.0.1",
             "GLOO_SOCKET_IFNAME": "lo",
         }
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have the cluster for oneself; jobs that are left at the end are cancelled."""
+        with (self.state / "turn").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                cancel_all(lambda *command: self.run(*command))
 
     def run(self, *command: str, place: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
         """Return what one of SLURM's commands prints."""

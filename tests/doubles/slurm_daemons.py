@@ -142,13 +142,18 @@ def _ask(state: Path, *command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def _stop(state: Path, daemons: Sequence[subprocess.Popen[bytes]]) -> None:
+def cancel_all(run: Callable[..., str]) -> None:
+    """Cancel all jobs and wait until they are gone, for half a minute."""
     deadline = time.monotonic() + 30
-    while (jobs := _ask(state, "squeue", "--noheader", "--format=%A").split()) and time.monotonic() < deadline:
+    while (jobs := run("squeue", "--noheader", "--format=%A").split()) and time.monotonic() < deadline:
         # SIGKILL first: a job that is cancelled may take its time, and one that is asked to end may requeue itself.
-        _ask(state, "scancel", "--full", "--signal=KILL", *jobs)
-        _ask(state, "scancel", *jobs)
-        time.sleep(0.2)
+        run("scancel", "--quiet", "--full", "--signal=KILL", *jobs)
+        run("scancel", "--quiet", *jobs)
+        time.sleep(0.1)
+
+
+def _stop(state: Path, daemons: Sequence[subprocess.Popen[bytes]]) -> None:
+    cancel_all(lambda *command: _ask(state, *command))
     for daemon in reversed(daemons):
         daemon.terminate()
         try:
