@@ -42,16 +42,23 @@ def main() -> int:
 def train(argv: Sequence[str]) -> int:
     """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; experiment=FILE.yaml reads a sweep's best.yaml too."""
 
-    def run() -> int:
-        from textrnn.cluster.launch import read_launch
-        from textrnn.cluster.ranks import Ranks
+    from textrnn.cluster.launch import read_launch
+    from textrnn.cluster.ranks import Ranks
 
-        ranks = Ranks(read_launch())
+    ranks = Ranks(read_launch())
+
+    def run() -> int:
         ranks.meet()
         with ranks.telling():
             return _train(list(argv), ranks)
 
-    return guarded(run)
+    code = guarded(run)
+    if ranks.launch.is_external and code == exit_codes.WRONG_INPUT:
+        # All ranks leave now; srun would kill those that take longer to, and show its own exit code for the step.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def prepare(argv: Sequence[str]) -> int:

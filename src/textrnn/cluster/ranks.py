@@ -7,6 +7,7 @@ Lightning's process group meets later: torchrun serves it itself, under srun ran
 import contextlib
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,7 +25,7 @@ ARRIVAL = 300.0
 PATIENCE = 60.0
 """Seconds that ranks wait for each other in what takes all of them a moment."""
 FAREWELL = 10.0
-"""Seconds that the rank which serves the store stays for the others to read why it leaves."""
+"""Seconds that a rank which leaves waits for the others to leave too."""
 POLL = 0.05
 """Seconds between two looks."""
 
@@ -56,15 +57,25 @@ class Ranks:
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
-        """Tell the other ranks if this one leaves by an exception."""
+        """Tell the other ranks if this one leaves by an exception, and first of all the user.
+
+        Raises:
+            RefusedElsewhere: instead of an `InputError`, which is told by then.
+        """
         try:
             yield
         except BaseException as error:
-            if self._store is not None:
-                # Where nobody waits any more, the store may be gone already.
-                with contextlib.suppress(RuntimeError, RankLost):
-                    self._leave(error)
-                    self._stay()
+            if self._store is None:
+                raise
+            told = isinstance(error, InputError) and not isinstance(error, RefusedElsewhere)
+            if told:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            # Where nobody waits any more, the store may be gone already.
+            with contextlib.suppress(RuntimeError, RankLost):
+                self._leave(error)
+                self._stay()
+            if told:
+                raise RefusedElsewhere(str(error)) from error
             raise
 
     @contextlib.contextmanager
@@ -83,7 +94,6 @@ class Ranks:
         except InputError as error:
             if self._store is None:
                 raise
-            self._leave(error)
             for rank in range(self.launch.rank):
                 self._await(rank, phase, patience)
                 if self._left(rank) == "refused":
@@ -143,12 +153,18 @@ class Ranks:
         self._store.set(f"left/{self.launch.rank}", reason)
 
     def _stay(self) -> None:
-        """On the rank that serves the store: until all others have left too."""
+        """Until all are ready: rank 0 may serve the store, and srun kills all others when the first one ends."""
+        assert self._store is not None
+        if not self.is_first:
+            self._store.wait(["all-leave"], timedelta(seconds=FAREWELL))
+            return
         deadline = time.monotonic() + FAREWELL
-        while self.launch.by == "srun" and self.is_first and time.monotonic() < deadline:
-            if all(self._left(rank) is not None for rank in range(1, self.launch.world_size)):
-                return
+        while time.monotonic() < deadline:
+            if all(self._left(rank) is not None for rank in range(self.launch.world_size)):
+                break
             time.sleep(POLL)
+        self._store.set("all-leave", "")
+        time.sleep(POLL)
 
     def _left(self, rank: int) -> str | None:
         key = f"left/{rank}"
