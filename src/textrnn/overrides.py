@@ -21,7 +21,9 @@ CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.paren
 GROUPS = ("model", "data", "trainer", "tracking", "experiment")
 
 # Hydra's own keys that may be typed: the launcher (for clusters), and what Lightning passes to the processes it starts.
-_HYDRA_KEYS = re.compile(r"hydra/launcher|hydra\.launcher\.\w+|hydra\.run\.dir|hydra\.job\.name|hydra\.output_subdir")
+_HYDRA_KEYS = re.compile(
+    r"hydra/launcher|hydra\.launcher\.[\w.-]+|hydra\.run\.dir|hydra\.job\.name|hydra\.output_subdir"
+)
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
