@@ -78,6 +78,11 @@ def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, n
         assert done.returncode == 2
         assert "no GPU is visible" in done.stderr
         return
+    if name == "hydra/launcher/slurm.yaml":  # run to its end in tests/cluster
+        done = script("train.py", *typed, *SHORT)
+        assert done.returncode == 2
+        assert "hydra/launcher=slurm" in done.stderr
+        return
     extra = {"HF_ENDPOINT": hub.url}
     with WandbServer() as server:
         if name == "tracking/online.yaml":

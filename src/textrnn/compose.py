@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from textrnn.checks import check
-from textrnn.config import Config
+from textrnn.config import Config, LauncherConfig
 from textrnn.errors import InputError
 from textrnn.overrides import (
     CONF_DIR,
@@ -51,8 +51,9 @@ class CommandLine:
 
 
 def register_schema() -> None:
-    """Gives Hydra the typed schema that `conf/train.yaml` names first."""
+    """Gives Hydra the typed schemas that `conf/train.yaml` and `conf/hydra/launcher/slurm.yaml` name first."""
     ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=LauncherConfig)
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
@@ -249,12 +250,16 @@ def _sentence(error: BaseException) -> str:
     key = getattr(cause, "full_key", None)
     if not key:
         return message
-    if key not in schema_keys():
+    if str(key).startswith("hydra.launcher."):
+        default = getattr(LauncherConfig(), str(key).split(".")[2])
+    elif key in schema_keys():
+        default = OmegaConf.select(OmegaConf.structured(Config), str(key))
+    else:
         try:
             check_key(str(key))
         except InputError as unknown:
             return str(unknown)
-    default = OmegaConf.select(OmegaConf.structured(Config), str(key))
+        default = None
     return (
         f"{key}: {message[:1].lower()}{message[1:]}; type for example {key}={'null' if default is None else default}."
     )

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from textrnn.config import Config
+from textrnn.config import Config, LauncherConfig
 from textrnn.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -46,6 +46,7 @@ def check_override(override: Override, multirun: bool) -> None:
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         if not _HYDRA_KEYS.fullmatch(key) or "_target_" in text:
             raise InputError(f"{text}: of Hydra's own keys only hydra/launcher and hydra.launcher.* can be set.")
+        _check_launcher(override)
         return
     if override.package is not None:
         raise InputError(f"{text}: groups keep their place; type {key}=NAME.")
@@ -59,6 +60,15 @@ def check_override(override: Override, multirun: bool) -> None:
         raise InputError(f"{text} names several values; type -m to run them all, or [..] for a list.")
     if override.is_sweep_override() and not override.is_discrete_sweep():
         raise InputError(f"{text}: a range of this kind can't be run one by one; list the values.")
+
+
+def _check_launcher(override: Override) -> None:
+    key, value = override.key_or_group, override.value()
+    if key == "hydra/launcher" and value not in ("slurm", "basic"):
+        raise InputError(f"hydra/launcher={value}: there is no such launcher; there are slurm, basic.")
+    known = [item.name for item in fields(LauncherConfig)]
+    if key.startswith("hydra.launcher.") and key.split(".")[2] not in known:
+        raise InputError(f"there is no key {key}; {nearest(key.split('.')[2], known)}")
 
 
 def _check_group(override: Override) -> None:

@@ -79,5 +79,6 @@ def test_what_slurm_refuses_is_one_sentence(slurm: Slurm, script: Command, workp
     done = script("train.py", *typed, **slurm.environment)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: hydra/launcher=slurm: SLURM refuses the jobs (sbatch: error: invalid partition")
+    assert line.startswith("error: hydra/launcher=slurm: SLURM refuses the jobs (invalid partition specified: nowhere;")
+    assert not (workplace / "jobs").exists()
     assert time.monotonic() - start < 30

@@ -59,14 +59,19 @@ class Slurm:
             try:
                 yield
             finally:
-                cancel_all(lambda *command: self.run(*command))
+                cancel_all(lambda *command: self._try(*command).stdout)
 
     def run(self, *command: str, place: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
         """Return what one of SLURM's commands prints."""
-        whole = {**(os.environ if environment is None else environment), **self.environment}
-        done = subprocess.run(command, cwd=place, env=whole, capture_output=True, text=True, timeout=60, check=False)
+        done = self._try(*command, place=place, environment=environment)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
+
+    def _try(
+        self, *command: str, place: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        whole = {**(os.environ if environment is None else environment), **self.environment}
+        return subprocess.run(command, cwd=place, env=whole, capture_output=True, text=True, timeout=60, check=False)
 
     def submit(self, *arguments: str, place: Path, environment: Mapping[str, str]) -> str:
         """Submit a batch job from `place` and return its number; `environment` is the job's too."""

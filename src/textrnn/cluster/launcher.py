@@ -4,6 +4,9 @@ Hydra's own plugin for submitit is not used: a job that is killed would end the 
 accounting would never tell that it was, and no exit code comes back.
 """
 
+import contextlib
+import io
+import shutil
 import subprocess
 import sys
 import time
@@ -93,17 +96,22 @@ def _submit(jobs: Sequence[Sequence[str]], settings: Mapping[str, Any], folder: 
     parameters = {key if key in own else f"slurm_{key}": value for key, value in settings.items() if value is not None}
     # What submitit counts are time limits that it hears of itself.
     executor = submitit.AutoExecutor(folder=folder.resolve() / "%j", cluster="slurm", slurm_max_num_timeout=1000)
+    executor.update_parameters(
+        **parameters, stderr_to_stdout=True, slurm_srun_args=["--kill-on-bad-exit=1", "--input=none"]
+    )
+    is_new = not folder.exists()
     try:
-        executor.update_parameters(
-            **parameters, stderr_to_stdout=True, slurm_srun_args=["--kill-on-bad-exit=1", "--input=none"]
-        )
-        with executor.batch():
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # the error has what sbatch says
             submitted = [executor.submit(Command(sys.argv[0], argv)) for argv in jobs]
     except (FailedJobError, FailedSubmissionError) as error:
-        said = [line for line in str(error).splitlines() if "error:" in line] or str(error).splitlines()[:1]
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it holds something else
+                folder.parent.rmdir()
+        said = "; ".join(line.removeprefix("sbatch: error: ") for line in str(error).splitlines())
         raise InputError(
-            f"hydra/launcher=slurm: SLURM refuses the jobs ({' '.join(said).strip()}); change hydra.launcher.KEY=VALUE; "
-            "conf/hydra/launcher/slurm.yaml has the keys."
+            f"hydra/launcher=slurm: SLURM refuses the jobs ({said}); type hydra.launcher.KEY=VALUE with a key of "
+            "conf/hydra/launcher/slurm.yaml."
         ) from error
     return submitted
 
