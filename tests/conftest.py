@@ -42,6 +42,13 @@ def _slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         pytest.skip(str(reason))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need the cluster wait for their turn, which counts as theirs."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture
 def slurm(_slurm: Slurm) -> Iterator[Slurm]:
     """A real SLURM of two nodes with two GPUs each, for tests marked `cluster`.

@@ -1,5 +1,6 @@
 """train.sbatch on a real SLURM."""
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -22,14 +23,17 @@ def test_four_processes_on_two_nodes_go_on_after_a_signal(
 ) -> None:
     (workplace / "train.py").symlink_to(ROOT / "train.py")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    long = ("trainer.max_epochs=60", "early_stopping.patience=null")
+    long = ("trainer.max_epochs=40", "early_stopping.patience=null")
     command = (*TWO_BY_TWO, str(ROOT / "train.sbatch"), *SMALL, *long)
     job = slurm.submit(*command, place=workplace, environment=environment)
     until(lambda: list(workplace.glob("runs/*/checkpoints/last.ckpt")), lambda: slurm.output(job))
     slurm.run("scancel", "--signal=USR1", job)  # to the steps' processes, as --signal=USR1@120 does
     slurm.wait(job, "COMPLETED", restarts=1, deadline=240)
     (run,) = (workplace / "runs").iterdir()
-    summary = json.loads((run / "summary.json").read_text())
-    assert (summary["status"], summary["epochs"]) == ("finished", 60)
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
+    with (run / "metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(set(steps)), "it went on where it was"
+    assert steps[-1] == 40 * 9
     assert {path.name for path in run.glob("train*.log")} == {"train.log", *(f"train-rank{n}.log" for n in (1, 2, 3))}
     assert slurm.output(job).count("pre-empted") >= 1
