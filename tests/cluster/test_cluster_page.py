@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doubles.hub import LoopbackHub, review_folder
+from doubles.hub import LoopbackHub
+from doubles.review_files import imdb_on_hub
 from doubles.slurm import Slurm
 from doubles.tracked_runs import log_in
 from doubles.wandb_server import WandbServer
@@ -27,13 +28,13 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[LoopbackHub]:
-    with LoopbackHub(review_folder(tmp_path / "hub")) as server:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    with LoopbackHub(imdb_on_hub(folder)) as server:
         yield server
 
 
-def test_the_five_commands(
-    slurm: Slurm, hub: LoopbackHub, workplace: Path, environment: dict[str, str]
-) -> None:
+def test_the_five_commands(slurm: Slurm, hub: LoopbackHub, workplace: Path, environment: dict[str, str]) -> None:
     for name in ("train.py", "prepare.py", "evaluate.py", "train.sbatch"):
         (workplace / name).symlink_to(ROOT / name)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
@@ -59,7 +60,7 @@ def test_the_five_commands(
     slurm.wait(job, "COMPLETED")
     first = workplace / "runs" / "first"
     assert (first / "train-rank3.log").is_file()
-    assert "test/accuracy" in run(f"{evaluate} --data-path {hub.folder}" if hub is None else evaluate)
+    assert "test/accuracy" in run(evaluate)
     with WandbServer() as server:
         log_in(environment, server)
         run(sync)
