@@ -114,6 +114,22 @@ def test_a_trial_goes_on_after_its_agents_time_and_after_an_urgent_job(
     assert slurm.output(job).count("pre-empted") == 2
 
 
+def test_agents_that_are_cancelled_stay_so(
+    slurm: Slurm, server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    (workplace / "trial.py").write_text("import pathlib, time; pathlib.Path('started').touch(); time.sleep(600)")
+    command = ["${env}", "${interpreter}", "${program}"]
+    sweep = register(server, sweep_file(workplace, program="trial.py", command=command))
+    no_gpu = (*LITTLE, "--gpus-per-task=0", SCRIPT, f"tester/films/{sweep.id}")
+    job = slurm.submit(*no_gpu, place=workplace, environment=environment)
+    until((workplace / "started").exists, lambda: slurm.output(job))
+    slurm.run("scancel", job)
+    slurm.wait(job, "CANCELLED")
+    until(lambda: not slurm.run("squeue", "--noheader"), lambda: slurm.run("squeue"))
+    assert slurm.describe(job)[0]["Restarts"] == "0"
+    assert "requeue" not in slurm.output(job).lower()
+
+
 def test_a_sweep_that_is_not_named(slurm: Slurm, workplace: Path, environment: dict[str, str]) -> None:
     job = slurm.submit(*LITTLE, SCRIPT, place=workplace, environment=environment)
     slurm.wait(job, "FAILED")
