@@ -1,4 +1,4 @@
-"""Renders benchmarks/results/*.json into README.md and docs/speed.md: python benchmarks/readme.py."""
+"""Renders benchmarks/results/*.json into README.md and the pages of docs/: python benchmarks/readme.py."""
 
 import sys
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from pathlib import Path
 
 from machine import ROOT
 from report import Claim, Report, Table, number
+from stragglers import draw
 from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {
     ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory", "tracking"),
     ROOT / "docs" / "speed.md": ("cost",),
+    ROOT / "docs" / "scaling.md": ("scaling", "stragglers"),
 }
 """Which results a page tells, in order."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -25,6 +27,8 @@ HEADINGS = {
     "memory": "Memory",
     "tracking": "Tracking",
     "cost": "What each choice costs",
+    "scaling": "Processes on one machine",
+    "stragglers": "Waiting, simulated",
 }
 
 
@@ -81,9 +85,11 @@ def _table(table: Table) -> str:
 
 
 def main() -> int:
-    """Rewrite the pages."""
+    """Rewrite the pages and the picture of waiting."""
     for path, names in PAGES.items():
         path.write_text(replace_part(path.read_text(encoding="utf-8"), render(names)), encoding="utf-8")
+    if (found := RESULTS / "stragglers.json").is_file():
+        draw(Report.read(found), ROOT / "docs" / "stragglers.png")
     return 0
 
 

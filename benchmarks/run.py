@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost", "memory", "tracking")
+NAMES = (
+    *("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost", "memory", "tracking"),
+    *("scaling", "stragglers"),
+)
 
 
 def main(argv: Sequence[str]) -> int:

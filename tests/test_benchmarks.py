@@ -162,6 +162,8 @@ def test_the_products_are_those_of_a_layer(cell: str) -> None:
         ["cost"],
         ["memory"],
         ["tracking"],
+        ["scaling"],
+        ["stragglers"],
     ],
     ids=lambda arguments: arguments[0],
 )

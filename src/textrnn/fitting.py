@@ -14,9 +14,11 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
 
 from textrnn import exit_codes
+from textrnn.cluster.buckets import SettledBuckets
 from textrnn.cluster.environment import layout
 from textrnn.cluster.launch import Launch
 from textrnn.config import Config
+from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
 from textrnn.logs import quiet_lightning
@@ -149,7 +151,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     )
     predictions = kept_predictions(config, store)
     preemption = Preemption(this.directory.last_ckpt, early_stop, this.signals)
-    callbacks: list[Callback] = [throughput, predictions, record, preemption]
+    callbacks: list[Callback] = [throughput, predictions, record, preemption, SettledBuckets()]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
@@ -280,6 +282,9 @@ def _record_end(this: Run, parts: Parts, status: str) -> RunSummary:
         tokens=parts.throughput.tokens,
         seconds=seconds,
         waited_seconds=parts.data.waited_seconds,
+        world_size=parts.trainer.world_size,
+        batch_size_per_device=device_share(this.config.data.batch_size, parts.trainer.world_size),
+        waiting_share=parts.data.waiting_share,
         step=parts.trainer.global_step,
         best_step=None if best is None else int(best["step"]),
         best_epoch=None if best is None else int(best["epoch"]),

@@ -1,6 +1,7 @@
 """The batch plan's promises, and the exact place of a loader in a real trainer."""
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loops.progress import _ProcessedTracker
 
-from textrnn.data.batches import BatchLoader, collate, deal, padding_share, plan_epoch
+from textrnn.data.batches import (
+    BatchLoader,
+    collate,
+    deal,
+    device_share,
+    padding_share,
+    plan_epoch,
+    share_cells,
+    waiting_share,
+)
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
 
 # Lightning 2.6 asks torch 2.13 for a tree specification in a way that is deprecated.
@@ -33,6 +43,12 @@ def write_split(path: Path, reviews: int, seed: int = 0) -> Split:
     return Split(path)
 
 
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """A split of 60 reviews."""
+    return write_split(tmp_path_factory.mktemp("sixty") / "reviews.arrow", 60)
+
+
 @given(LENGTHS, st.integers(1, 70), st.integers(0, 5), st.booleans())
 def test_each_review_is_in_exactly_one_step(lengths: Any, batch_size: int, epoch: int, shuffle: bool) -> None:
     plan = plan_epoch(lengths, batch_size=batch_size, seed=3, epoch=epoch, shuffle=shuffle)
@@ -41,21 +57,50 @@ def test_each_review_is_in_exactly_one_step(lengths: Any, batch_size: int, epoch
     assert sorted(map(len, plan))[1:] == [batch_size] * (len(plan) - 1)
 
 
-@given(LENGTHS, st.integers(1, 70), st.sampled_from([1, 2, 3, 4, 8]))
+WORLD_SIZES = st.sampled_from([1, 2, 3, 4, 7, 8, 64])
+
+
+@given(LENGTHS, st.integers(1, 70), WORLD_SIZES)
 def test_the_processes_share_each_step(lengths: Any, batch_size: int, world_size: int) -> None:
     for step in plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=1):
         shares = [deal(step, lengths, rank, world_size) for rank in range(world_size)]
         dealt = [index for rows, weights in shares for index, weight in zip(rows, weights, strict=True) if weight == 1]
         assert sorted(dealt) == sorted(step)
         assert all(len(rows) == len(weights) >= 1 for rows, weights in shares)
+        assert all(weights.tolist() == [0] for rows, weights in shares if not weights.all()), "a filler is alone"
         real = [int(weights.sum()) for _, weights in shares]
         assert max(real) - min(real) <= 1
+        assert max(real) == min(len(step), -(-len(step) // world_size))
+        assert max(real) <= device_share(batch_size, world_size)
         # Dealt like cards: the n-th reviews of all shares lie between the n-th and the next of the first share.
         first = lengths[shares[0][0]]
         for rows, weights in shares:
             if weights.all():
                 assert (first[: len(rows)] <= lengths[rows]).all()
                 assert (lengths[rows][: len(first) - 1] <= first[1 : len(rows) + 1]).all()
+
+
+@given(LENGTHS, st.integers(1, 70), WORLD_SIZES)
+def test_the_slowest_process_of_a_step_has_little_more_than_the_others(
+    lengths: Any, batch_size: int, world_size: int
+) -> None:
+    plan = plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=0)
+    slowest, mean = 0.0, 0.0
+    for step in plan:
+        shares = [deal(step, lengths, rank, world_size)[0] for rank in range(world_size)]
+        cells = [len(rows) * int(lengths[rows].max()) for rows in shares]
+        assert share_cells(step, lengths, world_size).tolist() == cells
+        slowest, mean = slowest + max(cells), mean + float(np.mean(cells))
+        # The last card of every process is among the step's longest, one a process; the least of them bounds the rest.
+        ordered = np.sort(lengths[step]).tolist()
+        reviews = len(ordered)
+        last_cards = ordered[-world_size] if reviews >= world_size else ordered[0]
+        most, least = -(-reviews // world_size), max(1, reviews // world_size)
+        assert max(cells) <= most * ordered[-1]
+        assert max(cells) / np.mean(cells) <= most * ordered[-1] / (least * last_cards)
+        assert sum(cells[:reviews]) <= reviews * ordered[-1], "no more padding than in one process, fillers aside"
+    assert waiting_share(plan, lengths, world_size) == pytest.approx(1 - mean / slowest)
+    assert waiting_share(plan, lengths, 1) == 0
 
 
 def test_a_plan_follows_from_seed_and_epoch() -> None:
@@ -105,25 +150,26 @@ def test_collate_pads_to_the_longest_and_keeps_the_asked_end(tmp_path: Path, tru
     }
 
 
-def test_world_sizes_see_the_same_reviews_in_the_same_steps(tmp_path: Path) -> None:
-    split = write_split(tmp_path / "reviews.arrow", 137)
-
-    def steps(world_size: int) -> list[list[int]]:
-        loaders = [
-            BatchLoader(
-                split, batch_size=10, max_length=50, truncate="tail", shuffle=True, rank=rank, world_size=world_size
-            )
-            for rank in range(world_size)
-        ]
-        assert {len(loader) for loader in loaders} == {14}
-        merged = []
-        for parts in zip(*loaders, strict=True):
-            real = [part["indices"][part["weights"] == 1] for part in parts]
-            assert {part["global_batch_size"] for part in parts} == {sum(map(len, real))}
-            merged.append(sorted(torch.cat(real).tolist()))
-        return merged
-
-    assert steps(1) == steps(2) == steps(4) == steps(16)
+@given(st.integers(1, 60), st.integers(1, 70), WORLD_SIZES, st.integers(0, 3), st.booleans())
+def test_world_sizes_see_the_same_reviews_in_the_same_steps(
+    sixty: Split, reviews: int, batch_size: int, world_size: int, epoch: int, shuffle: bool
+) -> None:
+    part = copy(sixty)
+    part.lengths, part.labels = sixty.lengths[:reviews], sixty.labels[:reviews]
+    settings: dict[str, Any] = {"batch_size": batch_size, "max_length": 50, "truncate": "tail", "shuffle": shuffle}
+    alone = BatchLoader(part, epoch=lambda: epoch, **settings)
+    loaders = [
+        BatchLoader(part, epoch=lambda: epoch, rank=rank, world_size=world_size, **settings)
+        for rank in range(world_size)
+    ]
+    assert {len(loader) for loader in loaders} == {len(alone)}
+    seen: list[int] = []
+    for whole, *parts in zip(alone, *loaders, strict=True):
+        real = torch.cat([batch["indices"][batch["weights"] == 1] for batch in parts])
+        assert sorted(real.tolist()) == sorted(whole["indices"].tolist())
+        assert {batch["global_batch_size"] for batch in parts} == {len(real)}
+        seen += real.tolist()
+    assert sorted(seen) == list(range(reviews))
 
 
 class Recorder(pl.LightningModule):

@@ -88,9 +88,33 @@ def deal(step: Indices, lengths: Lengths, rank: int, world_size: int) -> tuple[I
 
 
 def padding_share(plan: list[Indices], lengths: Lengths) -> float:
-    """Share of a plan's (batch, time) cells that are padding, on one process."""
+    """Share of a plan's (batch, time) cells that are padding, on one process; more processes pad no more."""
     cells = sum(len(step) * int(lengths[step].max()) for step in plan)
     return 1.0 - int(lengths.sum()) / cells
+
+
+def device_share(batch_size: int, world_size: int) -> int:
+    """Reviews of the largest share of a step."""
+    return -(-batch_size // world_size)
+
+
+def share_cells(step: Indices, lengths: Lengths, world_size: int) -> npt.NDArray[np.int64]:
+    """(world_size,) cells, reviews times the longest's tokens, of each process's share of a step as `deal` makes it."""
+    ordered = np.sort(lengths[step])
+    ranks = np.arange(world_size)
+    counts = (len(ordered) - ranks + world_size - 1) // world_size
+    longest = ordered[np.where(counts > 0, ranks + (counts - 1) * world_size, 0)]
+    return np.maximum(counts, 1) * longest.astype(np.int64)
+
+
+def waiting_share(plan: list[Indices], lengths: Lengths, world_size: int) -> float:
+    """Share of the processes' time that passes waiting for a step's slowest, if a share's time goes with its cells.
+
+    A process waits for the others at the end of each step, to average gradients. 0 with one process. What else makes
+    processes unequally fast isn't in it.
+    """
+    cells = np.array([share_cells(step, lengths, world_size) for step in plan])
+    return 1.0 - float(cells.mean(axis=1).sum() / cells.max(axis=1).sum())
 
 
 def collate(

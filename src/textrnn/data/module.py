@@ -1,14 +1,17 @@
 """The data module: a token store's splits as batches for Lightning, on every process its share."""
 
+import logging
 from typing import TypedDict
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.progress import _ProcessedTracker
 
 from textrnn.config import DataConfig
-from textrnn.data.batches import BatchLoader
+from textrnn.data.batches import BatchLoader, device_share, waiting_share
 from textrnn.data.segments import Segments, new_directory
 from textrnn.data.store import Store
+
+log = logging.getLogger("textrnn")
 
 BATCHES_AHEAD = 2
 """Batches that wait while a GPU computes."""
@@ -33,6 +36,8 @@ class ReviewsDataModule(pl.LightningDataModule):
         self.seed = seed
         self._segments: Segments | None = None
         self._waited_seconds = 0.0
+        self.waiting_share: float | None = None
+        """What `waiting_share` says of the first epoch's plan, which a resumed run makes too; None before training."""
 
     @property
     def reload_dataloaders_every_n_epochs(self) -> int:
@@ -50,7 +55,7 @@ class ReviewsDataModule(pl.LightningDataModule):
         split = self.store.split("train")
         if self.data.segment_size is not None:
             split = self._open_segments().segment(self._epoch())
-        return BatchLoader(
+        loader = BatchLoader(
             split,
             batch_size=self.data.batch_size,
             max_length=self.data.max_length,
@@ -63,6 +68,9 @@ class ReviewsDataModule(pl.LightningDataModule):
             world_size=trainer.world_size,
             **_feeding(trainer),
         )
+        if self.waiting_share is None:
+            self._measure_plan(loader, trainer)
+        return loader
 
     def val_dataloader(self) -> BatchLoader:
         """Validation batches, sorted by length."""
@@ -94,6 +102,16 @@ class ReviewsDataModule(pl.LightningDataModule):
             self._waited_seconds = self._segments.waited_seconds
             self._segments.close()
             self._segments = None
+
+    def _measure_plan(self, loader: BatchLoader, trainer: pl.Trainer) -> None:
+        devices = trainer.world_size
+        self.waiting_share = waiting_share(loader.plan(0), loader.lengths, devices)
+        if devices > 1 and trainer.is_global_zero:
+            log.info(
+                f"{devices} processes, each with at most {device_share(self.data.batch_size, devices)} of the "
+                f"{self.data.batch_size} reviews of a step; by the lengths, {100 * self.waiting_share:.1f} % of their "
+                "time waits for a step's slowest"
+            )
 
     def _epoch(self) -> int:
         """The epoch that the trainer is in; `current_epoch` lags behind right after a resume at an epoch's end."""

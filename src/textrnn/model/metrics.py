@@ -12,7 +12,7 @@ _log = logging.getLogger("textrnn")
 
 
 class WeightedMean(Metric):
-    """Mean of values by their weights, over all ranks.
+    """Mean of values by their weights, over all ranks, in the values' type: float64 for a run in `64-true`.
 
     Unlike torchmetrics' MeanMetric it keeps NaN: the loss of a run that diverged is NaN, not that of its other reviews.
     """
@@ -27,8 +27,9 @@ class WeightedMean(Metric):
 
     def update(self, values: Tensor, weights: Tensor) -> None:
         """Add values; both arguments (batch,)."""
-        self.total += (values * weights).sum()
-        self.weight += weights.sum()
+        # Not in place, which would round float64 to the first zero's float32.
+        self.total = self.total + (values * weights).sum()
+        self.weight = self.weight + weights.sum()
 
     def compute(self) -> Tensor:
         """The mean, a scalar; NaN before the first value."""

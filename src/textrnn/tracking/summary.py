@@ -30,6 +30,12 @@ class RunSummary:
     """Seconds of training, without validation and checkpoints."""
     waited_seconds: float = 0.0
     """Seconds in which training waited for a segment to be encoded, since the last resumption."""
+    world_size: int
+    """Processes that trained together, one a device, since the last resumption."""
+    batch_size_per_device: int
+    """Reviews at most in a device's share of a batch."""
+    waiting_share: float | None
+    """Share of the processes' time that waits for a step's slowest, by the lengths alone; None before training."""
     step: int
     """Optimizer steps taken."""
     best_step: int | None

@@ -12,7 +12,8 @@ from typing_extensions import override
 class Throughput(pl.Callback):
     """Logs `train/tokens_per_second` and `train/padding` every `log_every_n_steps` steps, the trainer's own.
 
-    Tokens are those of real reviews (weight above 0), without padding, summed over ranks. The time is that of whole
+    Tokens are those of real reviews (weight above 0), without padding, summed over ranks; positions are those of real
+    reviews with their padding, on the rank that has them. The time is that of whole
     steps, waiting for data included; validation and the writing of checkpoints stop the clock. Tokens are counted on
     the device and read only when the clock is, so a step costs no synchronisation with the host.
 
@@ -29,15 +30,14 @@ class Throughput(pl.Callback):
         self.seconds = 0.0
         """Seconds of training in which they were read."""
         self._window = (0, 0, 0.0)  # tokens, positions and seconds since the last report
-        self._pending_tokens: Tensor | None = None  # of this rank, since the clock was last read
-        self._pending_positions = 0
+        self._pending: Tensor | None = None  # tokens and positions of this rank since the clock was last read
         self._started: float | None = None
         self._reported_step = 0
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Count on the training device."""
-        self._pending_tokens = torch.zeros((), dtype=torch.int64, device=pl_module.device)
+        self._pending = torch.zeros(2, dtype=torch.int64, device=pl_module.device)
         self._reported_step = trainer.global_step
 
     @override
@@ -57,9 +57,9 @@ class Throughput(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch and report when the trainer logs."""
-        assert self._pending_tokens is not None
-        self._pending_tokens += (batch["lengths"] * (batch["weights"] > 0)).sum()
-        self._pending_positions += batch["token_ids"].numel()
+        assert self._pending is not None
+        real = batch["weights"] > 0
+        self._pending += torch.stack(((batch["lengths"] * real).sum(), real.sum() * batch["token_ids"].shape[1]))
         step = trainer.global_step
         if self._log_every_n_steps and step != self._reported_step and step % self._log_every_n_steps == 0:
             self._read_clock(trainer)
@@ -101,15 +101,15 @@ class Throughput(pl.Callback):
 
     def _read_clock(self, trainer: pl.Trainer) -> None:
         """Stop the clock and add what was counted since it started, over all ranks, which all come here together."""
-        if self._started is None or self._pending_tokens is None:
+        if self._started is None or self._pending is None:
             return
-        counted = torch.stack((self._pending_tokens, torch.full_like(self._pending_tokens, self._pending_positions)))
-        tokens, positions = (int(count) for count in trainer.strategy.reduce(counted, reduce_op="sum").tolist())
+        counted = trainer.strategy.reduce(self._pending.clone(), reduce_op="sum")
+        assert isinstance(counted, Tensor)
+        tokens, positions = (int(count) for count in counted.tolist())
         # Read after the counts, which wait for the device to finish the steps they come from.
         seconds = time.perf_counter() - self._started
         self._started = None
-        self._pending_tokens.zero_()
-        self._pending_positions = 0
+        self._pending.zero_()
         self.tokens += tokens
         self.seconds += seconds
         self._window = (self._window[0] + tokens, self._window[1] + positions, self._window[2] + seconds)
