@@ -5,15 +5,21 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from doubles.quick_agent import QUICK_AGENT
+from doubles.sweep_runs import sweep_file
 from doubles.tracked_runs import KEY, assert_whole, log_in, only_run, rows_of, summary_of, sync, untimed, wandb_core
 from doubles.wandb_server import WandbServer
-from support import Command
+from support import ROOT, Command
 from test_training import LONGER, SMALL, start, wait_for_step
+
+from textrnn.fitting import STOP_POLL
 
 ONLINE = (*LONGER, "tracking=auto")
 ENDLESS = ("trainer.max_epochs=4000", "early_stopping.patience=null")
@@ -102,6 +108,60 @@ def test_a_sweep_stops_a_trial_for_good(
     on = script("train.py", "resume=run")
     assert on.returncode == 0, on.stderr
     assert_whole(server, workplace / "run")
+
+
+def train_process(agent: int, run: Path, *, rows: int = 2) -> int:
+    """The process of an agent's trial, once there are more than so many rows of metrics."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+        trials = [pid for pid in children if b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if trials and (run / "metrics.csv").is_file() and len(rows_of(run)) > rows:
+            return int(trials[0])
+        time.sleep(0.05)
+    raise AssertionError("the trial took no step")
+
+
+@pytest.mark.slow
+def test_an_agents_stop_is_told_from_a_clusters_signal(
+    server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    (workplace / "train.py").symlink_to(ROOT / "train.py")
+    # `${interpreter}` is plain `python`, as in a virtual environment that is activated.
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    path = sweep_file(workplace, tracking="auto", project="films", run_cap=1)
+    endless = "".join(f"- {argument}\n" for argument in ENDLESS)
+    path.write_text(path.read_text().replace("- resume=auto\n", f"{endless}- resume=auto\n"))
+    registered = [sys.executable, "-m", "wandb", "sweep", str(path)]
+    subprocess.run(registered, cwd=workplace, env=environment, capture_output=True, timeout=60, check=True)
+    (sweep,) = server.sweeps.values()
+    command = [*QUICK_AGENT, f"tester/films/{sweep.id}"]
+    agent = subprocess.Popen(command, cwd=workplace, env=environment, stdout=subprocess.DEVNULL)
+    run = workplace / "runs" / sweep.id / wait_for_run(server)
+    trial = train_process(agent.pid, run)
+    os.kill(trial, signal.SIGUSR1)
+    deadline = time.monotonic() + STOP_POLL - 4
+    while Path(f"/proc/{trial}/cmdline").exists() and Path(f"/proc/{trial}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "it has waited for W&B's word"
+        time.sleep(0.05)
+    assert "pre-empted" in (run / "train.log").read_text()
+    # The sweep hands it out again, and stops it.
+    assert train_process(agent.pid, run, rows=len(rows_of(run))) != trial
+    only_run(server).stopped = True
+    assert agent.wait(timeout=90) == 0
+    assert len(sweep.handed_out) == 2
+    assert summary_of(run)["status"] == "stopped"
+    assert only_run(server).record["tags"] == ["early-stopped"]
+    assert (only_run(server).exit_code, only_run(server).state) == (0, "finished")
+
+
+def wait_for_run(server: WandbServer) -> str:
+    """The id of the server's only run, once there is one."""
+    deadline = time.monotonic() + 60
+    while not server.runs:
+        assert time.monotonic() < deadline, "no run has started"
+        time.sleep(0.05)
+    return only_run(server).id
 
 
 @pytest.mark.slow

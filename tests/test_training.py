@@ -1,7 +1,9 @@
 """Whole runs through the entry scripts: what they leave, that they repeat, and that a kill costs nothing."""
 
+import contextlib
 import csv
 import json
+import os
 import random
 import re
 import signal
@@ -15,6 +17,8 @@ import pytest
 import torch
 import yaml
 from support import ROOT, Command
+
+from textrnn.data.store import Store
 
 SMALL = (
     "data=synthetic",
@@ -105,6 +109,11 @@ def test_resume_continues_the_same_run(script: Command, workplace: Path) -> None
     assert steps == [int(row["step"]) for row in metrics(workplace / "whole")]
 
 
+def path_with(folder: Path) -> str:
+    """A PYTHONPATH that begins with `folder`."""
+    return f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+
+
 def start(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *arguments],
@@ -147,19 +156,45 @@ def test_killed_runs_end_as_if_undisturbed(script: Command, workplace: Path, env
     assert not list((workplace / "killed").rglob("*.tmp"))
 
 
+SIGNALLED = """
+import os, signal
+import textrnn.model.classifier as c
+name, number = os.environ["SIGNAL_IN"].split()
+step, calls = getattr(c.ReviewClassifier, name), []
+def signalled(*values):
+    calls.append(1)
+    if len(calls) == int(number):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(*values)
+setattr(c.ReviewClassifier, name, signalled)
+"""
+"""A module that Python imports at its start: the process gets two signals in a certain batch."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_signals_have_their_exit_codes_and_lose_nothing(
-    script: Command, workplace: Path, environment: dict[str, str], number: signal.Signals, code: int
+def test_signals_in_a_row_have_their_exit_codes_and_lose_nothing(
+    script: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
+    run = workplace / "stopped"
     assert script("train.py", *LONGER, "run_dir=whole").returncode == 0
-    process = start((*LONGER, "run_dir=stopped"), workplace, environment)
-    wait_for_step(workplace / "stopped", 5, process)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == code
-    assert json_of(workplace / "stopped" / "summary.json")["status"] == {75: "preempted", 130: "interrupted"}[code]
+    for number, step, code, status in (
+        (signal.SIGTERM, 2, 75, "preempted"),
+        (signal.SIGINT, 20, 130, "interrupted"),
+    ):
+        process = start((*LONGER, "run_dir=stopped"), workplace, environment)
+        wait_for_step(run, step, process)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code
+        assert json_of(run / "summary.json")["status"] == status
+    (workplace / "sitecustomize.py").write_text(SIGNALLED)
+    for place in ("training_step 2", "training_step 2", "validation_step 1", "test_step 1"):
+        done = script("train.py", *LONGER, "run_dir=stopped", SIGNAL_IN=place, PYTHONPATH=path_with(workplace))
+        assert done.returncode == 75, done.stderr
     assert script("train.py", *LONGER, "run_dir=stopped").returncode == 0
-    assert metrics(workplace / "stopped") == metrics(workplace / "whole")
+    assert metrics(run) == metrics(workplace / "whole")
+    assert summary(run) == summary(workplace / "whole")
+    assert predictions(run) == predictions(workplace / "whole")
 
 
 def test_a_directory_in_use_is_refused(script: Command, workplace: Path, environment: dict[str, str]) -> None:
@@ -202,6 +237,45 @@ def test_multirun_makes_one_run_a_job_and_survives_a_failing_one(script: Command
     assert partly.returncode == 2
     assert "1 of 2 runs done: again" in partly.stdout
     assert json_of(workplace / "again" / "1" / "summary.json")["status"] == "finished"
+
+
+def second_process(first: subprocess.Popen[bytes]) -> int:
+    """The process of rank 1, as soon as there is one."""
+    deadline = time.monotonic() + 90
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+    while time.monotonic() < deadline:
+        for child in children.read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # git, say, which is soon gone
+                if b"LOCAL_RANK=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                    return int(child)
+        time.sleep(0.01)
+    raise AssertionError("no second process was started")
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_ends_both_and_one_goes_on(
+    script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    run, epochs = workplace / "run", 40
+    command = (*SMALL, f"trainer.max_epochs={epochs}", "early_stopping.patience=null", "run_dir=run", "resume=auto")
+    two = (*command, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    process = start(two, workplace, environment)
+    os.kill(second_process(process), signal.SIGTERM)  # while Python starts
+    assert process.wait(timeout=90) == 75
+    assert not (run / "checkpoints" / "last.ckpt").exists()
+    process = start(two, workplace, environment)
+    wait_for_step(run, 20, process)
+    os.kill(second_process(process), signal.SIGUSR1)
+    assert process.wait(timeout=90) == 75
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    done = script("train.py", *command)
+    assert done.returncode == 0, done.stderr
+    rows = metrics(run)
+    assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(2, 9 * epochs + 1, 2))
+    assert sum(bool(row["val/loss"]) for row in rows) == epochs
+    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/*/")
+    lengths = Store(store).split("train").lengths.clip(max=60)
+    assert summary(run)["tokens"] == epochs * lengths.sum()
 
 
 def test_evaluate_and_predict(script: Command, workplace: Path) -> None:

@@ -1,6 +1,7 @@
 """Training and testing inside a run: the model, Lightning's trainer, and what is recorded of them."""
 
 import contextlib
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,9 +26,9 @@ from textrnn.logs import quiet_lightning
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
 from textrnn.model.network import parameter_counts
-from textrnn.preemption import EarlyStop, Preemption, Stopped
+from textrnn.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.reporting import kept_predictions, report_data, report_model, report_predictions, watching
-from textrnn.resuming import ResumedEarlyStopping, StepCheckpoint
+from textrnn.resuming import ResumedEarlyStopping, ResumedLoops
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.signals import Preempted
@@ -73,6 +74,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     quiet_lightning()
     # Lightning takes it from variables that are also those of a SLURM task which is a run of its own.
     rank_zero_only.rank = this.ranks.launch.rank  # type: ignore[attr-defined]  # set so by Lightning too
+    this.signals.only_note()  # until the end: once all is trained and tested, a signal changes nothing
     early_stop = EarlyStop(this.directory.early_stop)
     with this.ranks.phase(patience=START_PATIENCE):
         parts = _parts(this, early_stop)
@@ -83,9 +85,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     status, code = "failed", exit_codes.CRASH
     try:
         status, code = _fit_and_test(this, parts)
-        # In an agent of W&B the signal may come from the sweep, some seconds before the client knows why, and then to
-        # this process alone. What a cluster sends ends the client's service as well, and there is no time to lose.
-        if status == "preempted" and _in_online_sweep(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
+        if status == "preempted" and _may_be_stopped(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
             status, code = "stopped", exit_codes.DONE
         if status == "finished":
             report_predictions(this, parts.predictions, parts.logger, step=parts.trainer.global_step)
@@ -108,9 +108,8 @@ def fit(this: Run, *, wandb_mode: str) -> int:
 def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
     """The run's status and exit code."""
     try:
-        with this.signals.deferred():
-            _fit(this, parts)
-            _test(this, parts)
+        _fit(this, parts)
+        _test(this, parts)
     except Preempted:
         return "preempted", exit_codes.PREEMPTED
     except Stopped:
@@ -118,9 +117,15 @@ def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
     return "finished", exit_codes.DONE
 
 
-def _in_online_sweep(this: Run, wandb_run: WandbRun | None) -> bool:
-    in_sweep = this.identity.sweep_id is not None
-    return in_sweep and wandb_run is not None and wandb_run.url is not None and wandb_run.is_alive()
+def _may_be_stopped(this: Run, wandb_run: WandbRun | None) -> bool:
+    """Whether the signal may come from an agent of W&B that stops the trial, some seconds before the client knows why.
+
+    Agents send SIGTERM, and to the trial alone. SIGUSR1 and SIGUSR2 come from a cluster, which won't wait long, and so
+    does a SIGTERM that has ended the client's service too.
+    """
+    if this.identity.sweep_id is None or wandb_run is None or wandb_run.url is None:
+        return False
+    return this.signals.received == signal.SIGTERM and wandb_run.is_alive()
 
 
 def _parts(this: Run, early_stop: EarlyStop) -> Parts:
@@ -151,7 +156,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     )
     predictions = kept_predictions(config, store)
     preemption = Preemption(this.directory.last_ckpt, early_stop, this.signals)
-    callbacks: list[Callback] = [throughput, predictions, record, preemption, SettledBuckets()]
+    callbacks: list[Callback] = [throughput, predictions, record, ResumedLoops(), preemption, SettledBuckets()]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
         callbacks.append(run_progress(logger))
@@ -170,24 +175,28 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
 
 
 def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
-    """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from."""
+    """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from.
+
+    The monitored metric is looked at after a validation. At an epoch's end, where Lightning would look by default, a
+    run that was resumed since the last validation hasn't got it.
+    """
     callbacks: list[Callback] = []
     stopping = config.early_stopping
     mode = "max" if stopping.monitor == "val/accuracy" else "min"
     validates = config.trainer.limit_val_batches != 0 and not config.trainer.fast_dev_run
     if validates and stopping.patience is not None:
-        callbacks.append(
-            ResumedEarlyStopping(stopping.monitor, mode=mode, patience=stopping.patience, min_delta=stopping.min_delta)
-        )
+        rule: dict[str, Any] = {"mode": mode, "patience": stopping.patience, "min_delta": stopping.min_delta}
+        callbacks.append(ResumedEarlyStopping(stopping.monitor, check_on_train_epoch_end=False, **rule))
     if config.trainer.enable_checkpointing is False:
         return callbacks
     place: dict[str, Any] = {"dirpath": directory.checkpoints.resolve(), "enable_version_counter": False}
     if validates:
-        callbacks.append(ModelCheckpoint(filename="best", monitor=stopping.monitor, mode=mode, save_top_k=1, **place))
+        best: dict[str, Any] = {"monitor": stopping.monitor, "mode": mode, "save_top_k": 1}
+        callbacks.append(ModelCheckpoint(filename="best", save_on_train_epoch_end=False, **best, **place))
     callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=True, **place))
     if config.checkpoint.every_n_train_steps is not None:
         every = config.checkpoint.every_n_train_steps
-        callbacks.append(StepCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
+        callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
     return callbacks
 
 
@@ -200,7 +209,7 @@ def _trainer(
     if config.data.segment_size is not None:
         arguments["reload_dataloaders_every_n_epochs"] = 1
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **(arguments | places),
             callbacks=callbacks,
             logger=logger,
@@ -209,6 +218,8 @@ def _trainer(
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    keep_lightning_from_signals(trainer)
+    return trainer
 
 
 def _fit(this: Run, parts: Parts) -> None:
@@ -245,6 +256,7 @@ def _record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun
     if this.checkpoint is None:
         for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
             leftover.unlink()
+        this.directory.early_stop.unlink(missing_ok=True)  # of a start that was stopped before `last.ckpt`
     config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
     write_atomically(this.directory.config_yaml, config)
     if wandb_mode == "none":

@@ -1,9 +1,10 @@
-"""Lightning's callbacks, changed where a resumed run would otherwise differ from one that was never stopped."""
+"""Lightning's loops and callbacks, corrected where a resumed run would differ from one that was never stopped."""
 
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loops.progress import _ProcessedTracker
 
 
 class ResumedEarlyStopping(EarlyStopping):
@@ -20,22 +21,51 @@ class ResumedEarlyStopping(EarlyStopping):
             trainer.should_stop = True
 
 
-class StepCheckpoint(ModelCheckpoint):
-    """Writes a checkpoint every so many steps, but not after an epoch's last one.
+class ResumedLoops(Callback):
+    """Has a resumed run begin with what comes next: a training batch, or the validation that was not over.
 
-    There Lightning 2.6 would resume behind the epoch's batches and skip its validation; the epoch's own checkpoint
-    follows anyway.
+    A checkpoint is taken after a training batch, in the validation that follows some of them, after that validation
+    or at the end of an epoch. In the counts that Lightning 2.6 saves, the first two look like the others, and it would
+    skip the validation. So its own sign of an unfinished validation, one batch begun and none processed, is put into
+    such checkpoints; the validation then starts from its first batch.
     """
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Writes the checkpoint if it is time."""
-        if not ends_epoch(trainer):
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Corrects the counts in the checkpoint."""
+        del pl_module
+        loops = checkpoint["loops"]["fit_loop"]
+        batches = loops["epoch_loop.batch_progress"]
+        # A checkpoint after a batch is taken before Lightning counts that batch as completed; a resumed run would
+        # count one batch less than it has seen.
+        for counts in (batches["total"], batches["current"]):
+            counts["completed"] = counts["processed"]
+        if _validation_is_due(trainer):
+            none = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            loops["epoch_loop.val_loop.batch_progress"] = {"total": begun, "current": none, "is_last_batch": False}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Corrects what Lightning makes of a checkpoint at, or just before, an epoch's end."""
+        del pl_module
+        fit, epoch, fetcher = trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        if fit.restarted_on_epoch_end:
+            # Only with `max_steps`: it takes the epoch that is over for one under way, and would end it once more.
+            fit.epoch_progress.increment_completed()
+            fit._restarting = epoch.restarting = False
+            fit.reset_restart_stage()
+        elif epoch.restarting and epoch.batch_progress.current.ready >= trainer.num_training_batches:
+            # The epoch has had all its batches; with `limit_train_batches` the loader would have another.
+            assert fetcher is not None
+            fetcher.done = True
 
 
-def ends_epoch(trainer: Trainer) -> bool:
-    """Whether the current training batch is the epoch's last one; right in a resumed epoch too."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress
-    return progress.is_last_batch or progress.current.ready >= trainer.num_training_batches
+def _validation_is_due(trainer: Trainer) -> bool:
+    """Whether the validation that follows the last training batch is to come, or under way."""
+    loop = trainer.fit_loop.epoch_loop
+    if trainer.validating:
+        return loop.val_loop.batch_progress.current.completed < sum(loop.val_loop.max_batches)
+    counts = loop.batch_progress.current
+    assert isinstance(counts, _ProcessedTracker)
+    after_batch = counts.completed < counts.processed
+    fetcher = trainer.fit_loop._data_fetcher
+    return after_batch and fetcher is not None and loop._should_check_val_fx(fetcher)

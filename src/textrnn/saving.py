@@ -57,8 +57,3 @@ class CheckpointRecord(Callback):
         """Called by Lightning when it has gathered a checkpoint."""
         del trainer, pl_module
         checkpoint["textrnn"] = self._record
-        # A checkpoint after a step is taken before Lightning 2.6 counts that batch as completed; a resumed run would
-        # count one batch less than it has seen.
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counts in (progress["total"], progress["current"]):
-            counts["completed"] = counts["processed"]

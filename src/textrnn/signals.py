@@ -16,18 +16,25 @@ class Preempted(Exception):  # noqa: N818 - not an error: the run goes on elsewh
 class Signals:
     """What SIGTERM, SIGUSR1 and SIGUSR2 do while a run lasts; a context manager, for the main thread.
 
-    The first one raises `Preempted` at once, as Ctrl-C raises KeyboardInterrupt; within `deferred()` it is only noted,
+    The first one raises `Preempted` at once, as Ctrl-C raises KeyboardInterrupt; after `only_note()` it is only noted,
     for whoever trains to leave at the end of a batch. Whatever comes after it changes nothing.
+
+    A process that was started within `kept_from_children()` never leaves alone, the others would wait for it: its
+    signals have waited since its start and are only noted.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._deferred = False
+        """The first signal that came, if one did."""
+        self._only_noted = False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+        self._only_noted = blocked.issuperset(NUMBERS)
         for number in NUMBERS:
             self._previous[number] = signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
         return self
 
     def __exit__(
@@ -37,22 +44,25 @@ class Signals:
             signal.signal(number, handler)
         self._previous.clear()
 
-    def take(self) -> None:
-        """Take the signals again from a library that has registered handlers of its own."""
-        for number in NUMBERS:
-            signal.signal(number, self._note)
-
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Only note signals meanwhile."""
-        before, self._deferred = self._deferred, True
-        try:
-            yield
-        finally:
-            self._deferred = before
+    def only_note(self) -> None:
+        """Only note signals from now on."""
+        self._only_noted = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         first, self.received = self.received is None, self.received or signal.Signals(number)
-        if first and not self._deferred:
+        if first and not self._only_noted:
             raise Preempted
+
+
+@contextlib.contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Have processes that are started meanwhile begin with the signals blocked, until `Signals` takes them.
+
+    Without it a signal would end such a process while Python starts, and the others would wait for it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -46,8 +46,8 @@ def run(config: Config, command: Sequence[str], ranks: Ranks) -> int:
         except Preempted:
             code = exit_codes.PREEMPTED
         if code == exit_codes.PREEMPTED and ranks.is_first:
-            with signals.deferred():
-                requeue()
+            signals.only_note()
+            requeue()
     if ranks.launch.is_child and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
         # At any other code Lightning would kill rank 0, which may still be recording the end.
         return exit_codes.DONE

@@ -197,7 +197,9 @@ def _encode_segments(
     parent: int,
 ) -> None:
     """Body of the background process: encode the segments that are ordered until the orders end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent decides
+    # Ctrl-C, and what a cluster sends to all processes of a job, reach both; the parent decides.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     # Half of the cores: the others train. Read when the library starts its threads.
     os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
     assert data.segment_size is not None

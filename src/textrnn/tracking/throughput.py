@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
@@ -89,7 +90,9 @@ class Throughput(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Continue the totals of the run that is resumed."""
+        """Continue the totals of the run that is resumed; the test loads `best.ckpt`, whose totals are older."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         state = checkpoint["throughput"]
         self.tokens, self.seconds = state["tokens"], state["seconds"]
         tokens, positions, seconds = state["window"]

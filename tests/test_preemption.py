@@ -1,0 +1,126 @@
+"""Pre-emption at every kind of batch boundary: the same command goes on and ends as if it had not been disturbed."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_training import SMALL, json_of, metrics, predictions, summary
+
+from textrnn.cluster.launch import SHARED_RUN
+from textrnn.main import train
+from textrnn.model.classifier import ReviewClassifier
+from textrnn.saving import AtomicCheckpointIO
+
+PHASES: dict[str, tuple[type, str]] = {
+    "start": (ReviewClassifier, "configure_optimizers"),
+    "train": (ReviewClassifier, "training_step"),
+    "validation": (ReviewClassifier, "validation_step"),
+    "test": (ReviewClassifier, "test_step"),
+    "save": (AtomicCheckpointIO, "save_checkpoint"),
+}
+Moment = tuple[str, int]
+"""A phase and the number of its call in a process, from 1."""
+TWO_VALIDATION_BATCHES = (*SMALL, "data.batch_size=16", "early_stopping.patience=null")  # 18 of training, 4 of test
+
+
+@pytest.fixture
+def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty directory to train in, in this process."""
+    for name in set(os.environ) - set(environment):
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(workplace)
+    yield workplace
+    os.environ.pop(SHARED_RUN, None)
+
+
+def run(*arguments: str, moment: Moment | None = None, number: signal.Signals = signal.SIGTERM) -> int:
+    """Trains in this process; it gets a signal at `moment`, and two more while the checkpoint is written."""
+    os.environ.pop(SHARED_RUN, None)
+    calls = dict.fromkeys(PHASES, 0)
+    handlers: set[Any] = set()
+
+    def signalled(phase: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*values: Any, **named: Any) -> Any:
+            calls[phase] += 1
+            handlers.add(signal.getsignal(signal.SIGTERM))
+            if (phase, calls[phase]) == moment:
+                signal.raise_signal(number)
+            elif phase == "save" and moment is not None and calls[moment[0]] >= moment[1]:
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGUSR1)
+            return step(*values, **named)
+
+        return wrapped
+
+    with pytest.MonkeyPatch.context() as patch:
+        for phase, (owner, name) in PHASES.items():
+            patch.setattr(owner, name, signalled(phase, getattr(owner, name)))
+        code = train(list(arguments))
+    assert len(handlers) <= 1, "Lightning has put its own handler there"
+    return code
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    """Two runs are the same, timings aside."""
+    assert metrics(one) == metrics(other)
+    assert summary(one) == summary(other)
+    assert predictions(one) == predictions(other)
+
+
+VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
+    "validation after each epoch": (
+        (),
+        [
+            *(("start", 1), ("train", 1), ("start", 1), ("train", 16), ("train", 1)),
+            *(("validation", 1), ("validation", 2), ("train", 18)),
+            *(("validation", 1), ("validation", 2), ("test", 1), ("test", 3)),
+        ],
+    ),
+    "validation within the epoch too": (
+        ("trainer.val_check_interval=7", "checkpoint.every_n_train_steps=3"),
+        [
+            *(("train", 5), ("train", 2), ("validation", 1), ("validation", 2), ("train", 7)),
+            *(("validation", 2), ("train", 4), ("validation", 1), ("train", 7), ("validation", 1)),
+        ],
+    ),
+    "early stopping": (
+        ("early_stopping.patience=1", "trainer.val_check_interval=6"),
+        [("train", 6), ("validation", 1), ("validation", 3), ("validation", 2), ("test", 1)],
+    ),
+    "several batches a step": (
+        ("trainer.accumulate_grad_batches=4", "trainer.val_check_interval=6"),
+        [("train", 1), ("validation", 1), ("train", 7), ("validation", 1), ("train", 1)],
+    ),
+    "epochs without validation": (
+        (
+            *("trainer.max_steps=30", "trainer.max_epochs=4"),
+            *("trainer.limit_train_batches=12", "trainer.check_val_every_n_epoch=2"),
+        ),
+        [("train", 12), ("train", 12), ("validation", 1), ("validation", 2), ("train", 2)],
+    ),
+    "segments": (
+        ("data.segment_size=96", "trainer.max_epochs=4"),
+        [("train", 6), ("validation", 1), ("train", 6), ("train", 3), ("validation", 2)],
+    ),
+}
+"""What is trained, and when each process of the run gets its signal."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pre_empted_at_every_kind_of_batch_it_ends_as_if_undisturbed(place: Path, variant: str) -> None:
+    arguments, moments = VARIANTS[variant]
+    command = (*TWO_VALIDATION_BATCHES, *arguments, "resume=auto")
+    assert run(*command, "run_dir=whole") == 0
+    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2)
+    for turn, moment in enumerate(moments):
+        number = numbers[turn % len(numbers)]
+        assert run(*command, "run_dir=disturbed", moment=moment, number=number) == 75, moment
+        assert json_of(place / "disturbed" / "summary.json")["status"] == "preempted"
+    assert run(*command, "run_dir=disturbed") == 0
+    assert_equal(place / "disturbed", place / "whole")
