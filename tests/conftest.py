@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from doubles.slurm import NoSlurmError, Slurm, cluster
 from hypothesis import HealthCheck, settings
 from support import ROOT, Command
 
@@ -18,14 +19,44 @@ settings.load_profile("textrnn")
 KERNELS = "TEXTRNN_KERNELS"
 
 
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all workers of this session."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One folder of compiled kernels for all tests and the processes they start, rather than one a home."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KERNELS, str(shared / "kernels"))
+        patch.setenv(KERNELS, str(_shared_folder(tmp_path_factory) / "kernels"))
         yield
+
+
+@pytest.fixture(scope="session")
+def _slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    try:
+        with cluster(_shared_folder(tmp_path_factory)) as running:
+            yield running
+    except NoSlurmError as reason:
+        pytest.skip(str(reason))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need the cluster wait for their turn, which counts as theirs."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture
+def slurm(_slurm: Slurm) -> Iterator[Slurm]:
+    """A real SLURM of two nodes with two GPUs each, for tests marked `cluster`.
+
+    All workers of a session share one, which is started once, and have it in turn: an urgent job displaces others'.
+    """
+    with _slurm.turn():
+        yield _slurm
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -12,15 +12,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from doubles.hub import LoopbackHub
+from doubles.review_files import imdb_on_hub
 from doubles.wandb_server import WandbServer
 from support import IMDB, ROOT, Command
 
-from textrnn.data.synthetic import generate_review
 from textrnn.overrides import CONF_DIR
 
 SHORT = (
@@ -46,20 +44,7 @@ def header_commands() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated reviews in the layout that `stanfordnlp/imdb` has on the Hub, sorted by label as there."""
-    folder = tmp_path_factory.mktemp("hub")
-    (folder / "plain_text").mkdir()
-    for split, reviews in (("train", 1300), ("test", 100), ("unsupervised", 10)):
-        rows = sorted(
-            (generate_review(1, "train", n + 1000 * len(split), 0.2) for n in range(reviews)), key=lambda r: r[1]
-        )
-        labels = [-1] * reviews if split == "unsupervised" else [label for _, label in rows]
-        table = pa.table({"text": [text for text, _ in rows], "label": pa.array(labels, pa.int64())})
-        pq.write_table(table, folder / "plain_text" / f"{split}-00000-of-00001.parquet")
-    card = ["---", "configs:", "- config_name: plain_text", "  default: true", "  data_files:"]
-    for split in ("train", "test", "unsupervised"):
-        card += [f"  - split: {split}", f"    path: plain_text/{split}-*"]
-    (folder / "README.md").write_text("\n".join([*card, "---", ""]))
-    return folder
+    return imdb_on_hub(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture
@@ -77,6 +62,11 @@ def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, n
         done = script("train.py", *typed, *SHORT, HF_ENDPOINT=hub.url)
         assert done.returncode == 2
         assert "no GPU is visible" in done.stderr
+        return
+    if name == "hydra/launcher/slurm.yaml":  # run to its end in tests/cluster
+        done = script("train.py", *typed, *SHORT)
+        assert done.returncode == 2
+        assert "hydra/launcher=slurm" in done.stderr
         return
     extra = {"HF_ENDPOINT": hub.url}
     with WandbServer() as server:

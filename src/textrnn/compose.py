@@ -5,7 +5,9 @@ schema first, then composed by Hydra itself, and whatever it still finds becomes
 """
 
 import argparse
+import importlib.util
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from textrnn.checks import check
-from textrnn.config import Config
+from textrnn.config import Config, LauncherConfig
 from textrnn.errors import InputError
 from textrnn.overrides import (
     CONF_DIR,
@@ -35,10 +37,7 @@ from textrnn.overrides import (
 )
 
 # Classes that Hydra may instantiate; anything else would be code named from outside.
-_HYDRA_TARGETS = re.compile(
-    r"hydra\._internal\.core_plugins\.basic_(launcher\.BasicLauncher|sweeper\.BasicSweeper)"
-    r"|hydra_plugins\.hydra_submitit_launcher\.submitit_launcher\.(Slurm|Local)Launcher"
-)
+_HYDRA_TARGETS = re.compile(r"hydra\._internal\.core_plugins\.basic_(launcher\.BasicLauncher|sweeper\.BasicSweeper)")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -52,8 +51,9 @@ class CommandLine:
 
 
 def register_schema() -> None:
-    """Gives Hydra the typed schema that `conf/train.yaml` names first."""
+    """Gives Hydra the typed schemas that `conf/train.yaml` and `conf/hydra/launcher/slurm.yaml` name first."""
     ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=LauncherConfig)
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
@@ -105,23 +105,51 @@ def job_overrides(command_line: CommandLine) -> list[list[str]]:
     return [list(job) for job in jobs]
 
 
+def slurm_launcher(command_line: CommandLine) -> dict[str, Any] | None:
+    """The settings of `hydra/launcher=slurm`, if that is typed.
+
+    Raises:
+        InputError: where they can't be used: without -m, without submitit, without SLURM, or not the same for all jobs.
+    """
+    jobs = [[text for text in job if text.lstrip("+").startswith("hydra")] for job in job_overrides(command_line)]
+    if any(job != jobs[0] for job in jobs):
+        raise InputError("hydra.launcher: what is typed holds for all jobs; type one value of each key.")
+    if "hydra/launcher=slurm" not in jobs[0]:
+        return None
+    if not command_line.multirun:
+        raise InputError("hydra/launcher=slurm is for the jobs of -m; type -m too, or use train.sbatch for one run.")
+    if importlib.util.find_spec("submitit") is None:
+        raise InputError(
+            'hydra/launcher=slurm needs submitit; type pip install -c constraints.txt -e ".[slurm]", or leave it out.'
+        )
+    if shutil.which("sbatch") is None:
+        raise InputError("hydra/launcher=slurm: there is no sbatch here; type it on a login node, or leave it out.")
+    settings = OmegaConf.to_container(_composed(jobs[0]).hydra.launcher, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
 def compose(overrides: Sequence[str]) -> Config:
     """Composes `conf/` with overrides into a checked `Config`.
 
     Raises:
         InputError: for the first key, group or value that is wrong.
     """
+    composed = _composed(overrides)
+    _check_targets(OmegaConf.to_container(composed.hydra, resolve=False))
+    return resolve(composed, overrides)
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
     for override in parse_overrides(overrides):
         check_override(override, multirun=False)
     register_schema()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            composed = hydra_compose("train", overrides=list(overrides), return_hydra_config=True)
+            return hydra_compose("train", overrides=list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_sentence(error)) from error
-    _check_targets(OmegaConf.to_container(composed.hydra, resolve=False))
-    return resolve(composed, overrides)
 
 
 def resolve(composed: DictConfig, overrides: Sequence[str]) -> Config:
@@ -222,12 +250,16 @@ def _sentence(error: BaseException) -> str:
     key = getattr(cause, "full_key", None)
     if not key:
         return message
-    if key not in schema_keys():
+    if str(key).startswith("hydra.launcher."):
+        default = getattr(LauncherConfig(), str(key).split(".")[2])
+    elif key in schema_keys():
+        default = OmegaConf.select(OmegaConf.structured(Config), str(key))
+    else:
         try:
             check_key(str(key))
         except InputError as unknown:
             return str(unknown)
-    default = OmegaConf.select(OmegaConf.structured(Config), str(key))
+        default = None
     return (
         f"{key}: {message[:1].lower()}{message[1:]}; type for example {key}={'null' if default is None else default}."
     )

@@ -256,3 +256,24 @@ class Config:
     """Directory of the run. null: runs/<stamp>-<cell>-s<seed>-<id>."""
     resume: str | None = None
     """null: start; auto: continue `run_dir` if it holds a checkpoint; RUN: continue that run directory."""
+
+
+@dataclass(kw_only=True, slots=True)
+class LauncherConfig:
+    """What `hydra/launcher=slurm` asks SLURM for, job by job; explained in `conf/hydra/launcher/slurm.yaml`."""
+
+    name: str = "textrnn"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    timeout_min: int = 240
+    signal_delay_s: int = 120
+    nodes: int = 1
+    tasks_per_node: int = 1
+    gpus_per_node: int = 1
+    cpus_per_task: int = 2
+    mem_gb: float = 8
+    array_parallelism: int = 256
+    setup: list[str] | None = None
+    additional_parameters: dict[str, Any] = field(default_factory=dict)

@@ -120,10 +120,12 @@ def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
 def _may_be_stopped(this: Run, wandb_run: WandbRun | None) -> bool:
     """Whether the signal may come from an agent of W&B that stops the trial, some seconds before the client knows why.
 
-    Agents send SIGTERM. SIGUSR1 and SIGUSR2 come from a cluster, which won't wait long.
+    Agents send SIGTERM, and to the trial alone. SIGUSR1 and SIGUSR2 come from a cluster, which won't wait long, and so
+    does a SIGTERM that has ended the client's service too.
     """
-    in_online_sweep = this.identity.sweep_id is not None and wandb_run is not None and wandb_run.url is not None
-    return in_online_sweep and this.signals.received == signal.SIGTERM
+    if this.identity.sweep_id is None or wandb_run is None or wandb_run.url is None:
+        return False
+    return this.signals.received == signal.SIGTERM and wandb_run.is_alive()
 
 
 def _parts(this: Run, early_stop: EarlyStop) -> Parts:

@@ -153,7 +153,7 @@ def _refuse(sentence: str) -> int:
 
 def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
     from textrnn.comparison import conclude
-    from textrnn.compose import compose_jobs, job_overrides, parse_command_line
+    from textrnn.compose import compose_jobs, job_overrides, parse_command_line, slurm_launcher
     from textrnn.experiment_files import expand_experiment
 
     with ranks.phase():
@@ -162,6 +162,9 @@ def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
         configs = compose_jobs(command_line)
     if command_line.inspect:
         return _hydra(argv, lambda _: None, name="train.py")
+    slurm = slurm_launcher(command_line)
+    if slurm is not None:
+        return _train_on_cluster(configs, job_overrides(command_line), slurm)
     if command_line.multirun:
         with ranks.phase():
             _check_multirun(configs, ranks)
@@ -182,6 +185,22 @@ def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
     if command_line.multirun and ranks.is_first:
         conclude(parent, job_overrides(command_line), done=sum(code == exit_codes.DONE for code in codes))
     return next((code for code in codes if code != exit_codes.DONE), hydra_code)
+
+
+def _train_on_cluster(configs: "Sequence[Config]", jobs: list[list[str]], launcher: dict[str, object]) -> int:
+    """The jobs of a multirun as jobs of SLURM, each a run that could have been typed alone."""
+    from textrnn.cluster.launcher import launch
+    from textrnn.comparison import conclude
+
+    parent = _parent_directory(configs[0], jobs[0])
+    commands = []
+    for number, (config, job) in enumerate(zip(configs, jobs, strict=True)):
+        typed = [override for override in job if not override.startswith(("run_dir=", "hydra", "+hydra"))]
+        group = [] if config.tracking.group else [f"tracking.group='{parent.name}'"]
+        commands.append([*typed, *group, f"run_dir='{parent / str(number)}'"])
+    codes = launch(commands, launcher, parent / "slurm")
+    conclude(parent, jobs, done=codes.count(exit_codes.DONE))
+    return next((code for code in codes if code != exit_codes.DONE), exit_codes.DONE)
 
 
 def _check_multirun(configs: "Sequence[Config]", ranks: "Ranks") -> None:

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from textrnn.config import Config
+from textrnn.config import Config, LauncherConfig
 from textrnn.errors import InputError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -21,7 +21,9 @@ CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.paren
 GROUPS = ("model", "data", "trainer", "tracking", "experiment")
 
 # Hydra's own keys that may be typed: the launcher (for clusters), and what Lightning passes to the processes it starts.
-_HYDRA_KEYS = re.compile(r"hydra/launcher|hydra\.launcher\.\w+|hydra\.run\.dir|hydra\.job\.name|hydra\.output_subdir")
+_HYDRA_KEYS = re.compile(
+    r"hydra/launcher|hydra\.launcher\.[\w.-]+|hydra\.run\.dir|hydra\.job\.name|hydra\.output_subdir"
+)
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -44,6 +46,7 @@ def check_override(override: Override, multirun: bool) -> None:
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         if not _HYDRA_KEYS.fullmatch(key) or "_target_" in text:
             raise InputError(f"{text}: of Hydra's own keys only hydra/launcher and hydra.launcher.* can be set.")
+        _check_launcher(override)
         return
     if override.package is not None:
         raise InputError(f"{text}: groups keep their place; type {key}=NAME.")
@@ -57,6 +60,15 @@ def check_override(override: Override, multirun: bool) -> None:
         raise InputError(f"{text} names several values; type -m to run them all, or [..] for a list.")
     if override.is_sweep_override() and not override.is_discrete_sweep():
         raise InputError(f"{text}: a range of this kind can't be run one by one; list the values.")
+
+
+def _check_launcher(override: Override) -> None:
+    key, value = override.key_or_group, override.value()
+    if key == "hydra/launcher" and value not in ("slurm", "basic"):
+        raise InputError(f"hydra/launcher={value}: there is no such launcher; there are slurm, basic.")
+    known = [item.name for item in fields(LauncherConfig)]
+    if key.startswith("hydra.launcher.") and key.split(".")[2] not in known:
+        raise InputError(f"there is no key {key}; {nearest(key.split('.')[2], known)}")
 
 
 def _check_group(override: Override) -> None:

@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from textrnn.config import DataConfig
 from textrnn.data.sources import SPLITS, Row, open_source
+from textrnn.data.synthetic import generate_review
 from textrnn.errors import InputError
 
 Pairs = list[tuple[Any, Any]]
@@ -49,3 +50,20 @@ def refusal(path: Path, splits: tuple[str, ...] = SPLITS, **options: Any) -> str
     assert "\n" not in message
     assert "data." in message
     return message
+
+
+def imdb_on_hub(folder: Path) -> Path:
+    """Generated reviews in the layout that `stanfordnlp/imdb` has on the Hub, sorted by label as there."""
+    (folder / "plain_text").mkdir()
+    for split, count in (("train", 1300), ("test", 100), ("unsupervised", 10)):
+        rows = sorted(
+            (generate_review(1, "train", n + 1000 * len(split), 0.2) for n in range(count)), key=lambda r: r[1]
+        )
+        labels = [-1] * count if split == "unsupervised" else [label for _, label in rows]
+        table = pa.table({"text": [text for text, _ in rows], "label": pa.array(labels, pa.int64())})
+        parquet.write_table(table, folder / "plain_text" / f"{split}-00000-of-00001.parquet")
+    card = ["---", "configs:", "- config_name: plain_text", "  default: true", "  data_files:"]
+    for split in ("train", "test", "unsupervised"):
+        card += [f"  - split: {split}", f"    path: plain_text/{split}-*"]
+    (folder / "README.md").write_text("\n".join([*card, "---", ""]))
+    return folder

@@ -1,5 +1,6 @@
 """The W&B run: rows, summary, exit code; and that nothing which happens to W&B costs the run."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +36,10 @@ class WandbRun:
     if the client's own service dies, a line in the log says so and the run goes on without.
     """
 
-    def __init__(self, run: "wandb.Run", last_step: int) -> None:
+    def __init__(self, run: "wandb.Run", last_step: int, again: Callable[[], "wandb.Run"]) -> None:
         self._run = run
         self._last_step = last_step
+        self._again = again
         self._broken = False
         self._silent = False
 
@@ -82,10 +84,14 @@ class WandbRun:
         except (wandb.errors.Error, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"tracking: W&B refuses the run ({reason}): correct it, or type tracking=none.") from error
+
+        def again() -> "wandb.Run":
+            return _init(config, identity, run_dir, mode=mode, resume=True, on_stop=None)
+
         if mode == "offline":
-            return cls(run, recorded)
+            return cls(run, recorded, again)
         supersede(files, identity.id)
-        return cls(run, run.starting_step - 1)
+        return cls(run, run.starting_step - 1, again)
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """Log the row of global step `step`; steps go up. A row that the server of a resumed run has is left out."""
@@ -120,6 +126,9 @@ class WandbRun:
         Waits for uploads, at most `FINISH_TIMEOUT` seconds. Returns whether W&B has everything, offline: its file.
         """
         if exit_code == exit_codes.PREEMPTED:
+            if self.url is not None and not self.is_alive():
+                self._tell_preempted_again()
+                return False
             self._tell(self._run.mark_preempting)
         try:
             self._tell(lambda: self._run.finish(exit_code=exit_code))
@@ -127,6 +136,33 @@ class WandbRun:
             logger.warning("W&B does not answer")
             return False
         return not self._broken
+
+    def is_alive(self) -> bool:
+        """Whether the client's service answers.
+
+        SLURM sends SIGTERM to every process of a job, and the service ends at it.
+        """
+        with contextlib.suppress(TimeoutError):  # it is there, and busy
+            self._tell(lambda: in_time(self._run.status, ANSWER_TIMEOUT))
+        return not self._broken
+
+    def _tell_preempted_again(self) -> None:
+        """Tell W&B through a new service that the run is pre-empted: a sweep would not hand it out again otherwise.
+
+        What the old service had not sent yet, W&B gets when the run goes on.
+        """
+        import wandb
+
+        # The old service can't be told any more that it is over.
+        with contextlib.suppress(ConnectionError):
+            wandb.teardown()
+        try:
+            run = self._again()
+            run.mark_preempting()
+            run.finish(exit_code=exit_codes.PREEMPTED)
+        except (wandb.errors.Error, TimeoutError, ConnectionError) as error:
+            reason = " ".join(str(error).split())
+            logger.warning(f"W&B could not be told that the run is pre-empted ({reason})")
 
     @property
     def url(self) -> str | None:

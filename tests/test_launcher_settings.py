@@ -1,0 +1,74 @@
+"""`hydra/launcher=slurm` without a SLURM: its settings, and where it is refused."""
+
+import importlib.util
+import shutil
+from dataclasses import asdict
+
+import pytest
+
+from textrnn.compose import compose_jobs, parse_command_line, slurm_launcher
+from textrnn.config import LauncherConfig
+from textrnn.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def login_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is needed seems to be there."""
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+
+
+def settings(*argv: str) -> dict[str, object] | None:
+    command_line = parse_command_line(argv)
+    compose_jobs(command_line)
+    return slurm_launcher(command_line)
+
+
+def refusal(*argv: str) -> str:
+    with pytest.raises(InputError) as caught:
+        settings(*argv)
+    return str(caught.value)
+
+
+def test_the_yamls_values_are_the_schemas() -> None:
+    assert settings("-m", "hydra/launcher=slurm") == asdict(LauncherConfig())
+
+
+def test_what_is_typed_holds_for_all_jobs() -> None:
+    typed = ("hydra.launcher.partition=a100", "+hydra.launcher.additional_parameters.reservation=films")
+    asked = settings("-m", "hydra/launcher=slurm", *typed, "model=gru,rnn")
+    assert asked is not None
+    assert (asked["partition"], asked["additional_parameters"]) == ("a100", {"reservation": "films"})
+    assert "one value of each key" in refusal("-m", "hydra/launcher=slurm", "hydra.launcher.mem_gb=8,16")
+
+
+def test_it_is_off_unless_typed() -> None:
+    assert settings("model=gru") is None
+    assert settings("-m", "hydra/launcher=basic", "model=gru,rnn") is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("hydra.launcher.mem=8", "there is no key hydra.launcher.mem; did you mean mem_gb?"),
+        ("hydra.launcher.nodes=two", "type for example hydra.launcher.nodes=1."),
+        ("hydra.launcher._target_=os.system", "only hydra/launcher and hydra.launcher.* can be set"),
+        ("hydra/launcher=slur", "there are slurm, basic."),
+    ],
+)
+def test_wrong_settings_are_refused(typed: str, answer: str) -> None:
+    assert answer in refusal("-m", "hydra/launcher=slurm", typed)
+
+
+def test_one_run_needs_no_launcher() -> None:
+    assert "train.sbatch" in refusal("hydra/launcher=slurm")
+
+
+def test_without_submitit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert 'pip install -c constraints.txt -e ".[slurm]"' in refusal("-m", "hydra/launcher=slurm")
+
+
+def test_without_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert "no sbatch here" in refusal("-m", "hydra/launcher=slurm")
