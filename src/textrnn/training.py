@@ -42,8 +42,8 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) 
     signals.heed()
     with ranks.telling():
         code = _run(config, command, ranks, signals)
-    if ranks.launch.is_child and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
-        # At any other code Lightning would kill rank 0, which may still be recording the end.
+    if not ranks.is_first and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
+        # At any other code Lightning, torchrun or srun would kill rank 0, which may still be recording the end.
         return exit_codes.DONE
     return code
 
