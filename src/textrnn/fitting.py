@@ -2,13 +2,12 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
@@ -19,29 +18,26 @@ from textrnn.cluster.buckets import SettledBuckets
 from textrnn.cluster.environment import layout
 from textrnn.cluster.launch import Launch
 from textrnn.config import Config
-from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
 from textrnn.logs import quiet_lightning
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.embedding import load_vectors
-from textrnn.model.network import parameter_counts
 from textrnn.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
-from textrnn.reporting import kept_predictions, report_data, report_model, report_predictions, watching
+from textrnn.recording import Parts, record_end, record_start
+from textrnn.reporting import kept_predictions, report_model, report_predictions, watching
 from textrnn.resuming import ResumedEarlyStopping, ResumedLoops
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.signals import Preempted
 from textrnn.tracking.logger import RunLogger
-from textrnn.tracking.metrics import Row, read_metrics, repair
-from textrnn.tracking.plots import plot_curves
-from textrnn.tracking.predictions import Predictions
+from textrnn.tracking.metrics import repair
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
-from textrnn.tracking.rundir import RunDirectory, write_atomically
-from textrnn.tracking.summary import RunSummary, summary_table, write_summary
+from textrnn.tracking.rundir import RunDirectory
+from textrnn.tracking.summary import summary_table
 from textrnn.tracking.throughput import Throughput
-from textrnn.tracking.wandb_end import end_wandb_run, open_record
+from textrnn.tracking.wandb_end import end_wandb_run
 from textrnn.tracking.wandb_session import WandbRun
 
 STOP_POLL = 20.0
@@ -49,18 +45,6 @@ STOP_POLL = 20.0
 
 START_PATIENCE = 180.0
 """Seconds that the other ranks wait for rank 0's W&B run."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Parts:
-    """What `fit` needs."""
-
-    module: ReviewClassifier
-    data: ReviewsDataModule
-    trainer: pl.Trainer
-    logger: RunLogger
-    throughput: Throughput
-    predictions: Predictions
 
 
 def fit(this: Run, *, wandb_mode: str) -> int:
@@ -78,7 +62,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     early_stop = EarlyStop(this.directory.early_stop)
     with this.ranks.phase(patience=START_PATIENCE):
         parts = _parts(this, early_stop)
-        wandb_run = _record_start(this, early_stop, wandb_mode) if this.primary else None
+        wandb_run = record_start(this, early_stop, wandb_mode) if this.primary else None
     if not this.primary:
         return _fit_and_test(this, parts)[1]
     parts.logger.attach(parts.trainer, wandb_run)
@@ -95,7 +79,7 @@ def fit(this: Run, *, wandb_mode: str) -> int:
         status, code = "interrupted", exit_codes.INTERRUPTED
         raise
     finally:
-        summary = _record_end(this, parts, status)
+        summary = record_end(this, parts, status)
         if wandb_run is not None:
             report_model(this, summary, wandb_run)
             end_wandb_run(wandb_run, this.directory, summary, code)
@@ -248,72 +232,6 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
         if trainer.interrupted:
             raise KeyboardInterrupt from stop
         raise
-
-
-def _record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
-    """Writes the configuration and starts the W&B run, if there shall be one."""
-    this.directory.checkpoints.mkdir(exist_ok=True)
-    if this.checkpoint is None:
-        for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
-            leftover.unlink()
-        this.directory.early_stop.unlink(missing_ok=True)  # of a start that was stopped before `last.ckpt`
-    config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
-    write_atomically(this.directory.config_yaml, config)
-    if wandb_mode == "none":
-        return None
-    wandb_run = WandbRun.start(
-        this.config,
-        this.identity,
-        this.directory.path,
-        mode=wandb_mode,
-        resume=this.config.resume is not None,
-        on_stop=early_stop.ask,
-    )
-    open_record(wandb_run, this.directory)
-    report_data(this, wandb_run)
-    return wandb_run
-
-
-def _record_end(this: Run, parts: Parts, status: str) -> RunSummary:
-    """Writes `summary.json` and `curves.png`, also for a run that did not finish."""
-    parts.logger.close(over=status in ("finished", "stopped"))
-    rows = read_metrics(this.directory.metrics_csv)
-    best = _best_row(rows, this.config.early_stopping.monitor)
-    metrics: dict[str, float] = {}
-    for row in rows:
-        metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
-    if best is not None:
-        metrics |= {name: value for name, value in best.items() if name.startswith("val/")}
-    seconds = parts.throughput.seconds
-    if seconds > 0:
-        metrics["train/tokens_per_second"] = parts.throughput.tokens / seconds
-    summary = RunSummary(
-        status=status,
-        metrics=metrics,
-        parameters=parameter_counts(parts.module.model)["trainable"],
-        tokens=parts.throughput.tokens,
-        seconds=seconds,
-        waited_seconds=parts.data.waited_seconds,
-        world_size=parts.trainer.world_size,
-        batch_size_per_device=device_share(this.config.data.batch_size, parts.trainer.world_size),
-        waiting_share=parts.data.waiting_share,
-        step=parts.trainer.global_step,
-        best_step=None if best is None else int(best["step"]),
-        best_epoch=None if best is None else int(best["epoch"]),
-    )
-    write_summary(this.directory.summary_json, summary)
-    if rows:
-        plot_curves(this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step)
-    return summary
-
-
-def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:
-    """The first row with the best value of `monitor`: the one whose weights are in `best.ckpt`."""
-    measured = [row for row in rows if monitor in row]
-    if not measured:
-        return None
-    sign = 1 if monitor == "val/accuracy" else -1
-    return max(measured, key=lambda row: sign * row[monitor])
 
 
 def _how_to_look(wandb_run: WandbRun | None) -> str:

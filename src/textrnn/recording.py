@@ -1,0 +1,102 @@
+"""What a run writes at its start and its end, in its directory and in W&B."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pytorch_lightning as pl
+import yaml
+
+from textrnn.data.batches import device_share
+from textrnn.data.module import ReviewsDataModule
+from textrnn.model.classifier import ReviewClassifier
+from textrnn.model.network import parameter_counts
+from textrnn.preemption import EarlyStop
+from textrnn.reporting import report_data
+from textrnn.runs import Run
+from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.metrics import Row, read_metrics
+from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.predictions import Predictions
+from textrnn.tracking.rundir import write_atomically
+from textrnn.tracking.summary import RunSummary, write_summary
+from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.wandb_end import open_record
+from textrnn.tracking.wandb_session import WandbRun
+
+
+@dataclass(kw_only=True, slots=True)
+class Parts:
+    """What `fit` needs."""
+
+    module: ReviewClassifier
+    data: ReviewsDataModule
+    trainer: pl.Trainer
+    logger: RunLogger
+    throughput: Throughput
+    predictions: Predictions
+
+
+def record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
+    """Writes the configuration and starts the W&B run, if there shall be one."""
+    this.directory.checkpoints.mkdir(exist_ok=True)
+    if this.checkpoint is None:
+        for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
+            leftover.unlink()
+        this.directory.early_stop.unlink(missing_ok=True)  # of a start that was stopped before `last.ckpt`
+    config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
+    write_atomically(this.directory.config_yaml, config)
+    if wandb_mode == "none":
+        return None
+    wandb_run = WandbRun.start(
+        this.config,
+        this.identity,
+        this.directory.path,
+        mode=wandb_mode,
+        resume=this.config.resume is not None,
+        on_stop=early_stop.ask,
+    )
+    open_record(wandb_run, this.directory)
+    report_data(this, wandb_run)
+    return wandb_run
+
+
+def record_end(this: Run, parts: Parts, status: str) -> RunSummary:
+    """Writes `summary.json` and `curves.png`, also for a run that did not finish."""
+    parts.logger.close(over=status in ("finished", "stopped"))
+    rows = read_metrics(this.directory.metrics_csv)
+    best = _best_row(rows, this.config.early_stopping.monitor)
+    metrics: dict[str, float] = {}
+    for row in rows:
+        metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
+    if best is not None:
+        metrics |= {name: value for name, value in best.items() if name.startswith("val/")}
+    seconds = parts.throughput.seconds
+    if seconds > 0:
+        metrics["train/tokens_per_second"] = parts.throughput.tokens / seconds
+    summary = RunSummary(
+        status=status,
+        metrics=metrics,
+        parameters=parameter_counts(parts.module.model)["trainable"],
+        tokens=parts.throughput.tokens,
+        seconds=seconds,
+        waited_seconds=parts.data.waited_seconds,
+        world_size=parts.trainer.world_size,
+        batch_size_per_device=device_share(this.config.data.batch_size, parts.trainer.world_size),
+        waiting_share=parts.data.waiting_share,
+        step=parts.trainer.global_step,
+        best_step=None if best is None else int(best["step"]),
+        best_epoch=None if best is None else int(best["epoch"]),
+    )
+    write_summary(this.directory.summary_json, summary)
+    if rows:
+        plot_curves(this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step)
+    return summary
+
+
+def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:
+    """The first row with the best value of `monitor`: the one whose weights are in `best.ckpt`."""
+    measured = [row for row in rows if monitor in row]
+    if not measured:
+        return None
+    sign = 1 if monitor == "val/accuracy" else -1
+    return max(measured, key=lambda row: sign * row[monitor])
