@@ -60,6 +60,9 @@ def train(argv: Sequence[str]) -> int:
         from textrnn.cluster.slurm import requeue
 
         requeue()
+    if not ranks.is_first and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
+        # At any other code Lightning, torchrun or srun would kill rank 0, which may still be recording the end.
+        return exit_codes.DONE
     if ranks.launch.is_external and code == exit_codes.WRONG_INPUT:
         # All ranks leave now; srun would kill those that take longer to, and show its own exit code for the step.
         sys.stdout.flush()

@@ -41,11 +41,7 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) 
         log_to_console()
     signals.heed()
     with ranks.telling():
-        code = _run(config, command, ranks, signals)
-    if not ranks.is_first and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
-        # At any other code Lightning, torchrun or srun would kill rank 0, which may still be recording the end.
-        return exit_codes.DONE
-    return code
+        return _run(config, command, ranks, signals)
 
 
 def _run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
