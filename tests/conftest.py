@@ -1,5 +1,7 @@
 """What all tests share: a home of their own, and the entry scripts as a user runs them."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support import ROOT, Command
+
+from textrnn import main
+from textrnn.cluster.launch import SHARED_RUN
 
 # Speed is no test's business, least of all on a machine that does other things too.
 settings.register_profile("textrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,11 +25,12 @@ KERNELS = "TEXTRNN_KERNELS"
 
 @pytest.fixture(scope="session", autouse=True)
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One folder of compiled kernels for all tests and the processes they start, rather than one a home."""
+    """One folder of compiled kernels and one of fonts for all tests and their processes, rather than one a home."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KERNELS, str(shared / "kernels"))
+        patch.setenv("MPLCONFIGDIR", str(shared / "matplotlib"))
         yield
 
 
@@ -80,5 +86,36 @@ def script(environment: dict[str, str], workplace: Path) -> Command:
             timeout=timeout,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`workplace`, to train in, in this process and with the environment of a person."""
+    for name in set(os.environ) - set(environment):
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(workplace)
+    yield workplace
+    os.environ.pop(SHARED_RUN, None)
+
+
+@pytest.fixture
+def here(place: Path) -> Command:
+    """As `script`, in this process: for what is not about processes, which take seconds each to start."""
+
+    def run(name: str, *arguments: str, stdin: str = "", **extra: str) -> subprocess.CompletedProcess[str]:
+        output, errors = io.StringIO(), io.StringIO()
+        os.environ.pop(SHARED_RUN, None)  # or it would be the run of the call before
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in extra.items():
+                patch.setenv(variable, value)
+            patch.setattr(sys, "argv", [str(ROOT / name), *arguments])
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+                code = getattr(main, name.removesuffix(".py"))(arguments)
+        return subprocess.CompletedProcess([name, *arguments], code, output.getvalue(), errors.getvalue())
 
     return run

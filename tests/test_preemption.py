@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,6 @@ PHASES: dict[str, tuple[type, str]] = {
 Moment = tuple[str, int]
 """A phase and the number of its call in a process, from 1."""
 TWO_VALIDATION_BATCHES = (*SMALL, "data.batch_size=16", "early_stopping.patience=null")  # 18 of training, 4 of test
-
-
-@pytest.fixture
-def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty directory to train in, in this process."""
-    for name in set(os.environ) - set(environment):
-        monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(workplace)
-    yield workplace
-    os.environ.pop(SHARED_RUN, None)
 
 
 def run(*arguments: str, moment: Moment | None = None, number: signal.Signals = signal.SIGTERM) -> int:
