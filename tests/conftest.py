@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from matplotlib.figure import Figure
 from support import ROOT, Command
 
 from textrnn import main
@@ -103,14 +104,20 @@ def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def here(place: Path) -> Command:
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures made in this process are empty files: drawing them is a third of a small run's time."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, out, **how: Path(out).touch())
+
+
+@pytest.fixture
+def here(place: Path, environment: dict[str, str]) -> Command:
     """As `script`, in this process: for what is not about processes, which take seconds each to start."""
 
     def run(name: str, *arguments: str, stdin: str = "", **extra: str) -> subprocess.CompletedProcess[str]:
         output, errors = io.StringIO(), io.StringIO()
         os.environ.pop(SHARED_RUN, None)  # or it would be the run of the call before
         with pytest.MonkeyPatch.context() as patch:
-            for variable, value in extra.items():
+            for variable, value in (environment | extra).items():
                 patch.setenv(variable, value)
             patch.setattr(sys, "argv", [str(ROOT / name), *arguments])
             patch.setattr(sys, "stdin", io.StringIO(stdin))

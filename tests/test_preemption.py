@@ -100,6 +100,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_pre_empted_at_every_kind_of_batch_it_ends_as_if_undisturbed(place: Path, variant: str) -> None:
     arguments, moments = VARIANTS[variant]

@@ -95,6 +95,7 @@ def test_one_seed_gives_one_result_and_another_another(script: Command, here: Co
     assert summary(workplace / "a") == summary(workplace / "b")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resume_continues_the_same_run(here: Command, workplace: Path) -> None:
     assert here("train.py", *SMALL, "trainer.max_epochs=3", "run_dir=whole").returncode == 0
     constant = (*SMALL, "optimizer.schedule=constant", "run_dir=parts", "resume=auto")
@@ -141,6 +142,7 @@ LONGER = (*SMALL, "trainer.max_epochs=6", "checkpoint.every_n_train_steps=3", "r
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_killed_and_signalled_runs_end_as_if_undisturbed(
     here: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
@@ -191,6 +193,7 @@ def test_a_crash_leaves_its_traceback_and_exit_code_1(script: Command, workplace
     assert json_of(workplace / "crashed" / "summary.json")["status"] == "failed"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_multirun_makes_one_run_a_job_and_survives_a_failing_one(here: Command, workplace: Path) -> None:
     done = here("train.py", "-m", *SMALL, "trainer.max_epochs=1", "model=rnn,gru", "run_dir=sweep")
     assert done.returncode == 0, done.stderr
@@ -221,6 +224,7 @@ def second_process(first: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_signal_to_one_of_two_processes_ends_both_and_one_goes_on(
     here: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
@@ -295,6 +299,7 @@ def test_without_the_test_the_best_validation_is_evaluated(here: Command, workpl
     assert not (workplace / "run" / "evaluation-test").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_prepare_makes_the_store_that_training_uses(
     here: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
