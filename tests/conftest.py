@@ -16,6 +16,10 @@ from support import ROOT, Command
 from textrnn import main
 from textrnn.cluster.launch import SHARED_RUN
 
+OUT_OF_REACH = "http://127.0.0.1:9"
+"""A closed port, which stands for a Hub and a W&B out of reach."""
+os.environ["HF_ENDPOINT"] = OUT_OF_REACH  # the Hub's client reads it when it is imported
+
 # Speed is no test's business, least of all on a machine that does other things too.
 settings.register_profile("textrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("textrnn")
@@ -42,12 +46,12 @@ def _environment(home: Path) -> dict[str, str]:
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         kept.pop(name, None)
     kept[KERNELS] = os.environ[KERNELS]
-    # The user's home may hold a W&B login; a closed port stands for a Hub and a W&B out of reach.
+    # The user's home may hold a W&B login.
     return kept | {
         "HOME": str(home),
         "XDG_CACHE_HOME": str(home / "cache"),
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "HF_ENDPOINT": OUT_OF_REACH,
+        "WANDB_BASE_URL": OUT_OF_REACH,
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "default",
         "COLUMNS": "120",

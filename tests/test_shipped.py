@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from doubles.hub import LoopbackHub
+from doubles.review_files import some_reviews
 from doubles.wandb_server import WandbServer
 from support import IMDB, ROOT, Command
 
@@ -48,7 +49,7 @@ def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated reviews in the layout that `stanfordnlp/imdb` has on the Hub, sorted by label as there."""
     folder = tmp_path_factory.mktemp("hub")
     (folder / "plain_text").mkdir()
-    for split, reviews in (("train", 1300), ("test", 100), ("unsupervised", 10)):
+    for split, reviews in (("train", 400), ("test", 100), ("unsupervised", 10)):
         rows = sorted(
             (generate_review(1, "train", n + 1000 * len(split), 0.2) for n in range(reviews)), key=lambda r: r[1]
         )
@@ -69,24 +70,53 @@ def hub(hub_folder: Path) -> Iterator[LoopbackHub]:
     assert not server.unknown
 
 
+OWN_PROCESS = (
+    *("data/imdb.yaml", "tracking/auto.yaml", "tracking/offline.yaml", "tracking/online.yaml"),
+    "trainer/ddp.yaml",
+)
+    "data/imdb.yaml",
+    "tracking/auto.yaml",
+    "tracking/offline.yaml",
+    "tracking/online.yaml",
+    "trainer/ddp.yaml",
+)
+"""Files whose command needs the Hub, W&B's client or several processes."""
+
+
+def typed_in(name: str, command: str) -> list[str]:
+    """What is typed after `python train.py`, made short."""
+    debug = [] if name.startswith("trainer/") else ["trainer=debug"]
+    return [*shlex.split(command)[2:], *debug, *SHORT]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "command"), header_commands(), ids=lambda value: value if "/" in value else "")
-def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, name: str, command: str) -> None:
-    typed = shlex.split(command)[2:]
-    if name == "trainer/gpu.yaml" and not torch.cuda.is_available():
-        done = script("train.py", *typed, *SHORT, HF_ENDPOINT=hub.url)
-        assert done.returncode == 2
-        assert "no GPU is visible" in done.stderr
-        return
+@pytest.mark.parametrize("name", OWN_PROCESS)
+def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, name: str) -> None:
     extra = {"HF_ENDPOINT": hub.url}
     with WandbServer() as server:
         if name == "tracking/online.yaml":
             extra |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "x" * 40}
-        debug = () if name.startswith("trainer/") else ("trainer=debug",)
-        done = script("train.py", *typed, *debug, *SHORT, **extra)
+        done = script("train.py", *typed_in(name, dict(header_commands())[name]), **extra)
         assert done.returncode == 0, done.stderr
         assert len(server.runs) == (name == "tracking/online.yaml")
     assert done.stdout.rstrip().splitlines()[-1].startswith("run directory: runs/")
+
+
+@pytest.mark.slow
+def test_the_other_commands_in_the_yamls_headers_run(script: Command, here: Command, hub: LoopbackHub) -> None:
+    prepared = script("prepare.py", HF_ENDPOINT=hub.url)
+    assert prepared.returncode == 0, prepared.stderr
+    for name, command in header_commands():
+        if name in OWN_PROCESS:
+            continue
+        untracked = [] if name.startswith("tracking/") else ["tracking=none"]
+        done = here("train.py", *typed_in(name, command), *untracked)
+        if name == "trainer/gpu.yaml" and not torch.cuda.is_available():
+            assert done.returncode == 2
+            assert "no GPU is visible" in done.stderr
+        else:
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            assert done.stdout.rstrip().splitlines()[-1].startswith("run directory: runs/")
 
 
 def readme_examples() -> list[tuple[str, str]]:
@@ -223,10 +253,11 @@ def test_the_wheel_holds_the_configuration_and_trains(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IMDB.is_dir(), reason="the real reviews are not beside this checkout")
-def test_real_reviews_train_and_learn(script: Command, workplace: Path) -> None:
+def test_real_reviews_train_and_learn(here: Command, workplace: Path) -> None:
+    reviews = some_reviews(workplace, train=6000, test=400)
     small = ("data.max_length=60", "model.hidden_size=16", "model.bidirectional=false", "model.embedding.size=32")
-    limits = ("trainer.max_epochs=1", "trainer.limit_test_batches=40", "trainer.log_every_n_steps=20")
-    done = script("train.py", f"data.path={IMDB}", *small, *limits, "run_dir=imdb", "tracking=none", timeout=280)
+    limits = ("trainer.max_epochs=3", "trainer.log_every_n_steps=20")
+    done = here("train.py", f"data.path={reviews}", *small, *limits, "run_dir=imdb", "tracking=none")
     assert done.returncode == 0, done.stderr
     summary = json.loads((workplace / "imdb" / "summary.json").read_text())
     assert summary["val/accuracy"] > 0.7

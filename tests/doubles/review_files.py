@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from support import IMDB
 
 from textrnn.config import DataConfig
 from textrnn.data.sources import SPLITS, Row, open_source
@@ -49,3 +50,14 @@ def refusal(path: Path, splits: tuple[str, ...] = SPLITS, **options: Any) -> str
     assert "\n" not in message
     assert "data." in message
     return message
+
+
+def some_reviews(place: Path, **counts: int) -> Path:
+    """A folder in `place` with so many of the real reviews of each split, both classes of them, in the Hub's layout."""
+    folder = place / "reviews"
+    folder.mkdir()
+    for split, count in counts.items():
+        table = parquet.read_table(IMDB / "plain_text" / f"{split}-00000-of-00001.parquet")
+        rows = range(0, table.num_rows, -(-table.num_rows // count))
+        parquet.write_table(table.take(pa.array(rows)), folder / f"{split}-00000-of-00001.parquet")
+    return folder
