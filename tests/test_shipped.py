@@ -74,12 +74,6 @@ OWN_PROCESS = (
     *("data/imdb.yaml", "tracking/auto.yaml", "tracking/offline.yaml", "tracking/online.yaml"),
     "trainer/ddp.yaml",
 )
-    "data/imdb.yaml",
-    "tracking/auto.yaml",
-    "tracking/offline.yaml",
-    "tracking/online.yaml",
-    "trainer/ddp.yaml",
-)
 """Files whose command needs the Hub, W&B's client or several processes."""
 
 
