@@ -60,7 +60,7 @@ def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, env
 @pytest.mark.slow
 def test_ctrl_c_preempts_and_resume_goes_on(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
     path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.01]}})
-    long = ["trainer.max_epochs=40", "early_stopping.patience=null"]
+    long = ["trainer.max_epochs=12", "early_stopping.patience=null"]
     process = start([str(path), *long], workplace, environment)
     wait(process, lambda: any(file.read_text().count("\n") > 3 for file in workplace.glob("runs/*/*/metrics.csv")))
     process.send_signal(signal.SIGINT)
