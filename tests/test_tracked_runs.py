@@ -17,7 +17,7 @@ from doubles.sweep_runs import sweep_file
 from doubles.tracked_runs import KEY, assert_whole, log_in, only_run, rows_of, summary_of, sync, untimed, wandb_core
 from doubles.wandb_server import WandbServer
 from support import ROOT, Command
-from test_training import LONGER, SMALL, last_step, start, wait_for_step
+from test_training import LONGER, LONGEST, SMALL, last_step, start, wait_for_step
 
 from textrnn.fitting import STOP_POLL
 
@@ -40,20 +40,20 @@ def test_killed_interrupted_and_crashed_it_is_one_whole_run(
     server: WandbServer, here: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
     run, whole = workplace / "disturbed", workplace / "whole"
-    assert here("train.py", *LONGER, "run_dir=whole").returncode == 0
+    assert here("train.py", *LONGEST, "run_dir=whole").returncode == 0
     moment = random.Random(1)
     for step, number, code, state in (
-        *((4, signal.SIGKILL, -9, None), (9, signal.SIGTERM, 75, "preempted"), (17, signal.SIGKILL, -9, None)),
-        *((22, signal.SIGINT, 130, "failed"), (33, signal.SIGKILL, -9, None), (37, None, 1, "failed")),
+        *((4, signal.SIGKILL, -9, None), (20, signal.SIGTERM, 75, "preempted"), (40, signal.SIGKILL, -9, None)),
+        *((60, signal.SIGINT, 130, "failed"), (80, signal.SIGKILL, -9, None), (100, None, 1, "failed")),
     ):
         before = last_step(run)
-        process = start((*ONLINE, "run_dir=disturbed"), workplace, environment)
+        process = start((*LONGEST, "tracking=auto", "run_dir=disturbed"), workplace, environment)
         wait_for_step(run, max(step, before + 1), process)
         if number is None:
             (run / "checkpoints").rename(run / "moved")
             (run / "checkpoints").write_text("not a folder")
         else:
-            time.sleep(moment.random() if number == signal.SIGKILL else 0)
+            time.sleep(moment.random() / 5 if number == signal.SIGKILL else 0)
             process.send_signal(number)
         assert process.wait(timeout=60) == code
         if state is not None:
@@ -61,7 +61,7 @@ def test_killed_interrupted_and_crashed_it_is_one_whole_run(
     assert only_run(server).summary["status"] == "failed"
     (run / "checkpoints").unlink()
     (run / "moved").rename(run / "checkpoints")
-    process = start((*ONLINE, "run_dir=disturbed"), workplace, environment)
+    process = start((*LONGEST, "tracking=auto", "run_dir=disturbed"), workplace, environment)
     assert process.wait(timeout=60) == 0
     assert_whole(server, run)
     assert untimed(only_run(server).rows) == untimed(rows_of(whole))
