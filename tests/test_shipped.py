@@ -46,15 +46,20 @@ def header_commands() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generated reviews in the layout that `stanfordnlp/imdb` has on the Hub, sorted by label as there."""
+    """The beginnings of generated reviews in the layout of `stanfordnlp/imdb` on the Hub, sorted by label as there.
+
+    So many that three epochs have 50 steps, after which the default logs its first row.
+    """
     folder = tmp_path_factory.mktemp("hub")
     (folder / "plain_text").mkdir()
-    for split, reviews in (("train", 400), ("test", 100), ("unsupervised", 10)):
+    for split, reviews in (("train", 1300), ("test", 100), ("unsupervised", 10)):
         rows = sorted(
             (generate_review(1, "train", n + 1000 * len(split), 0.2) for n in range(reviews)), key=lambda r: r[1]
         )
         labels = [-1] * reviews if split == "unsupervised" else [label for _, label in rows]
-        table = pa.table({"text": [text for text, _ in rows], "label": pa.array(labels, pa.int64())})
+        table = pa.table(
+            {"text": [" ".join(text.split()[:30]) for text, _ in rows], "label": pa.array(labels, pa.int64())}
+        )
         pq.write_table(table, folder / "plain_text" / f"{split}-00000-of-00001.parquet")
     card = ["---", "configs:", "- config_name: plain_text", "  default: true", "  data_files:"]
     for split in ("train", "test", "unsupervised"):
@@ -159,7 +164,7 @@ def test_the_readmes_commands_print_what_it_shows(
             assert re.search(pattern(line), printed), f"{command}\nshown: {line}\nprinted: {printed}"
 
 
-def test_a_second_run_asks_the_hub_for_no_rows(script: Command, hub: LoopbackHub, workplace: Path) -> None:
+def test_a_second_run_asks_the_hub_for_no_rows(script: Command, here: Command, hub: LoopbackHub) -> None:
     typed = ("trainer=debug", *SHORT, "tracking=none")
     first = script("train.py", *typed, "run_dir=first", HF_ENDPOINT=hub.url)
     assert first.returncode == 0, first.stderr
@@ -167,7 +172,7 @@ def test_a_second_run_asks_the_hub_for_no_rows(script: Command, hub: LoopbackHub
     assert asked > 0
     assert script("train.py", *typed, "run_dir=second", HF_ENDPOINT=hub.url).returncode == 0
     assert hub.data_requests == asked
-    offline = script("train.py", *typed, "run_dir=third")
+    offline = here("train.py", *typed, "run_dir=third")
     assert offline.returncode == 0, offline.stderr
     assert len([line for line in offline.stderr.splitlines() if "127.0.0.1:9" in line or "Hub" in line]) == 1
 
