@@ -253,9 +253,9 @@ def test_the_wheel_holds_the_configuration_and_trains(
 @pytest.mark.slow
 @pytest.mark.skipif(not IMDB.is_dir(), reason="the real reviews are not beside this checkout")
 def test_real_reviews_train_and_learn(here: Command, workplace: Path) -> None:
-    reviews = some_reviews(workplace, train=6000, test=400)
+    reviews = some_reviews(workplace, train=8000, test=400)
     small = ("data.max_length=60", "model.hidden_size=16", "model.bidirectional=false", "model.embedding.size=32")
-    limits = ("trainer.max_epochs=3", "trainer.log_every_n_steps=20")
+    limits = ("trainer.max_epochs=4", "trainer.log_every_n_steps=20")
     done = here("train.py", f"data.path={reviews}", *small, *limits, "run_dir=imdb", "tracking=none")
     assert done.returncode == 0, done.stderr
     summary = json.loads((workplace / "imdb" / "summary.json").read_text())
