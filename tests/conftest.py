@@ -1,6 +1,9 @@
 """What all tests share: a home of their own, and the entry scripts as a user runs them."""
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +12,16 @@ from pathlib import Path
 import pytest
 from doubles.slurm import NoSlurmError, Slurm, cluster
 from hypothesis import HealthCheck, settings
+from matplotlib.figure import Figure
 from support import ROOT, Command
+
+from textrnn import main
+from textrnn.cluster.launch import SHARED_RUN
+from textrnn.signals import NUMBERS
+
+OUT_OF_REACH = "http://127.0.0.1:9"
+"""A closed port, which stands for a Hub and a W&B out of reach."""
+os.environ["HF_ENDPOINT"] = OUT_OF_REACH  # the Hub's client reads it when it is imported
 
 # Speed is no test's business, least of all on a machine that does other things too.
 settings.register_profile("textrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,9 +39,11 @@ def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One folder of compiled kernels for all tests and the processes they start, rather than one a home."""
+    """One folder of compiled kernels and one of fonts for all tests and their processes, rather than one a home."""
+    shared = _shared_folder(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KERNELS, str(_shared_folder(tmp_path_factory) / "kernels"))
+        patch.setenv(KERNELS, str(shared / "kernels"))
+        patch.setenv("MPLCONFIGDIR", str(shared / "matplotlib"))
         yield
 
 
@@ -66,12 +80,12 @@ def _environment(home: Path) -> dict[str, str]:
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         kept.pop(name, None)
     kept[KERNELS] = os.environ[KERNELS]
-    # The user's home may hold a W&B login; a closed port stands for a Hub and a W&B out of reach.
+    # The user's home may hold a W&B login.
     return kept | {
         "HOME": str(home),
         "XDG_CACHE_HOME": str(home / "cache"),
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "HF_ENDPOINT": OUT_OF_REACH,
+        "WANDB_BASE_URL": OUT_OF_REACH,
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "default",
         "COLUMNS": "120",
@@ -111,5 +125,45 @@ def script(environment: dict[str, str], workplace: Path) -> Command:
             timeout=timeout,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`workplace`, to train in, in this process and with the environment of a person."""
+    for name in set(os.environ) - set(environment):
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(workplace)
+    handlers = {number: signal.getsignal(number) for number in NUMBERS}
+    yield workplace
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    os.environ.pop(SHARED_RUN, None)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures made in this process are empty files: drawing them is a third of a small run's time."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, out, **how: Path(out).touch())
+
+
+@pytest.fixture
+def here(place: Path, environment: dict[str, str]) -> Command:
+    """As `script`, in this process: for what is not about processes, which take seconds each to start."""
+
+    def run(name: str, *arguments: str, stdin: str = "", **extra: str) -> subprocess.CompletedProcess[str]:
+        output, errors = io.StringIO(), io.StringIO()
+        os.environ.pop(SHARED_RUN, None)  # or it would be the run of the call before
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in (environment | extra).items():
+                patch.setenv(variable, value)
+            patch.setattr(sys, "argv", [str(ROOT / name), *arguments])
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+                code = getattr(main, name.removesuffix(".py"))(arguments)
+        return subprocess.CompletedProcess([name, *arguments], code, output.getvalue(), errors.getvalue())
 
     return run

@@ -32,10 +32,10 @@ def write_csv(path: Path, rows: Sequence[tuple[object, object]], header: tuple[s
     return path
 
 
-def refused(script: Command, workplace: Path, *arguments: str, mentions: str, name: str = "train.py") -> str:
+def refused(run: Command, workplace: Path, *arguments: str, mentions: str, name: str = "train.py") -> str:
     """Runs a command that must be refused and returns its sentence."""
     before = sorted(workplace.rglob("*"))
-    done = script(name, *arguments)
+    done = run(name, *arguments)
     assert done.returncode == 2, done.stderr
     sentences = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(sentences) == 1, done.stderr
@@ -60,8 +60,8 @@ def test_configuration(script: Command, workplace: Path, typed: str, mentions: s
     refused(script, workplace, *SMALL, typed, mentions=mentions)
 
 
-def test_multirun_refuses_before_its_first_job(script: Command, workplace: Path) -> None:
-    refused(script, workplace, "-m", *SMALL, "model=gru,transformer", mentions="gru, lstm, rnn")
+def test_multirun_refuses_before_its_first_job(here: Command, workplace: Path) -> None:
+    refused(here, workplace, "-m", *SMALL, "model=gru,transformer", mentions="gru, lstm, rnn")
 
 
 def test_hub_out_of_reach_without_a_store(script: Command, workplace: Path) -> None:
@@ -69,7 +69,7 @@ def test_hub_out_of_reach_without_a_store(script: Command, workplace: Path) -> N
     assert "data=synthetic" in sentence
 
 
-def test_data_path(script: Command, workplace: Path, tmp_path: Path) -> None:
+def test_data_path(script: Command, here: Command, workplace: Path, tmp_path: Path) -> None:
     reviews = [(f"review number {n} is good", n % 2) for n in range(100)]
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -84,17 +84,19 @@ def test_data_path(script: Command, workplace: Path, tmp_path: Path) -> None:
         (latin, "UTF-8|utf-8"),
     ]
     for path, mentions in cases:
-        refused(script, workplace, f"data.path={path}", "tracking=none", mentions=mentions)
+        # The reader of a file that is refused is closed with its process.
+        run = script if path.is_file() else here
+        refused(run, workplace, f"data.path={path}", "tracking=none", mentions=mentions)
 
 
-def test_run_dir(script: Command, workplace: Path, tmp_path: Path) -> None:
+def test_run_dir(here: Command, workplace: Path, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
     (full / "thesis.tex").write_text("mine")
-    refused(script, workplace, *SMALL, f"run_dir={full}", mentions="run_dir")
+    refused(here, workplace, *SMALL, f"run_dir={full}", mentions="run_dir")
     assert [path.name for path in full.iterdir()] == ["thesis.tex"]
-    refused(script, workplace, *SMALL, "run_dir=/proc/run", mentions="run_dir")
-    refused(script, workplace, *SMALL, f"run_dir={full / 'thesis.tex' / 'run'}", mentions="run_dir")
+    refused(here, workplace, *SMALL, "run_dir=/proc/run", mentions="run_dir")
+    refused(here, workplace, *SMALL, f"run_dir={full / 'thesis.tex' / 'run'}", mentions="run_dir")
 
 
 def test_online_without_an_account(script: Command, workplace: Path) -> None:
@@ -129,13 +131,14 @@ def test_checkpoints(script: Command, workplace: Path, tmp_path: Path) -> None:
     assert not target.exists()
 
 
-def test_resume(script: Command, workplace: Path, tmp_path: Path) -> None:
-    refused(script, workplace, "resume=no-such-run", mentions="no-such-run")
-    refused(script, workplace, "resume=auto", mentions="run_dir")
+@pytest.mark.usefixtures("undrawn")
+def test_resume(here: Command, workplace: Path, tmp_path: Path) -> None:
+    refused(here, workplace, "resume=no-such-run", mentions="no-such-run")
+    refused(here, workplace, "resume=auto", mentions="run_dir")
     run = tmp_path / "run"
-    assert script("train.py", *SMALL, f"run_dir={run}").returncode == 0
+    assert here("train.py", *SMALL, f"run_dir={run}").returncode == 0
     for change in ("model=lstm", "data.max_length=9", "seed=3"):
-        refused(script, workplace, f"resume={run}", change, mentions="resume: (model|data|seed)")
+        refused(here, workplace, f"resume={run}", change, mentions="resume: (model|data|seed)")
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 
 

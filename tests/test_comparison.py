@@ -56,9 +56,10 @@ def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path)
         write_comparison(tmp_path, jobs_of(tmp_path, OVERRIDES))
 
 
-def test_a_multirun_ends_in_its_comparison(script: Command, workplace: Path) -> None:
-    arguments = ["data=synthetic", "trainer=debug", "tracking=none", "run_dir=jobs"]
-    done = script("train.py", "-m", *arguments, "model=rnn,gru", "seed=0,1")
+def test_a_multirun_ends_in_its_comparison(here: Command, workplace: Path) -> None:
+    few = ["data.synthetic.train_reviews=200", "data.synthetic.test_reviews=40", "model.hidden_size=8"]
+    arguments = ["data=synthetic", *few, "trainer=debug", "tracking=none", "run_dir=jobs"]
+    done = here("train.py", "-m", *arguments, "model=rnn,gru", "seed=0,1")
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "±" in line]
     assert [line.split()[0] for line in lines] == ["model=rnn", "model=gru"]

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import pytest
 from test_training import SMALL, json_of, metrics, predictions, summary
 
 from textrnn.cluster.launch import SHARED_RUN
+from textrnn.data.review_file import ReviewWriter
 from textrnn.main import train
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.saving import AtomicCheckpointIO
-from textrnn.signals import NUMBERS
 
 PHASES: dict[str, tuple[type, str]] = {
+    "encode": (ReviewWriter, "write"),
     "start": (ReviewClassifier, "configure_optimizers"),
     "train": (ReviewClassifier, "training_step"),
     "validation": (ReviewClassifier, "validation_step"),
@@ -25,21 +26,6 @@ PHASES: dict[str, tuple[type, str]] = {
 Moment = tuple[str, int]
 """A phase and the number of its call in a process, from 1."""
 TWO_VALIDATION_BATCHES = (*SMALL, "data.batch_size=16", "early_stopping.patience=null")  # 18 of training, 4 of test
-
-
-@pytest.fixture
-def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty directory to train in, in this process."""
-    for name in set(os.environ) - set(environment):
-        monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(workplace)
-    handlers = {number: signal.getsignal(number) for number in NUMBERS}
-    yield workplace
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    os.environ.pop(SHARED_RUN, None)
 
 
 def run(*arguments: str, moment: Moment | None = None, number: signal.Signals = signal.SIGTERM) -> int:
@@ -116,6 +102,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_pre_empted_at_every_kind_of_batch_it_ends_as_if_undisturbed(place: Path, variant: str) -> None:
     arguments, moments = VARIANTS[variant]
@@ -128,3 +115,13 @@ def test_pre_empted_at_every_kind_of_batch_it_ends_as_if_undisturbed(place: Path
         assert json_of(place / "disturbed" / "summary.json")["status"] == "preempted"
     assert run(*command, "run_dir=disturbed") == 0
     assert_equal(place / "disturbed", place / "whole")
+
+
+@pytest.mark.slow
+def test_pre_empted_while_the_reviews_are_encoded_it_leaves_at_once(place: Path) -> None:
+    command = (*SMALL, "trainer.max_epochs=1", "data.cache_dir=cache", "run_dir=run", "resume=auto")
+    assert run(*command, moment=("encode", 2)) == 75
+    assert not list(place.glob("cache/stores/*")), "nothing is left half made"
+    identity = json_of(place / "run" / "run.json")
+    assert run(*command) == 0
+    assert json_of(place / "run" / "run.json") == identity, "the same run goes on"

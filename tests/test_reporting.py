@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ class Finished:
     server: WandbServer
     place: Path
     """Where it was started; its directory is `run`."""
-    script: Command
-    """Runs an entry script there, with the account."""
+    command: Command
+    """An entry script there, with the account, in this process."""
 
     @property
     def model(self) -> str:
@@ -42,17 +43,13 @@ class Finished:
 
 
 @pytest.fixture
-def finished(script: Command, workplace: Path) -> Iterator[Finished]:
+def finished(script: Command, here: Command, workplace: Path) -> Iterator[Finished]:
     with WandbServer() as server:
-
-        def with_account(name: str, *arguments: str, **extra: str) -> Any:
-            account = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
-            return script(name, *arguments, **{**account, **extra})
-
+        account = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
         tracking = ("tracking=online", "tracking.project=films", "tracking.watch=all", "tracking.mistakes=7")
-        done = with_account("train.py", *SMALL, *tracking, "run_dir=run")
+        done = script("train.py", *SMALL, *tracking, "run_dir=run", **account)
         assert done.returncode == 0, done.stderr
-        yield Finished(server=server, place=workplace, script=with_account)
+        yield Finished(server=server, place=workplace, command=partial(here, **account))
     assert server.unknown == []
 
 
@@ -123,18 +120,18 @@ def _model_is_whole(finished: Finished, run_id: str) -> None:
 
 
 def _model_is_used_by_name(finished: Finished) -> None:
-    told = finished.script("predict.py", "run", "a fine film")
+    told = finished.command("predict.py", "run", "a fine film")
     for reference in (f"wandb:{finished.model}:best", f"wandb:films/{finished.model.rpartition('/')[2]}"):
-        fetched = finished.script("predict.py", reference, "a fine film")
+        fetched = finished.command("predict.py", reference, "a fine film")
         assert (fetched.returncode, fetched.stdout, fetched.stderr) == (0, told.stdout, "")
-    done = finished.script("evaluate.py", f"wandb:{finished.model}:latest")
+    done = finished.command("evaluate.py", f"wandb:{finished.model}:latest")
     assert done.returncode == 0, done.stderr
     (folder,) = finished.place.glob("evaluation-test-gru-*-v0")
     measured = [
         json.loads((path / "metrics.json").read_text()) for path in (folder, finished.place / "run/evaluation-test")
     ]
     assert measured[0]["confusion_matrix"] == measured[1]["confusion_matrix"]
-    unmet = finished.script("predict.py", "wandb:tester/films/gru-none:best", "a fine film")
+    unmet = finished.command("predict.py", "wandb:tester/films/gru-none:best", "a fine film")
     assert unmet.returncode == 2
     assert "gru-none:best' not found" in unmet.stderr
     assert unmet.stderr.count("\n") == 1

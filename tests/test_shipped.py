@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from doubles.hub import LoopbackHub
-from doubles.review_files import imdb_on_hub
+from doubles.review_files import imdb_on_hub, some_reviews
 from doubles.wandb_server import WandbServer
 from support import IMDB, ROOT, Command
 
@@ -54,29 +54,50 @@ def hub(hub_folder: Path) -> Iterator[LoopbackHub]:
     assert not server.unknown
 
 
+OWN_PROCESS = (
+    *("data/imdb.yaml", "tracking/auto.yaml", "tracking/offline.yaml", "tracking/online.yaml"),
+    "trainer/ddp.yaml",
+)
+"""Files whose command needs the Hub, W&B's client or several processes."""
+
+
+def typed_in(name: str, command: str) -> list[str]:
+    """What is typed after `python train.py`, made short."""
+    debug = [] if name.startswith("trainer/") else ["trainer=debug"]
+    return [*shlex.split(command)[2:], *debug, *SHORT]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "command"), header_commands(), ids=lambda value: value if "/" in value else "")
-def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, name: str, command: str) -> None:
-    typed = shlex.split(command)[2:]
-    if name == "trainer/gpu.yaml" and not torch.cuda.is_available():
-        done = script("train.py", *typed, *SHORT, HF_ENDPOINT=hub.url)
-        assert done.returncode == 2
-        assert "no GPU is visible" in done.stderr
-        return
-    if name == "hydra/launcher/slurm.yaml":  # run to its end in tests/cluster
-        done = script("train.py", *typed, *SHORT)
-        assert done.returncode == 2
-        assert "hydra/launcher=slurm" in done.stderr
-        return
+@pytest.mark.parametrize("name", OWN_PROCESS)
+def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, name: str) -> None:
     extra = {"HF_ENDPOINT": hub.url}
     with WandbServer() as server:
         if name == "tracking/online.yaml":
             extra |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "x" * 40}
-        debug = () if name.startswith("trainer/") else ("trainer=debug",)
-        done = script("train.py", *typed, *debug, *SHORT, **extra)
+        done = script("train.py", *typed_in(name, dict(header_commands())[name]), **extra)
         assert done.returncode == 0, done.stderr
         assert len(server.runs) == (name == "tracking/online.yaml")
     assert done.stdout.rstrip().splitlines()[-1].startswith("run directory: runs/")
+
+
+@pytest.mark.slow
+def test_the_other_commands_in_the_yamls_headers_run(script: Command, here: Command, hub: LoopbackHub) -> None:
+    prepared = script("prepare.py", HF_ENDPOINT=hub.url)
+    assert prepared.returncode == 0, prepared.stderr
+    for name, command in header_commands():
+        if name in OWN_PROCESS:
+            continue
+        untracked = [] if name.startswith("tracking/") else ["tracking=none"]
+        done = here("train.py", *typed_in(name, command), *untracked)
+        if name == "trainer/gpu.yaml" and not torch.cuda.is_available():
+            assert done.returncode == 2
+            assert "no GPU is visible" in done.stderr
+        elif name == "hydra/launcher/slurm.yaml":  # run to its end in tests/cluster
+            assert done.returncode == 2
+            assert "hydra/launcher=slurm" in done.stderr
+        else:
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            assert done.stdout.rstrip().splitlines()[-1].startswith("run directory: runs/")
 
 
 def readme_examples() -> list[tuple[str, str]]:
@@ -125,7 +146,7 @@ def test_the_readmes_commands_print_what_it_shows(
             assert re.search(pattern(line), printed), f"{command}\nshown: {line}\nprinted: {printed}"
 
 
-def test_a_second_run_asks_the_hub_for_no_rows(script: Command, hub: LoopbackHub, workplace: Path) -> None:
+def test_a_second_run_asks_the_hub_for_no_rows(script: Command, here: Command, hub: LoopbackHub) -> None:
     typed = ("trainer=debug", *SHORT, "tracking=none")
     first = script("train.py", *typed, "run_dir=first", HF_ENDPOINT=hub.url)
     assert first.returncode == 0, first.stderr
@@ -133,7 +154,7 @@ def test_a_second_run_asks_the_hub_for_no_rows(script: Command, hub: LoopbackHub
     assert asked > 0
     assert script("train.py", *typed, "run_dir=second", HF_ENDPOINT=hub.url).returncode == 0
     assert hub.data_requests == asked
-    offline = script("train.py", *typed, "run_dir=third")
+    offline = here("train.py", *typed, "run_dir=third")
     assert offline.returncode == 0, offline.stderr
     assert len([line for line in offline.stderr.splitlines() if "127.0.0.1:9" in line or "Hub" in line]) == 1
 
@@ -213,10 +234,11 @@ def test_the_wheel_holds_the_configuration_and_trains(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not IMDB.is_dir(), reason="the real reviews are not beside this checkout")
-def test_real_reviews_train_and_learn(script: Command, workplace: Path) -> None:
+def test_real_reviews_train_and_learn(here: Command, workplace: Path) -> None:
+    reviews = some_reviews(workplace, train=8000, test=400)
     small = ("data.max_length=60", "model.hidden_size=16", "model.bidirectional=false", "model.embedding.size=32")
-    limits = ("trainer.max_epochs=1", "trainer.limit_test_batches=40", "trainer.log_every_n_steps=20")
-    done = script("train.py", f"data.path={IMDB}", *small, *limits, "run_dir=imdb", "tracking=none", timeout=280)
+    limits = ("trainer.max_epochs=4", "trainer.log_every_n_steps=20")
+    done = here("train.py", f"data.path={reviews}", *small, *limits, "run_dir=imdb", "tracking=none")
     assert done.returncode == 0, done.stderr
     summary = json.loads((workplace / "imdb" / "summary.json").read_text())
     assert summary["val/accuracy"] > 0.7

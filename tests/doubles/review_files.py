@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from support import IMDB
 
 from textrnn.config import DataConfig
 from textrnn.data.sources import SPLITS, Row, open_source
@@ -53,17 +54,33 @@ def refusal(path: Path, splits: tuple[str, ...] = SPLITS, **options: Any) -> str
 
 
 def imdb_on_hub(folder: Path) -> Path:
-    """Generated reviews in the layout that `stanfordnlp/imdb` has on the Hub, sorted by label as there."""
+    """The beginnings of generated reviews in the layout of `stanfordnlp/imdb` on the Hub, sorted by label as there.
+
+    So many that three epochs have 50 steps, after which the default logs its first row.
+    """
     (folder / "plain_text").mkdir()
     for split, count in (("train", 1300), ("test", 100), ("unsupervised", 10)):
         rows = sorted(
             (generate_review(1, "train", n + 1000 * len(split), 0.2) for n in range(count)), key=lambda r: r[1]
         )
         labels = [-1] * count if split == "unsupervised" else [label for _, label in rows]
-        table = pa.table({"text": [text for text, _ in rows], "label": pa.array(labels, pa.int64())})
+        table = pa.table(
+            {"text": [" ".join(text.split()[:30]) for text, _ in rows], "label": pa.array(labels, pa.int64())}
+        )
         parquet.write_table(table, folder / "plain_text" / f"{split}-00000-of-00001.parquet")
     card = ["---", "configs:", "- config_name: plain_text", "  default: true", "  data_files:"]
     for split in ("train", "test", "unsupervised"):
         card += [f"  - split: {split}", f"    path: plain_text/{split}-*"]
     (folder / "README.md").write_text("\n".join([*card, "---", ""]))
+    return folder
+
+
+def some_reviews(place: Path, **counts: int) -> Path:
+    """A folder in `place` with so many of the real reviews of each split, both classes of them, in the Hub's layout."""
+    folder = place / "reviews"
+    folder.mkdir()
+    for split, count in counts.items():
+        table = parquet.read_table(IMDB / "plain_text" / f"{split}-00000-of-00001.parquet")
+        rows = range(0, table.num_rows, -(-table.num_rows // count))
+        parquet.write_table(table.take(pa.array(rows)), folder / f"{split}-00000-of-00001.parquet")
     return folder

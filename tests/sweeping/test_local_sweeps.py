@@ -14,7 +14,7 @@ from support import ROOT, Command
 
 
 @pytest.mark.slow
-def test_a_sweep_ends_in_a_ranking_a_picture_and_an_experiment(script: Command, workplace: Path) -> None:
+def test_a_sweep_ends_in_a_ranking_a_picture_and_an_experiment(script: Command, here: Command, workplace: Path) -> None:
     done = script("sweep.py", str(ROOT / "sweeps" / "smoke.yaml"), *SMALL, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     directory = sweep_directory(workplace)
@@ -39,7 +39,7 @@ def test_a_sweep_ends_in_a_ranking_a_picture_and_an_experiment(script: Command, 
     assert float(rows[0]["best val/loss"]) <= float(rows[1]["best val/loss"])
     assert (directory / "sweep.png").read_bytes().startswith(b"\x89PNG")
     best = f"runs/{directory.name}/best.yaml"
-    trained = script("train.py", f"experiment={best}", "run_dir=best", "tracking=none")
+    trained = here("train.py", f"experiment={best}", "run_dir=best", "tracking=none")
     assert trained.returncode == 0, trained.stderr
     config = yaml.safe_load((workplace / "best" / "config.yaml").read_text())
     assert config["optimizer"]["lr"] == float(rows[0]["optimizer.lr"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from doubles.quick_agent import told_at_once
 from doubles.sweep_runs import broken, leaderboard, start, sweep_directory, sweep_file, wait
 from doubles.tracked_runs import KEY, log_in
 from doubles.wandb_server import WandbServer
@@ -58,9 +59,12 @@ def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, env
 
 
 @pytest.mark.slow
-def test_ctrl_c_preempts_and_resume_goes_on(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
+def test_ctrl_c_preempts_and_resume_goes_on(
+    server: WandbServer, workplace: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["PYTHONPATH"] = told_at_once(tmp_path, patience=3)
     path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.01]}})
-    long = ["trainer.max_epochs=40", "early_stopping.patience=null"]
+    long = ["trainer.max_epochs=12", "early_stopping.patience=null"]
     process = start([str(path), *long], workplace, environment)
     wait(process, lambda: any(file.read_text().count("\n") > 3 for file in workplace.glob("runs/*/*/metrics.csv")))
     process.send_signal(signal.SIGINT)

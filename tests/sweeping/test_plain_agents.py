@@ -5,17 +5,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import wandb
 from doubles.quick_agent import QUICK_AGENT
+from doubles.review_files import some_reviews
 from doubles.sweep_runs import sweep_file
 from doubles.tracked_runs import log_in
 from doubles.wandb_server import WandbServer
 from support import IMDB, ROOT
-
-REVIEWS = {"train": 600, "test": 200}
 
 
 @pytest.fixture
@@ -32,24 +29,13 @@ def server(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
     assert running.unknown == []
 
 
-def some_reviews(place: Path) -> Path:
-    """A small part of the real reviews, both classes of it, in the Hub's layout."""
-    folder = place / "reviews"
-    folder.mkdir()
-    for split, count in REVIEWS.items():
-        table = pq.read_table(IMDB / "plain_text" / f"{split}-00000-of-00001.parquet")
-        rows = range(0, table.num_rows, table.num_rows // count)
-        pq.write_table(table.take(pa.array(rows)), folder / f"{split}-00000-of-00001.parquet")
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not IMDB.is_dir(), reason="needs the real reviews")
 def test_two_agents_with_two_trials_each(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
     (workplace / "train.py").symlink_to(ROOT / "train.py")
     parameters = {"optimizer.lr": {"values": [0.001, 0.01]}, "model": {"values": ["gru", "rnn"]}}
     path = sweep_file(workplace, tracking="auto", project="films", parameters=parameters)
-    text = path.read_text().replace("data=synthetic", f"data.path={some_reviews(workplace)}")
+    text = path.read_text().replace("data=synthetic", f"data.path={some_reviews(workplace, train=600, test=200)}")
     path.write_text(text.replace("- data.synthetic.train_reviews=300\n", ""))
     registered = [sys.executable, "-m", "wandb", "sweep", str(path)]
     subprocess.run(registered, cwd=workplace, env=environment, capture_output=True, timeout=60, check=True)
