@@ -171,13 +171,18 @@ class ReviewClassifier(pl.LightningModule):
         return sums
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sums of all ranks, so that a resumed run logs the train/loss that it would have logged."""
-        checkpoint["train_sums"] = self._reduced_train_sums().cpu()
+        """Keep the sums of each rank, so that a resumed run logs the train/loss that it would have logged."""
+        sums = self.all_gather(self._train_sums)
+        assert isinstance(sums, Tensor)
+        checkpoint["train_sums"] = sums.reshape(-1, 3).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give the sums to the first rank; the others start from zero."""
+        """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all."""
         sums: Tensor = checkpoint["train_sums"]
-        self._train_sums = sums if self.global_rank == 0 else torch.zeros_like(sums)
+        if len(sums) == self.trainer.world_size:
+            self._train_sums = sums[self.global_rank]
+        else:
+            self._train_sums = sums.sum(dim=0) if self.global_rank == 0 else torch.zeros(3, dtype=sums.dtype)
 
     def on_validation_epoch_start(self) -> None:
         """Start from no reviews."""
