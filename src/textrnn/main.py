@@ -208,9 +208,9 @@ def _train_on_cluster(configs: "Sequence[Config]", jobs: list[list[str]], launch
 
 def _check_multirun(configs: "Sequence[Config]", ranks: "Ranks") -> None:
     """Lightning would start the whole command again for each process of each job."""
-    if not ranks.launch.is_external and any(
-        config.trainer.strategy != "auto" or config.trainer.devices not in (1, "auto") for config in configs
-    ):
+    from textrnn.cluster.launch import starts_several
+
+    if not ranks.launch.is_external and any(starts_several(config.trainer) for config in configs):
         raise InputError(
             "-m can't start several processes a job; start them all with torchrun or srun, which -m works under, "
             "run the jobs one by one, or use trainer.devices=1 with -m."

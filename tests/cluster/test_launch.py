@@ -2,7 +2,7 @@
 
 import pytest
 
-from textrnn.cluster.launch import Launch, check_layout, read_launch
+from textrnn.cluster.launch import Launch, check_layout, read_launch, starts_several
 from textrnn.config import TrainerConfig
 from textrnn.errors import InputError
 
@@ -79,3 +79,13 @@ def test_what_contradicts_the_launcher_is_refused(trainer: TrainerConfig, launch
 def test_what_says_the_same_as_the_launcher_is_taken() -> None:
     for trainer in (TrainerConfig(), TrainerConfig(num_nodes=2, devices=2), TrainerConfig(devices=[0, 1])):
         check_layout(trainer, Launch(by="srun", **SECOND_OF_FOUR))
+
+
+def test_whether_lightning_starts_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert starts_several(TrainerConfig(strategy="ddp", devices=2))
+    assert starts_several(TrainerConfig(accelerator="gpu", devices=[0, 1]))
+    assert not starts_several(TrainerConfig(accelerator="cpu"))
+    for gpus in (0, 1, 4):
+        monkeypatch.setattr("torch.cuda.device_count", lambda gpus=gpus: gpus)
+        assert starts_several(TrainerConfig()) == (gpus > 1)
+        assert not starts_several(TrainerConfig(devices=1))

@@ -110,6 +110,21 @@ def check_layout(trainer: TrainerConfig, launch: Launch) -> None:
         )
 
 
+def starts_several(trainer: TrainerConfig) -> bool:
+    """Whether Lightning may start more processes than this one; imports torch if it has to ask for GPUs."""
+    if trainer.strategy != "auto":
+        return True
+    if isinstance(trainer.devices, list):
+        return len(trainer.devices) > 1
+    if trainer.devices not in ("auto", -1):
+        return bool(trainer.devices != 1)
+    if trainer.accelerator not in ("auto", "gpu", "cuda"):
+        return False
+    import torch
+
+    return torch.cuda.device_count() > 1
+
+
 def sees_own_gpu_only(trainer: TrainerConfig, launch: Launch) -> bool:
     """Whether srun has given each of a node's tasks one GPU for itself (`--gpus-per-task=1`); imports torch."""
     if launch.by != "srun" or trainer.accelerator not in ("auto", "gpu", "cuda"):
