@@ -55,7 +55,8 @@ def check(config: Config) -> None:
         raise InputError("run_dir is empty; type a directory, or run_dir=null for runs/<stamp>-...")
     if config.resume is not None and not config.resume.strip():
         raise InputError("resume is empty; type null, auto, or a run directory.")
-    if config.resume == "auto" and config.run_dir is None and "WANDB_SWEEP_ID" not in os.environ:
+    has_own = {"WANDB_SWEEP_ID", "SLURM_JOB_ID"} & set(os.environ)  # a run directory that follows from them
+    if config.resume == "auto" and config.run_dir is None and not has_own:
         raise InputError("resume=auto continues run_dir, which is not given; type run_dir=DIR too.")
     if config.data.segment_size is not None and config.trainer.overfit_batches:
         raise InputError("trainer.overfit_batches repeats the same batches; it can't go with data.segment_size.")

@@ -2,8 +2,9 @@
 
 import pytest
 
+from textrnn.checks import check
 from textrnn.cluster.launch import Launch, check_layout, read_launch, starts_several
-from textrnn.config import TrainerConfig
+from textrnn.config import Config, TrainerConfig
 from textrnn.errors import InputError
 
 # As SLURM 22.05 sets them for a batch script of two nodes with two tasks each, and for the last task of its step.
@@ -89,3 +90,12 @@ def test_whether_lightning_starts_processes(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("torch.cuda.device_count", lambda gpus=gpus: gpus)
         assert starts_several(TrainerConfig()) == (gpus > 1)
         assert not starts_several(TrainerConfig(devices=1))
+
+
+def test_a_batch_job_needs_no_run_dir_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    check(Config(resume="auto"))
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(InputError, match="run_dir"):
+        check(Config(resume="auto"))

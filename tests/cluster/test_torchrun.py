@@ -91,10 +91,7 @@ def ranks_of(launcher: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(
-    workplace: Path, environment: dict[str, str], rank: int
-) -> None:
+def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(workplace: Path, environment: dict[str, str]) -> None:
     longer = (*RANKS, "trainer.max_epochs=40", "early_stopping.patience=null", "checkpoint.every_n_train_steps=3")
     process = subprocess.Popen(
         [*TORCHRUN, str(ROOT / "train.py"), *longer, "run_dir=run", "resume=auto"],
@@ -105,7 +102,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(
         text=True,
     )
     wait_for_step(workplace / "run", 20, process)
-    os.kill(ranks_of(process.pid)[rank], signal.SIGKILL)
+    os.kill(ranks_of(process.pid)[0], signal.SIGKILL)  # the one that records; under srun it is another
     killed = time.monotonic()
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1
