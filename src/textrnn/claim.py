@@ -7,13 +7,16 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import textrnn
+from textrnn.checks import differences
 from textrnn.cluster.launch import SHARED_RUN
 from textrnn.cluster.ranks import Ranks
 from textrnn.cluster.slurm import Job, batch_job
+from textrnn.compose import from_dict
 from textrnn.config import Config
 from textrnn.data.store import DamagedStoreError, Store
 from textrnn.errors import InputError
@@ -33,7 +36,7 @@ def agree(config: Config, ranks: Ranks) -> None:
     """
     if not ranks.launch.is_external:
         return
-    mine = {"host": socket.gethostname(), "code": _code_digest(), "config": _flat(asdict(config))}
+    mine = {"host": socket.gethostname(), "code": _code_digest(), "config": asdict(config)}
     told = [json.loads(text) for text in ranks.gather(json.dumps(mine))]
     with ranks.phase():
         if ranks.is_first:
@@ -42,12 +45,13 @@ def agree(config: Config, ranks: Ranks) -> None:
 
 
 def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
-    for key, value in other["config"].items():
-        if value != first["config"].get(key):
-            raise InputError(
-                f"{key}={value} on rank {rank} ({other['host']}), {key}={first['config'].get(key)} on rank 0 "
-                f"({first['host']}): start all ranks by the same command."
-            )
+    ours, theirs = from_dict(first["config"]), from_dict(other["config"])
+    for key in differences(ours, theirs):
+        value = attrgetter(key)
+        raise InputError(
+            f"{key}={value(theirs)} on rank {rank} ({other['host']}), {key}={value(ours)} on rank 0 ({first['host']}): "
+            "start all ranks by the same command."
+        )
     if other["code"] != first["code"]:
         raise InputError(
             f"rank {rank} ({other['host']}) runs other code than rank 0 ({first['host']}): bring the package up to "
@@ -146,11 +150,3 @@ def _code_digest() -> str:
     for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h", ".yaml")):
         digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under the keys of the command line."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

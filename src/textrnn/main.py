@@ -155,7 +155,6 @@ def _refuse(sentence: str) -> int:
 
 
 def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
-    from textrnn.comparison import conclude
     from textrnn.compose import compose_jobs, job_overrides, parse_command_line, slurm_launcher
     from textrnn.experiment_files import expand_experiment
 
@@ -186,6 +185,8 @@ def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
     except KeyboardInterrupt:
         return codes[-1] if codes else exit_codes.INTERRUPTED
     if command_line.multirun and ranks.is_first:
+        from textrnn.comparison import conclude
+
         conclude(parent, job_overrides(command_line), done=sum(code == exit_codes.DONE for code in codes))
     return next((code for code in codes if code != exit_codes.DONE), hydra_code)
 

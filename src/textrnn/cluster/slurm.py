@@ -20,6 +20,8 @@ class Job:
     """As `scontrol` takes it; of an array, with the task's number."""
     restarts: int
     """How often SLURM has started it again."""
+    state: str
+    """What SLURM calls its state, such as RUNNING."""
 
 
 def batch_job() -> Job | None:
@@ -34,7 +36,7 @@ def batch_job() -> Job | None:
         return None
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     name = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
-    return Job(id=name, restarts=int(state["Restarts"]))
+    return Job(id=name, restarts=int(state["Restarts"]), state=state["JobState"])
 
 
 def requeue() -> None:
@@ -46,9 +48,8 @@ def requeue() -> None:
     job = batch_job()
     if job is None:
         return
-    state = _show(os.environ["SLURM_JOB_ID"]).get("JobState")
-    if state not in ("RUNNING", "TIMEOUT"):
-        logger.info(f"SLURM has this job as {state}: it is not started again from here")
+    if job.state not in ("RUNNING", "TIMEOUT"):
+        logger.info(f"SLURM has this job as {job.state}: it is not started again from here")
         return
     done = _scontrol("requeue", job.id)
     if done.returncode == 0:
