@@ -6,7 +6,6 @@ touched on purpose; where a figure of the right way is chosen, the validation se
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 

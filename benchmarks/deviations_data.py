@@ -63,7 +63,8 @@ def bucketed(lengths: npt.NDArray[np.integer], batch_size: int, *, seed: int, ep
 def buffered(rows: Iterable[int], buffer_size: int, generator: np.random.Generator) -> Iterator[int]:
     """A stream through a shuffle buffer: a random one of the buffer leaves it for each that comes in.
 
-    What `shuffle(buffer_size)` of tf.data and `shuffle(buffer_size=...)` of a `datasets` stream do.
+    What tf.data's `shuffle(buffer_size)` does. A stream of `datasets` 5.2 shuffles a full buffer and lets half of it
+    go, which mixes a little less.
     """
     buffer: list[int] = []
     for row in rows:

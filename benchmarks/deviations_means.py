@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from deviations_data import percent, table
 from deviations_model import Correct, Run, binomial_sd
@@ -28,13 +29,15 @@ def measure(runs: Sequence[Run], batch_size: int, report: Report) -> None:
     report.claims.append(Claim(name=name, values=less, unit="points"))
     noise = table(report, "5 means: standard deviation of one batch's accuracy, in the last epoch", "points")
     for run in runs:
-        steps = np.array(run.steps[-1][:-1])
+        whole = np.array(run.steps[-1][:-1])
         # Of neighbouring steps' difference, over sqrt(2): what the model learns in the epoch is no noise.
-        noise.append(f"batches of {batch_size}, in training", "measured", 100 * float(np.diff(steps).std() / 2**0.5))
-        noise.append(f"batches of {batch_size}, in training", "binomial", 100 * binomial_sd(steps.mean(), batch_size))
+        noise.append(f"batches of {batch_size}, in training", "measured", 100 * float(np.diff(whole).std() / 2**0.5))
+        noise.append(
+            f"batches of {batch_size}, in training", "binomial", 100 * binomial_sd(float(whole.mean()), batch_size)
+        )
     for size in (32, 64, 128, 512):
         for run in (run for run in runs if len(run.test[-1]) > 2 * size):
-            means = _batch_means(run.test[-1], size, 0)[:-1]
+            means = batch_means(np.random.default_rng(0).permutation(run.test[-1]), size)[:-1]
             noise.append(f"batches of {size}, the trained model on test", "measured", 100 * float(means.std()))
             binomial = binomial_sd(float(run.test[-1].mean()), size)
             noise.append(f"batches of {size}, the trained model on test", "binomial", 100 * binomial)
@@ -53,7 +56,7 @@ def _of_batches(tests: Sequence[Correct], report: Report) -> None:
             away: dict[str, list[float]] = {}
             for shuffle in range(SHUFFLES):
                 reviews = tests[shuffle % len(tests)][generator.permutation(len(tests[0]))[:count]]
-                batches, whole = _batch_means(reviews, size), count // size * size
+                batches, whole = batch_means(reviews, size), count // size * size
                 away.setdefault("mean of batch means", []).append(abs(batches.mean() - reviews.mean()))
                 away.setdefault("drop_remainder=True", []).append(abs(reviews[:whole].mean() - reviews.mean()))
             for way, distances in away.items():
@@ -62,7 +65,6 @@ def _of_batches(tests: Sequence[Correct], report: Report) -> None:
                 largest.add(row, f"{way}, largest of {SHUFFLES} orders", [100 * float(np.max(distances))])
 
 
-def _batch_means(correct: Correct, size: int, seed: int | None = None) -> np.ndarray:
-    if seed is not None:
-        correct = np.random.default_rng(seed).permutation(correct)
+def batch_means(correct: Correct, size: int) -> npt.NDArray[np.float64]:
+    """The accuracy of each batch, the last of which may be shorter."""
     return np.array([correct[start : start + size].mean() for start in range(0, len(correct), size)])

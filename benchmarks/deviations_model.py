@@ -158,7 +158,9 @@ class Run:
         return int(np.argmax([correct.mean() for correct in self.validation]))
 
 
-def fit(training: Training, train: Callable[[int], list[float]], epochs: int, splits: dict[str, list[Batch]]) -> Run:
+def fit(
+    training: Training, train: Callable[[int], list[float]], epochs: int, splits: Mapping[str, Iterable[Batch]]
+) -> Run:
     """Train with `train`, which takes the epoch's number, and look at the splits after each epoch."""
     steps = []
     found: dict[str, list[Correct]] = {"validation": [], "test": [], "train": []}

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine import ROOT
 import deviations_picture
 import stragglers
+from machine import ROOT
 from report import Claim, Report, Table, number
 from timing import spread
 
@@ -81,9 +81,8 @@ def _claims(claims: list[Claim]) -> str:
 
 def _table(table: Table) -> str:
     lines = [f"| | {' | '.join(table.columns)} |", "|---" * (1 + len(table.columns)) + "|"]
-    for row in table.cells:
-        lines.append(f"| {row} | {' | '.join(table.told(row, column) for column in table.columns)} |")
-    return "\n".join(lines)
+    rows = (" | ".join([row, *(table.told(row, column) for column in table.columns)]) for row in table.cells)
+    return "\n".join([*lines, *(f"| {row} |" for row in rows)])
 
 
 def main() -> int:

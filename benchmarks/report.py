@@ -121,7 +121,9 @@ def show(report: Report, console: Console) -> None:
             )
         console.print(claims)
     for table in report.tables:
-        figures = RichTable("", *table.columns, title=f"{table.title} ({table.unit}), {table.statistic}", title_justify="left")
+        figures = RichTable(
+            "", *table.columns, title=f"{table.title} ({table.unit}), {table.statistic}", title_justify="left"
+        )
         for row in table.cells:
             figures.add_row(row, *(table.told(row, column) for column in table.columns))
         console.print(figures)
