@@ -54,6 +54,7 @@ def _read_later(panel: Any, table: Table) -> None:
         _line(panel, list(map(int, values)), list(values.values()), color=colour, label=cell)
     panel.set_xscale("symlog", linthresh=5)
     panel.set_xticks(deviations_padding.COUNTS, list(map(str, deviations_padding.COUNTS)))
+    panel.set_ylim(45, 90)
     panel.set_title("1 Trained right, read after padding")
     panel.set_xlabel("padding tokens behind the review")
     panel.set_ylabel("test accuracy, %")
