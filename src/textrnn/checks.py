@@ -19,6 +19,7 @@ _PROFILERS = ("simple", "advanced", "pytorch")
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 _MANY_PROCESSES_A_CORE = 2
+_MOST_ONE_HOT_GIB = 8
 
 
 def check(config: Config) -> None:
@@ -29,6 +30,7 @@ def check(config: Config) -> None:
     """
     _check_model(config.model)
     _check_data(config.data)
+    _check_one_hot(config)
     _check_optimizer(config.optimizer)
     _check_trainer(config.trainer)
     _check_early_stopping(config)
@@ -104,6 +106,12 @@ def _check_model(model: ModelConfig) -> None:
     _one_of("model.pooling", model.pooling, names.POOLINGS)
     _one_of("model.implementation", model.implementation, names.IMPLEMENTATIONS)
     _one_of("model.initial_state", model.initial_state, names.INITIAL_STATES)
+    _one_of("model.nonlinearity", model.nonlinearity, names.NONLINEARITIES)
+    if model.nonlinearity != "tanh" and model.cell != "rnn":
+        raise InputError(
+            f"model.nonlinearity={model.nonlinearity} is for model.cell=rnn, not {model.cell}; type model=rnn, or "
+            "model.nonlinearity=tanh."
+        )
     _one_of("model.recurrent_init", model.recurrent_init, names.RECURRENT_INITS)
     _one_of("model.embedding.kind", model.embedding.kind, names.EMBEDDING_KINDS)
     for key, size in (
@@ -147,6 +155,20 @@ def _check_data(data: DataConfig) -> None:
         raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
     if data.path is not None and not Path(data.path).expanduser().exists():
         raise InputError(f"data.path={data.path}: there is no such file or folder; type one, or data=synthetic.")
+
+
+def _check_one_hot(config: Config) -> None:
+    """One-hot vectors are as long as the vocabulary: a batch of them soon fills a machine."""
+    if config.model.embedding.kind != "onehot":
+        return
+    data = config.data
+    gibibytes = data.batch_size * data.max_length * data.vocab_size * 4 / 2**30
+    if gibibytes > _MOST_ONE_HOT_GIB:
+        raise InputError(
+            f"model.embedding.kind=onehot: a batch of data.batch_size={data.batch_size} x data.max_length="
+            f"{data.max_length} x data.vocab_size={data.vocab_size} numbers takes {gibibytes:.1f} GiB, more than "
+            f"{_MOST_ONE_HOT_GIB}; make one of the three smaller, or type model.embedding.kind=learned."
+        )
 
 
 def _check_optimizer(optimizer: OptimizerConfig) -> None:
