@@ -66,6 +66,33 @@ def test_frozen_vectors() -> None:
     assert not any(parameter.requires_grad for parameter in embedding(trainable=False).parameters())
 
 
+def test_variational_dropout_zeroes_the_same_components_for_all_tokens_of_a_review() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(embedding=EmbeddingConfig(size=64), word_dropout=0.0, variational_dropout=True)
+    vectors = TokenEmbedding(config, vocab_size=50)(torch.randint(2, 50, (6, 9)))
+    dropped = vectors == 0
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert len({tuple(mask.tolist()) for mask in dropped[:, 0]}) == 6, "each review has a mask of its own"
+
+
+def test_onehot_vectors_have_no_parameters() -> None:
+    config = ModelConfig(embedding=EmbeddingConfig(kind="onehot"), word_dropout=0.4, embedding_dropout=0.0)
+    vectors = TokenEmbedding(config, vocab_size=6)
+    assert vectors.size == 6
+    assert list(vectors.parameters()) == []
+    assert vectors.state_dict() == {}
+    token_ids = torch.tensor([[3, 5, 1], [2, 0, 0]])
+    expected = torch.eye(6)[token_ids] * (token_ids != 0).unsqueeze(2)
+    assert torch.equal(vectors.eval()(token_ids), expected)
+    assert vectors.double()(token_ids).dtype == torch.float64
+    torch.manual_seed(0)
+    ids = torch.full((100, 40), 3).masked_fill(torch.arange(40) >= 30, 0)
+    drawn = vectors.train()(ids)
+    assert torch.equal(drawn.sum(dim=2), (ids != 0).double()), "a 1 for each token, none for padding"
+    assert set(drawn.argmax(dim=2)[:, :30].unique().tolist()) == {1, 3}
+    assert drawn[:, :30, 1].mean().item() == pytest.approx(0.4, abs=0.04)
+
+
 def write(folder: Path, content: str) -> Path:
     path = folder / "vectors.txt"
     path.write_text(content, encoding="utf-8")

@@ -42,7 +42,7 @@ def by_equation(equation: str, encoder: Encoder, review: Array, given: Sequence[
     row, parts = 0, 2 if equation == "lstm" else 1
     for layer in encoder.layers:
         assert isinstance(layer, RecurrentLayer)
-        states = []
+        states: list[Array] = []
         for direction in layer.directions:
             assert isinstance(direction, Direction)
             weights = [weight.detach().numpy() for weight in direction.weights_and_biases]
