@@ -26,7 +26,7 @@ def embedding(word_dropout: float = 0.0, embedding_dropout: float = 0.0, trainab
 def test_random_vectors_have_their_spread_and_padding_is_zero() -> None:
     torch.manual_seed(0)
     config = ModelConfig(embedding=EmbeddingConfig(size=100))
-    weight = TokenEmbedding(config, vocab_size=500).table.weight.detach()
+    weight = TokenEmbedding(config, vocab_size=500).table.get_parameter("weight").detach()
     assert torch.all(weight[0] == 0)
     assert weight[1:].std().item() == pytest.approx(0.01, rel=0.02)
 
@@ -37,8 +37,8 @@ def test_word_dropout_puts_the_unknown_token_and_never_on_padding() -> None:
     token_ids = torch.full((100, 40), 7)
     token_ids[:, 30:] = 0
     vectors = table(token_ids)
-    unknown = (vectors == table.table.weight[1]).all(dim=2)
-    kept = (vectors == table.table.weight[7]).all(dim=2)
+    unknown = (vectors == table.table.get_parameter("weight")[1]).all(dim=2)
+    kept = (vectors == table.table.get_parameter("weight")[7]).all(dim=2)
     assert torch.all(vectors[:, 30:] == 0)
     assert torch.all(unknown[:, :30] ^ kept[:, :30])
     assert unknown[:, :30].float().mean().item() == pytest.approx(0.25, abs=0.03)
@@ -49,14 +49,14 @@ def test_embedding_dropout_zeroes_components_and_scales_the_rest() -> None:
     torch.manual_seed(0)
     table = embedding(embedding_dropout=0.5)
     token_ids = torch.full((200, 5), 7)
-    ratio = table(token_ids) / table.table.weight[7]
+    ratio = table(token_ids) / table.table.get_parameter("weight")[7]
     assert set(ratio.detach().round(decimals=4).unique().tolist()) == {0.0, 2.0}
 
 
 def test_padding_row_is_not_trained() -> None:
     table = embedding()
     table(torch.tensor([[3, 0, 0]])).sum().backward()
-    gradient = table.table.weight.grad
+    gradient = table.table.get_parameter("weight").grad
     assert gradient is not None
     assert torch.all(gradient[0] == 0)
     assert torch.all(gradient[3] == 1)
