@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textrnn import config as names
+from textrnn.check_vectors import check_vectors
 from textrnn.cluster.launch import Launch, check_layout, sees_own_gpu_only
 from textrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrackingConfig, TrainerConfig
 from textrnn.errors import InputError
@@ -28,6 +29,7 @@ def check(config: Config) -> None:
         InputError: for the first value that can't be right, naming its key and what to type.
     """
     _check_model(config.model)
+    check_vectors(config)
     _check_data(config.data)
     _check_optimizer(config.optimizer)
     _check_trainer(config.trainer)
@@ -117,13 +119,6 @@ def _check_model(model: ModelConfig) -> None:
         if not 0 <= rate < 1:
             raise InputError(f"model.{name}={rate}: a probability of at least 0 and below 1; type for example 0.3.")
     _finite("model.forget_bias", model.forget_bias)
-    if model.embedding.kind == "pretrained":
-        if model.embedding.vectors is None:
-            raise InputError("model.embedding.kind=pretrained needs model.embedding.vectors=FILE in GloVe's format.")
-        if not Path(model.embedding.vectors).expanduser().is_file():
-            raise InputError(f"model.embedding.vectors={model.embedding.vectors}: there is no such file.")
-    elif model.embedding.vectors is not None:
-        raise InputError("model.embedding.vectors is only read with model.embedding.kind=pretrained; type that too.")
 
 
 def _check_data(data: DataConfig) -> None:

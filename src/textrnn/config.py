@@ -13,7 +13,7 @@ POOLINGS = ("last", "mean", "max", "max_mean")
 IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "reference")
 INITIAL_STATES = ("zeros", "learned")
 RECURRENT_INITS = ("orthogonal", "uniform")
-EMBEDDING_KINDS = ("learned", "pretrained")
+EMBEDDING_KINDS = ("learned", "vectors")
 DATA_SOURCES = ("hub", "synthetic")
 TOKENIZERS = ("word", "bpe")
 TRUNCATIONS = ("head", "tail")
@@ -28,11 +28,12 @@ class EmbeddingConfig:
     """How a token id becomes a vector."""
 
     kind: str = "learned"
-    """learned: trained from random values; pretrained: read from `vectors`."""
+    """learned: trained from random values; vectors: pretrained, from `vectors`."""
     size: int = 100
     """Length of a token's vector."""
     vectors: str | None = None
-    """Text file of pretrained vectors, a word and `size` numbers a line (the format of GloVe)."""
+    """Pretrained vectors of length `size`: glove (GloVe 6B, 50 numbers, the extra `glove`), a text file in the format
+    of GloVe or word2vec, NAME.npy with its words in NAME.txt, or hub:OWNER/REPO/FILE on the Hugging Face Hub."""
     trainable: bool = True
     """Whether training changes the vectors."""
 

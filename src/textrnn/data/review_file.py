@@ -112,6 +112,13 @@ class Split:
         offsets = self._offsets[batch]
         return self._values[batch][offsets[row] : offsets[row + 1]]
 
+    def token_counts(self, vocab_size: int) -> npt.NDArray[np.int64]:
+        """How often each token comes in the whole reviews, (vocab_size,)."""
+        counts = np.zeros(vocab_size, dtype=np.int64)
+        for ids in self._values:
+            counts += np.bincount(ids, minlength=vocab_size)
+        return counts
+
     def text(self, index: int) -> str:
         """A review as its source gave it."""
         batch, row = divmod(int(index), ROWS_PER_BATCH)
