@@ -16,6 +16,9 @@ with 0.1 the loss of a GRU on IMDB stood at 0.52 after 240 steps, with 0.01 at 0
 class TokenEmbedding(nn.Module):
     """A vector for each token, with dropout of words and of components in training.
 
+    Attributes:
+        size: Components of a vector: `model.embedding.size`, or for `kind: onehot` the vocabulary's size.
+
     Args:
         config: The model.
         vocab_size: Tokens in the vocabulary, `<pad>` (0) and `<unk>` (1) included.
@@ -27,15 +30,11 @@ class TokenEmbedding(nn.Module):
     def __init__(self, config: ModelConfig, vocab_size: int, vectors: Tensor | None = None) -> None:
         super().__init__()
         self.word_dropout = config.word_dropout
-        self.table = nn.Embedding(vocab_size, config.embedding.size, padding_idx=PAD_ID)
-        with torch.no_grad():
-            if vectors is None:
-                nn.init.normal_(self.table.weight, std=INITIAL_STD)
-            else:
-                self.table.weight.copy_(vectors)
-            self.table.weight[PAD_ID] = 0
-        self.table.weight.requires_grad_(config.embedding.trainable)
-        self.dropout = Dropout(config.embedding_dropout)
+        onehot = config.embedding.kind == "onehot"
+        self.size = vocab_size if onehot else config.embedding.size
+        self.table = _OneHot(vocab_size) if onehot else _table(config, vocab_size, vectors)
+        # Vectors are looked up time-major: (time, batch, size).
+        self.dropout = Dropout(config.embedding_dropout, shared=0 if config.variational_dropout else None)
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Vectors of tokens.
@@ -53,3 +52,37 @@ class TokenEmbedding(nn.Module):
         # Looked up time-major, which is how the recurrent kernels read them; a transpose of ids costs nothing.
         vectors: Tensor = self.dropout(self.table(token_ids.T))
         return vectors.transpose(0, 1)
+
+
+def _table(config: ModelConfig, vocab_size: int, vectors: Tensor | None) -> nn.Embedding:
+    table = nn.Embedding(vocab_size, config.embedding.size, padding_idx=PAD_ID)
+    with torch.no_grad():
+        if vectors is None:
+            nn.init.normal_(table.weight, std=INITIAL_STD)
+        else:
+            table.weight.copy_(vectors)
+        table.weight[PAD_ID] = 0
+    table.weight.requires_grad_(config.embedding.trainable)
+    return table
+
+
+class _OneHot(nn.Module):
+    """A 1 at the token's id, 0 elsewhere and for padding: no parameters, but as many components as there are tokens.
+
+    The first layer's W_ih then has a column for each token, which is that token's vector; an embedding of `size`
+    components says the same with a product of two narrow matrices.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        # Follows the model's type and device, as the parameters do that others have.
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Ids of any shape -> (..., vocab_size)."""
+        assert isinstance(self.zero, Tensor)
+        vectors = self.zero.new_zeros(*token_ids.shape, self.vocab_size)
+        vectors.scatter_(-1, token_ids.unsqueeze(-1), 1.0)
+        vectors[..., PAD_ID] = 0
+        return vectors

@@ -1,5 +1,6 @@
 """Where pretrained vectors come from: what `model.embedding.vectors` says, opened."""
 
+import logging
 from pathlib import Path
 
 from textrnn.check_vectors import GLOVE, HUB, check_presence, words_file
@@ -8,6 +9,11 @@ from textrnn.errors import InputError
 from textrnn.hub_errors import network_errors, reason_of
 from textrnn.model.vectors.arrays import WordVectors, open_array, open_glove
 from textrnn.model.vectors.cache import open_text
+
+PROBE_SECONDS = 5.0
+"""Longest time that the question for a file of the Hub may take."""
+
+_log = logging.getLogger("textrnn")
 
 
 def open_vectors(embedding: EmbeddingConfig, cache_dir: Path) -> WordVectors:
@@ -40,7 +46,7 @@ def _from_hub(name: str) -> Path:
 
 
 def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HFValidationError,
@@ -49,11 +55,12 @@ def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
         RevisionNotFoundError,
     )
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what goes wrong is told below
     wrong = f"model.embedding.vectors={name}: the Hub at {constants.ENDPOINT} has no"
     try:
+        # A download would ask for a minute whether a Hub that is out of reach is still out of reach.
+        get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=PROBE_SECONDS)
         return Path(hf_hub_download(repo, file, revision=revision))
-    except LocalEntryNotFoundError as error:  # the client's word for a Hub out of reach, and a kind of the next ones
-        raise _unreachable(name, error.__cause__ or error) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise InputError(
             f"{wrong} model repository {repo}, or not for this account; type hub:OWNER/REPO/FILE."
@@ -63,11 +70,12 @@ def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
     except EntryNotFoundError as error:
         raise InputError(f"{wrong} file {file} in {repo}; type the name that its page shows.") from error
     except network_errors() as error:
-        raise _unreachable(name, error) from error
-
-
-def _unreachable(name: str, error: BaseException) -> InputError:
-    return InputError(
-        f"model.embedding.vectors={name}: the Hub is out of reach ({reason_of(error)}) and the file is not kept here; "
-        "type model.embedding.vectors=FILE with a file of this machine, or glove."
-    )
+        try:
+            kept = Path(hf_hub_download(repo, file, revision=revision, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise InputError(
+                f"model.embedding.vectors={name}: the Hub is out of reach ({reason_of(error)}) and has not been asked "
+                "for this file before; type model.embedding.vectors=FILE with a file of this machine, or glove."
+            ) from error
+        _log.warning(f"the Hub is out of reach: using {repo}/{file} as kept in {kept}")
+        return kept

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -98,7 +97,7 @@ def _opened(path: Path, size: int, name: str) -> Iterator[tuple[IO[bytes], int, 
                 yield packed, member.file_size, packed.tell
         return
     with path.open("rb") as raw:
-        lines = io.BufferedReader(gzip.GzipFile(fileobj=raw), MEGABYTE) if path.suffix == ".gz" else raw
+        lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
         yield lines, path.stat().st_size, raw.tell
 
 
