@@ -36,7 +36,10 @@ SEEDS = 3
 
 def run(settings: Settings, report: Report) -> None:
     """Measure and fill in the report."""
-    seconds, best = Table(title="an epoch's training", unit="s"), Table(title="best epoch on the test reviews", unit="%")
+    seconds, best = (
+        Table(title="an epoch's training", unit="s"),
+        Table(title="best epoch on the test reviews", unit="%"),
+    )
     seeds = 1 if settings.quick else SEEDS
     with TemporaryDirectory() as folder:
         for system in SYSTEMS[-1:] if settings.quick else SYSTEMS:
@@ -99,11 +102,11 @@ def _ways(system: str, settings: Settings) -> dict[str, str]:
 def _arrays(config: Config, path: Path, settings: Settings) -> tuple[str, int]:
     """The reviews that a recipe reads, in a file, and its vocabulary's size.
 
-    Ids of all training reviews one after the other, (tokens,) int32, then their lengths and labels; the same of the test
+    Ids of all training reviews one after the other, (tokens,) int32, their lengths and labels; the same of the test
     reviews; and pretrained vectors, where the recipe has them.
     """
     data, embedding = config.data, config.model.embedding
-    shape = {"tokenizer": data.tokenizer, "vocab_size": data.vocab_size}
+    shape: dict[str, int | str] = {"tokenizer": data.tokenizer, "vocab_size": data.vocab_size}
     store = open_store(data_config(settings.data_path, quick=settings.quick, **shape))
     arrays: dict[str, Any] = {}
     for name, parts in {"train": ("train", "validation"), "test": ("test",)}.items():
