@@ -14,9 +14,9 @@ IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "cell")
 NONLINEARITIES = ("tanh", "relu")
 INITIAL_STATES = ("zeros", "learned")
 RECURRENT_INITS = ("orthogonal", "uniform")
-EMBEDDING_KINDS = ("learned", "onehot", "pretrained")
+EMBEDDING_KINDS = ("learned", "onehot", "vectors")
 DATA_SOURCES = ("hub", "synthetic")
-TOKENIZERS = ("word", "bpe")
+TOKENIZERS = ("word", "bpe", "keras", "spacy")
 TRUNCATIONS = ("head", "tail")
 SCHEDULES = ("constant", "linear", "cosine")
 TRACKING_MODES = ("auto", "online", "offline", "none")
@@ -29,12 +29,13 @@ class EmbeddingConfig:
     """How a token id becomes a vector."""
 
     kind: str = "learned"
-    """learned: trained from random values; onehot: a 1 at the token's id, nothing to train; pretrained: read from
+    """learned: trained from random values; onehot: a 1 at the token's id, nothing to train; vectors: pretrained, from
     `vectors`."""
     size: int = 100
     """Length of a token's vector; without effect on one-hot vectors, which are as long as the vocabulary."""
     vectors: str | None = None
-    """Text file of pretrained vectors, a word and `size` numbers a line (the format of GloVe)."""
+    """Pretrained vectors of length `size`: glove (GloVe 6B, 50 numbers, the extra `glove`), a text file in the format
+    of GloVe or word2vec, NAME.npy with its words in NAME.txt, or hub:OWNER/REPO/FILE on the Hugging Face Hub."""
     trainable: bool = True
     """Whether training changes the vectors; one-hot vectors never change."""
 
@@ -115,7 +116,8 @@ class DataConfig:
     """Column that holds 0 (negative) or 1 (positive)."""
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = "word"
-    """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding."""
+    """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding; keras: lower-cased words
+    without punctuation, as in keras.datasets.imdb; spacy: spaCy's rules for English, lower-cased (extra `spacy`)."""
     vocab_size: int = 30000
     """Tokens in the vocabulary at most, padding and unknown included."""
     max_length: int = 400
