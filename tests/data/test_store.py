@@ -111,6 +111,16 @@ def test_token_ids_are_views_on_the_file(tmp_path: Path) -> None:
     assert not first.flags.writeable
 
 
+def test_tokens_are_counted_over_all_record_batches(tmp_path: Path) -> None:
+    store = prepare_store(synthetic(tmp_path))
+    train = store.split("train")
+    assert len(train) > 1000
+    ids = np.concatenate([train.token_ids(index) for index in range(len(train))])
+    counts = train.token_counts(store.vocab_size)
+    assert counts.shape == (store.vocab_size,)
+    np.testing.assert_array_equal(counts, np.bincount(ids, minlength=store.vocab_size))
+
+
 def test_an_existing_store_is_opened_without_what_makes_one(tmp_path: Path) -> None:
     store = prepare_store(DataConfig(cache_dir=str(tmp_path)), source=ListSource(reviews()))
     program = f"""

@@ -1,6 +1,11 @@
-"""Text to token ids: two kinds of tokenizer, both trained and run by the `tokenizers` library (Rust, all cores)."""
+"""Text to token ids: four kinds of tokenizer, trained and run by the `tokenizers` library (Rust, all cores).
 
-from collections.abc import Iterable, Sequence
+Of one kind, `spacy`, the library only looks words up: spaCy cuts the text before (Cython, one core).
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
 
 from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -13,6 +18,12 @@ _SPECIAL_TOKENS = [PAD, UNKNOWN]
 # IMDB's markup, and the control characters that stand where an encoding went wrong.
 _NOISE = Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+")
 
+# What Keras' `text_to_word_sequence` filters, and the spaces at which it splits.
+_KERAS_WORD = Regex(r"""[^\s!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~]+""")
+
+# Between the words of a text that spaCy has cut; no word holds it, as control characters are taken out before.
+_SEPARATOR = "\x1f"
+
 
 def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
     """Learn a vocabulary from `texts`; the same texts give the same tokenizer in every process.
@@ -20,14 +31,16 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
     Args:
         texts: The training reviews, read once.
         kind: "word" (lower-cased words and single punctuation marks, the most frequent ones, ties in alphabetical
-            order) or "bpe" (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
+            order), "keras" (lower-cased words without punctuation: the reviews of keras.datasets.imdb, where `<br />`
+            leaves a word `br`), "spacy" (spaCy's rules for English, lower-cased) or "bpe" (byte-level byte-pair
+            encoding, Sennrich et al. 2016 and Radford et al. 2019).
         vocab_size: Tokens at most, `<pad>` (id 0) and `<unk>` (id 1) included.
 
     Raises:
-        InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from.
+        InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from, or spaCy is not installed.
     """
     trainer: trainers.WordLevelTrainer | trainers.BpeTrainer
-    if kind == "word":
+    if kind != "bpe":
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
         trainer = trainers.WordLevelTrainer(
             vocab_size=vocab_size, special_tokens=list(_SPECIAL_TOKENS), show_progress=False
@@ -47,7 +60,7 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
             show_progress=False,
         )
     _set_splitting(tokenizer, kind)
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(map(_spacy_cut(), texts) if kind == "spacy" else texts, trainer)
     # The trainer also makes the special tokens match in texts: a review that says "<pad>" would be cut short. Only its
     # model is kept, so that no text becomes padding.
     trained = Tokenizer(tokenizer.model)
@@ -61,10 +74,49 @@ def _set_splitting(tokenizer: Tokenizer, kind: str) -> None:
     if kind == "word":
         tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
+    elif kind == "keras":
+        tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(_KERAS_WORD, "removed", invert=True)
+    elif kind == "spacy":
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(_SEPARATOR, "removed")
     else:
         # Stripped, so that a review of nothing but spaces has no token, as with words.
         tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Strip()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+
+
+@functools.cache
+def _spacy_cut() -> Callable[[str], str]:
+    """What cuts a text by spaCy's rules for English into lower-cased words, joined by `_SEPARATOR`.
+
+    Raises:
+        InputError: spaCy is not installed.
+    """
+    try:
+        import spacy
+    except ModuleNotFoundError:
+        raise InputError(
+            "this vocabulary is spaCy's (data.tokenizer=spacy), which is not installed here; type pip install "
+            '"textrnn[spacy]"'
+        ) from None
+    clean, cut = normalizers.Replace(_NOISE, " "), spacy.blank("en").tokenizer
+
+    def words(text: str) -> Iterator[str]:
+        return (token.lower_ for token in cut(clean.normalize_str(text)) if not token.is_space)
+
+    return lambda text: _SEPARATOR.join(words(text))
+
+
+def spacy_version() -> str:
+    """The version of spaCy, whose rules change between versions; see `_spacy_cut` for errors."""
+    _spacy_cut()
+    return version("spacy")
+
+
+def _is_spacys(tokenizer: Tokenizer) -> bool:
+    """Whether the texts must be cut by spaCy first; a tokenizer's JSON says so by what it splits at."""
+    state = getattr(tokenizer.pre_tokenizer, "__getstate__", lambda: b"")()
+    return bool(state == pre_tokenizers.Split(_SEPARATOR, "removed").__getstate__())
 
 
 def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -73,7 +125,9 @@ def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free."""
+    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free, but by spaCy."""
+    if _is_spacys(tokenizer):
+        texts = [_spacy_cut()(text) for text in texts]
     encodings: list[Encoding] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return encodings
 
