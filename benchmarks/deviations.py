@@ -22,9 +22,11 @@ from textrnn.data.store import Store
 
 VOCAB_SIZE = 10_000
 RIGHT, ORIGINAL = "Keras' dropout and initialisation", "torch's dropout and initialisation"
+STEADY = "torch's dropout, Keras' initialisation"
+"""Learns in its first epoch whatever the seed, which the other three do not."""
 RECIPES = {
     RIGHT: Recipe(),
-    "torch's dropout, Keras' initialisation": Recipe(dropout="between"),
+    STEADY: Recipe(dropout="between"),
     "Keras' dropout, torch's initialisation": Recipe(initialisation="torch"),
     ORIGINAL: Recipe(dropout="between", initialisation="torch"),
 }
@@ -64,7 +66,7 @@ def last_tokens(store: Store, sizes: Sizes, seeds: range, report: Report) -> Non
         lost = [right - wrong for right, wrong in zip(*values, strict=True)]
         report.claims.append(Claim(name=f"2 {name}: accuracy lost to Keras' of both", values=lost, unit="points"))
     deviations_choosing.measure(runs, store.split("validation").labels, report)
-    deviations_stream.measure(RECIPES[RIGHT], runs[RIGHT], store, sizes, seeds, report)
+    deviations_stream.measure(RECIPES[STEADY], runs[STEADY], store, sizes, seeds, report)
     deviations_means.measure(runs[RIGHT], sizes.batch_size, report)
 
 
