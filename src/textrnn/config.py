@@ -15,7 +15,7 @@ INITIAL_STATES = ("zeros", "learned")
 RECURRENT_INITS = ("orthogonal", "uniform")
 EMBEDDING_KINDS = ("learned", "pretrained")
 DATA_SOURCES = ("hub", "synthetic")
-TOKENIZERS = ("word", "bpe")
+TOKENIZERS = ("word", "bpe", "keras")
 TRUNCATIONS = ("head", "tail")
 SCHEDULES = ("constant", "linear", "cosine")
 TRACKING_MODES = ("auto", "online", "offline", "none")
@@ -105,7 +105,8 @@ class DataConfig:
     """Column that holds 0 (negative) or 1 (positive)."""
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = "word"
-    """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding."""
+    """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding; keras: lower-cased words, no
+    punctuation but the apostrophe, as keras.datasets.imdb has them."""
     vocab_size: int = 30000
     """Tokens in the vocabulary at most, padding and unknown included."""
     max_length: int = 400

@@ -1,4 +1,4 @@
-"""Text to token ids: two kinds of tokenizer, both trained and run by the `tokenizers` library (Rust, all cores)."""
+"""Text to token ids: three kinds of tokenizer, all trained and run by the `tokenizers` library (Rust, all cores)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +13,10 @@ _SPECIAL_TOKENS = [PAD, UNKNOWN]
 # IMDB's markup, and the control characters that stand where an encoding went wrong.
 _NOISE = Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+")
 
+# What is between two words: `filters` and `split` of Keras' `text_to_word_sequence`, by their defaults.
+# https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/text/text_to_word_sequence
+_KERAS_WORD = Regex(r"""[^ \t\n!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~]+""")
+
 
 def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
     """Learn a vocabulary from `texts`; the same texts give the same tokenizer in every process.
@@ -20,14 +24,16 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
     Args:
         texts: The training reviews, read once.
         kind: "word" (lower-cased words and single punctuation marks, the most frequent ones, ties in alphabetical
-            order) or "bpe" (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
+            order), "keras" (the same of the words that Keras' `Tokenizer` makes: lower-cased, markup and control
+            characters left in, cut at spaces, tabs, line feeds and punctuation but the apostrophe, which disappear) or
+            "bpe" (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
         vocab_size: Tokens at most, `<pad>` (id 0) and `<unk>` (id 1) included.
 
     Raises:
         InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from.
     """
     trainer: trainers.WordLevelTrainer | trainers.BpeTrainer
-    if kind == "word":
+    if kind in ("word", "keras"):
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
         trainer = trainers.WordLevelTrainer(
             vocab_size=vocab_size, special_tokens=list(_SPECIAL_TOKENS), show_progress=False
@@ -61,6 +67,9 @@ def _set_splitting(tokenizer: Tokenizer, kind: str) -> None:
     if kind == "word":
         tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
+    elif kind == "keras":
+        tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(_KERAS_WORD, "removed", invert=True)
     else:
         # Stripped, so that a review of nothing but spaces has no token, as with words.
         tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Strip()])
