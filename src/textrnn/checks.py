@@ -1,5 +1,6 @@
 """What values must satisfy, alone and together, before anything is read, downloaded or written."""
 
+import importlib.util
 import math
 import os
 import re
@@ -129,6 +130,10 @@ def _check_model(model: ModelConfig) -> None:
 def _check_data(data: DataConfig) -> None:
     _one_of("data.source", data.source, names.DATA_SOURCES)
     _one_of("data.tokenizer", data.tokenizer, names.TOKENIZERS)
+    if data.tokenizer == "spacy" and importlib.util.find_spec("spacy") is None:
+        raise InputError(
+            'data.tokenizer=spacy is not installed here; type pip install "textrnn[spacy]", or data.tokenizer=word.'
+        )
     _one_of("data.truncate", data.truncate, names.TRUNCATIONS)
     _at_least("data.max_length", data.max_length, 1)
     _at_least("data.batch_size", data.batch_size, 1)

@@ -15,7 +15,7 @@ INITIAL_STATES = ("zeros", "learned")
 RECURRENT_INITS = ("orthogonal", "uniform")
 EMBEDDING_KINDS = ("learned", "pretrained")
 DATA_SOURCES = ("hub", "synthetic")
-TOKENIZERS = ("word", "bpe", "keras")
+TOKENIZERS = ("word", "bpe", "keras", "spacy")
 TRUNCATIONS = ("head", "tail")
 SCHEDULES = ("constant", "linear", "cosine")
 TRACKING_MODES = ("auto", "online", "offline", "none")
@@ -106,7 +106,8 @@ class DataConfig:
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = "word"
     """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding; keras: lower-cased words, no
-    punctuation but the apostrophe, as keras.datasets.imdb has them."""
+    punctuation but the apostrophe, as keras.datasets.imdb has them; spacy: spaCy's rules for English, lower-cased (the
+    extra `spacy`)."""
     vocab_size: int = 30000
     """Tokens in the vocabulary at most, padding and unknown included."""
     max_length: int = 400

@@ -20,6 +20,7 @@ from textrnn.data.locks import FileLock, remove_if_abandoned
 from textrnn.data.preparation import make_store
 from textrnn.data.review_file import Split, disk_errors, file_summary
 from textrnn.data.sources import SPLITS, HubUnreachable, Source, open_source
+from textrnn.data.spacy_words import spacy_version
 from textrnn.data.tokenizer import load_tokenizer, vocabulary
 from textrnn.errors import InputError
 
@@ -82,13 +83,16 @@ def cache_dir(data: DataConfig) -> Path:
 
 def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
     """Everything that shapes a store: the source's `identity`, the tokenizer's settings, this format."""
-    return {
+    key = {
         "source": identity,
         "tokenizer": data.tokenizer,
         "vocab_size": data.vocab_size,
         "segment_size": data.segment_size,
         "format": FORMAT,
     }
+    if data.tokenizer == "spacy":
+        key["spacy"] = spacy_version()  # the rules of other versions cut other words
+    return key
 
 
 def fingerprint(key: dict[str, Any]) -> str:

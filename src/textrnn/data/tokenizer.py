@@ -1,9 +1,15 @@
-"""Text to token ids: three kinds of tokenizer, all trained and run by the `tokenizers` library (Rust, all cores)."""
+"""Text to token ids: four kinds of tokenizer, run by the `tokenizers` library (Rust, all cores).
 
+The library also cuts texts into words, but for spaCy's, which come to it joined by a separator.
+"""
+
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from textrnn.data.spacy_words import spacy_version, spacy_words
 from textrnn.errors import InputError
 
 PAD, UNKNOWN = "<pad>", "<unk>"
@@ -11,11 +17,16 @@ PAD_ID, UNKNOWN_ID = 0, 1
 _SPECIAL_TOKENS = [PAD, UNKNOWN]
 
 # IMDB's markup, and the control characters that stand where an encoding went wrong.
-_NOISE = Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+")
+_CLEAN = normalizers.Replace(Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+"), " ")
 
-# What is between two words: `filters` and `split` of Keras' `text_to_word_sequence`, by their defaults.
+# All but `filters` and `split` of Keras' `text_to_word_sequence`, by their defaults.
 # https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/text/text_to_word_sequence
 _KERAS_WORD = Regex(r"""[^ \t\n!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~]+""")
+
+# What spaCy is given: its rules leave a special token whole in "a...<pad>...b".
+_CLEAN_FOR_SPACY = normalizers.Sequence([_CLEAN, normalizers.Replace(Regex(r"(?i)<(?=(?:pad|unk)>)"), " < ")])
+_SEPARATOR = "\x1f"  # which a cleaned text doesn't have
+_SPACY = "words of spaCy "
 
 
 def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
@@ -25,13 +36,16 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
         texts: The training reviews, read once.
         kind: "word" (lower-cased words and single punctuation marks, the most frequent ones, ties in alphabetical
             order), "keras" (the same of the words that Keras' `Tokenizer` makes: lower-cased, markup and control
-            characters left in, cut at spaces, tabs, line feeds and punctuation but the apostrophe, which disappear) or
-            "bpe" (byte-level byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
+            characters left in, cut at spaces, tabs, line feeds and punctuation but the apostrophe, which disappear),
+            "spacy" (the same of the words that spaCy's rules for English make, lower-cased) or "bpe" (byte-level
+            byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
         vocab_size: Tokens at most, `<pad>` (id 0) and `<unk>` (id 1) included.
 
     Raises:
-        InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from.
+        InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from, or spaCy is not installed.
     """
+    if kind == "spacy":
+        return _learn_spacy_words(texts, vocab_size)
     trainer: trainers.WordLevelTrainer | trainers.BpeTrainer
     if kind in ("word", "keras"):
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
@@ -61,18 +75,40 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
     return trained
 
 
+def _learn_spacy_words(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """The vocabulary that the library's trainer would learn, counted here.
+
+    The trainer asks for texts in its own threads and hears of no signal until it is done, which with spaCy takes long.
+    """
+    version, counts = spacy_version(), Counter[str]()
+    for words in spacy_words(map(_CLEAN_FOR_SPACY.normalize_str, texts)):
+        counts.update(words)
+    most_frequent = sorted(counts, key=lambda word: (-counts[word], word))
+    known = [*_SPECIAL_TOKENS, *most_frequent][:vocab_size]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token=UNKNOWN))
+    # The comment tells `load_tokenizer` what has to cut the texts.
+    joint = Regex(rf"(?#{_SPACY}{version}){_SEPARATOR}")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(joint, "removed")
+    return tokenizer
+
+
+def _spacy_that_cuts(tokenizer: Tokenizer) -> str | None:
+    """The version of spaCy whose words a tokenizer knows; None: it cuts texts itself."""
+    found = re.search(rf"\(\?#{_SPACY}(.+?)\)", str(tokenizer.pre_tokenizer))
+    return found and found[1]
+
+
 def _set_splitting(tokenizer: Tokenizer, kind: str) -> None:
     """Set how a text is cleaned and cut before the vocabulary is looked at."""
-    clean = normalizers.Replace(_NOISE, " ")
     if kind == "word":
-        tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Lowercase()])
+        tokenizer.normalizer = normalizers.Sequence([_CLEAN, normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
     elif kind == "keras":
         tokenizer.normalizer = normalizers.Lowercase()
         tokenizer.pre_tokenizer = pre_tokenizers.Split(_KERAS_WORD, "removed", invert=True)
     else:
         # Stripped, so that a review of nothing but spaces has no token, as with words.
-        tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Strip()])
+        tokenizer.normalizer = normalizers.Sequence([_CLEAN, normalizers.Strip()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
 
 
@@ -82,7 +118,9 @@ def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free."""
+    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free; spaCy before it, if needed."""
+    if _spacy_that_cuts(tokenizer) is not None:
+        texts = [_SEPARATOR.join(words) for words in spacy_words(map(_CLEAN_FOR_SPACY.normalize_str, texts))]
     encodings: list[Encoding] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return encodings
 
@@ -93,8 +131,15 @@ def token_ids(encodings: Iterable[Encoding]) -> list[list[int]]:
 
 
 def load_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """The tokenizer that `Tokenizer.to_str()` wrote, as a store's `tokenizer_json` and a checkpoint hold it."""
-    return Tokenizer.from_str(tokenizer_json)
+    """The tokenizer that `Tokenizer.to_str()` wrote, as a store's `tokenizer_json` and a checkpoint hold it.
+
+    Raises:
+        InputError: it knows the words of a version of spaCy that is not installed here.
+    """
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    if (version := _spacy_that_cuts(tokenizer)) is not None:
+        spacy_version(version)
+    return tokenizer
 
 
 def vocabulary(tokenizer: Tokenizer) -> list[str]:
