@@ -14,7 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from textrnn.model.cells import GATES, RecurrentLayer
+from textrnn.model.cells import GATES
+from textrnn.model.layer import RecurrentLayer
 
 
 def layer_flops(cell: str, inputs: int, hidden: int, *, time: int, batch: int, directions: int) -> int:

@@ -43,6 +43,7 @@ class OurTraining:
         optimizer: The optimiser; its schedule is left out.
         precision: "32-true" or "bf16-mixed".
         seed: Of the parameters.
+        vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
     """
 
     def __init__(
@@ -53,8 +54,11 @@ class OurTraining:
         optimizer: OptimizerConfig | None = None,
         precision: str = "32-true",
         seed: int = 0,
+        vectors: Tensor | None = None,
     ) -> None:
-        module = ReviewClassifier(model, optimizer or OptimizerConfig(), vocab_size=vocab_size, seed=seed)
+        module = ReviewClassifier(
+            model, optimizer or OptimizerConfig(), vocab_size=vocab_size, seed=seed, vectors=vectors
+        )
         self.model = module.model
         self.optimizer = cast(torch.optim.Optimizer, cast(dict[str, Any], module.configure_optimizers())["optimizer"])
         if optimizer is not None:  # what the warm-up's first factor made of it

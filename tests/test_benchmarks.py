@@ -19,7 +19,7 @@ from gemms import gemms_alone, layer_flops
 from report import Claim, Report, Table, number, show
 from reviews import representative
 from textrnn.data.batches import plan_epoch
-from textrnn.model.cells import RecurrentLayer
+from textrnn.model.layer import RecurrentLayer
 from timing import paired, ratios, spread
 from worker import Worker
 
@@ -141,7 +141,7 @@ def test_representative_steps_are_of_all_lengths() -> None:
 def test_the_products_are_those_of_a_layer(cell: str) -> None:
     time, batch, inputs, hidden = 7, 3, 5, 4
     flops = layer_flops(cell, inputs, hidden, time=time, batch=batch, directions=2)
-    layer = RecurrentLayer(cell, inputs, hidden, bidirectional=True, implementation="reference")
+    layer = RecurrentLayer(cell, inputs, hidden, bidirectional=True, implementation="cell")
     steps = torch.randn(batch, time, inputs, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         layer(steps, torch.full((batch,), time)).sum().backward()

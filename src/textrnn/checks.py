@@ -1,7 +1,6 @@
 """What values must satisfy, alone and together, before anything is read, downloaded or written."""
 
 import importlib.util
-import math
 import os
 import re
 import socket
@@ -11,8 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from textrnn import config as names
+from textrnn.check_model import check_model, check_one_hot
+from textrnn.check_values import at_least, finite, named, one_of, optional_one_of
+from textrnn.check_vectors import check_vectors
 from textrnn.cluster.launch import Launch, check_layout, sees_own_gpu_only
-from textrnn.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrackingConfig, TrainerConfig
+from textrnn.config import (
+    Config,
+    DataConfig,
+    OptimizerConfig,
+    TrackingConfig,
+    TrainerConfig,
+)
 from textrnn.errors import InputError
 
 _PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
@@ -28,8 +36,10 @@ def check(config: Config) -> None:
     Raises:
         InputError: for the first value that can't be right, naming its key and what to type.
     """
-    _check_model(config.model)
+    check_model(config.model)
+    check_vectors(config)
     _check_data(config.data)
+    check_one_hot(config)
     _check_optimizer(config.optimizer)
     _check_trainer(config.trainer)
     _check_early_stopping(config)
@@ -42,14 +52,14 @@ def check(config: Config) -> None:
             f"optimizer.schedule={config.optimizer.schedule} decays to the last step, which is not known; type "
             "trainer.max_epochs or trainer.max_steps, or optimizer.schedule=constant."
         )
-    _one_of("tracking.mode", config.tracking.mode, names.TRACKING_MODES)
-    _optional_one_of("tracking.watch", config.tracking.watch, names.WATCHES)
+    one_of("tracking.mode", config.tracking.mode, names.TRACKING_MODES)
+    optional_one_of("tracking.watch", config.tracking.watch, names.WATCHES)
     if config.tracking.watch is not None and config.tracking.mode == "none":
         raise InputError("tracking.watch sends histograms to W&B, which tracking=none leaves out; type tracking=auto.")
     if config.tracking.mode != "none":
         _check_project(config.tracking)
-    _at_least("tracking.mistakes", config.tracking.mistakes, 0)
-    _at_least("checkpoint.every_n_train_steps", config.checkpoint.every_n_train_steps, 1)
+    at_least("tracking.mistakes", config.tracking.mistakes, 0)
+    at_least("checkpoint.every_n_train_steps", config.checkpoint.every_n_train_steps, 1)
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed}: must be between 0 and 2**32 - 1; type for example seed=0.")
     if config.run_dir is not None and not config.run_dir.strip():
@@ -100,54 +110,27 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
             )
 
 
-def _check_model(model: ModelConfig) -> None:
-    _one_of("model.cell", model.cell, names.CELLS)
-    _one_of("model.pooling", model.pooling, names.POOLINGS)
-    _one_of("model.implementation", model.implementation, names.IMPLEMENTATIONS)
-    _one_of("model.initial_state", model.initial_state, names.INITIAL_STATES)
-    _one_of("model.recurrent_init", model.recurrent_init, names.RECURRENT_INITS)
-    _one_of("model.embedding.kind", model.embedding.kind, names.EMBEDDING_KINDS)
-    for key, size in (
-        ("hidden_size", model.hidden_size),
-        ("num_layers", model.num_layers),
-        ("embedding.size", model.embedding.size),
-    ):
-        _at_least(f"model.{key}", size, 1)
-    for name in ("word_dropout", "embedding_dropout", "dropout", "output_dropout"):
-        rate = getattr(model, name)
-        if not 0 <= rate < 1:
-            raise InputError(f"model.{name}={rate}: a probability of at least 0 and below 1; type for example 0.3.")
-    _finite("model.forget_bias", model.forget_bias)
-    if model.embedding.kind == "pretrained":
-        if model.embedding.vectors is None:
-            raise InputError("model.embedding.kind=pretrained needs model.embedding.vectors=FILE in GloVe's format.")
-        if not Path(model.embedding.vectors).expanduser().is_file():
-            raise InputError(f"model.embedding.vectors={model.embedding.vectors}: there is no such file.")
-    elif model.embedding.vectors is not None:
-        raise InputError("model.embedding.vectors is only read with model.embedding.kind=pretrained; type that too.")
-
-
 def _check_data(data: DataConfig) -> None:
-    _one_of("data.source", data.source, names.DATA_SOURCES)
-    _one_of("data.tokenizer", data.tokenizer, names.TOKENIZERS)
+    one_of("data.source", data.source, names.DATA_SOURCES)
+    one_of("data.tokenizer", data.tokenizer, names.TOKENIZERS)
     if data.tokenizer == "spacy" and importlib.util.find_spec("spacy") is None:
         raise InputError(
             'data.tokenizer=spacy is not installed here; type pip install "textrnn[spacy]", or data.tokenizer=word.'
         )
-    _one_of("data.truncate", data.truncate, names.TRUNCATIONS)
-    _at_least("data.max_length", data.max_length, 1)
-    _at_least("data.batch_size", data.batch_size, 1)
-    _at_least("data.segment_size", data.segment_size, 1)
+    one_of("data.truncate", data.truncate, names.TRUNCATIONS)
+    at_least("data.max_length", data.max_length, 1)
+    at_least("data.batch_size", data.batch_size, 1)
+    at_least("data.segment_size", data.segment_size, 1)
     # bpe starts from 256 bytes; a word vocabulary needs a word beside padding and unknown.
-    _at_least("data.vocab_size", data.vocab_size, 300 if data.tokenizer == "bpe" else 3)
-    _at_least("data.synthetic.train_reviews", data.synthetic.train_reviews, 100)
-    _at_least("data.synthetic.test_reviews", data.synthetic.test_reviews, 1)
+    at_least("data.vocab_size", data.vocab_size, 300 if data.tokenizer == "bpe" else 3)
+    at_least("data.synthetic.train_reviews", data.synthetic.train_reviews, 100)
+    at_least("data.synthetic.test_reviews", data.synthetic.test_reviews, 1)
     if not 0 <= data.synthetic.difficulty <= 1:
         raise InputError(
             f"data.synthetic.difficulty={data.synthetic.difficulty}: between 0 and 1; type for example 0.5."
         )
     for key in ("repo", "revision", "text_column", "label_column"):
-        _named(f"data.{key}", getattr(data, key))
+        named(f"data.{key}", getattr(data, key))
     if data.text_column == data.label_column:
         raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
     if data.path is not None and not Path(data.path).expanduser().exists():
@@ -155,37 +138,37 @@ def _check_data(data: DataConfig) -> None:
 
 
 def _check_optimizer(optimizer: OptimizerConfig) -> None:
-    _finite("optimizer.lr", optimizer.lr)
+    finite("optimizer.lr", optimizer.lr)
     if optimizer.lr <= 0:
         raise InputError(f"optimizer.lr={optimizer.lr}: must be above 0; type for example optimizer.lr=0.002.")
-    _finite("optimizer.weight_decay", optimizer.weight_decay)
-    _at_least("optimizer.weight_decay", optimizer.weight_decay, 0)
-    _at_least("optimizer.warmup_steps", optimizer.warmup_steps, 0)
-    _one_of("optimizer.schedule", optimizer.schedule, names.SCHEDULES)
+    finite("optimizer.weight_decay", optimizer.weight_decay)
+    at_least("optimizer.weight_decay", optimizer.weight_decay, 0)
+    at_least("optimizer.warmup_steps", optimizer.warmup_steps, 0)
+    one_of("optimizer.schedule", optimizer.schedule, names.SCHEDULES)
     if len(optimizer.betas) != 2 or not all(0 <= beta < 1 for beta in optimizer.betas):
         raise InputError(f"optimizer.betas={optimizer.betas}: two numbers from 0 to below 1; type [0.9,0.999].")
 
 
 def _check_early_stopping(config: Config) -> None:
     stopping = config.early_stopping
-    _one_of("early_stopping.monitor", stopping.monitor, names.EARLY_STOPPING_MONITORS)
-    _at_least("early_stopping.patience", stopping.patience, 1)
-    _finite("early_stopping.min_delta", stopping.min_delta)
-    _at_least("early_stopping.min_delta", stopping.min_delta, 0)
+    one_of("early_stopping.monitor", stopping.monitor, names.EARLY_STOPPING_MONITORS)
+    at_least("early_stopping.patience", stopping.patience, 1)
+    finite("early_stopping.min_delta", stopping.min_delta)
+    at_least("early_stopping.min_delta", stopping.min_delta, 0)
 
 
 def _check_trainer(trainer: TrainerConfig) -> None:
-    _one_of("trainer.accelerator", trainer.accelerator, _ACCELERATORS)
-    _one_of("trainer.strategy", trainer.strategy, _STRATEGIES)
-    _one_of("trainer.precision", str(trainer.precision), _PRECISIONS)
-    _optional_one_of("trainer.profiler", trainer.profiler, _PROFILERS)
-    _optional_one_of("trainer.gradient_clip_algorithm", trainer.gradient_clip_algorithm, ("norm", "value"))
+    one_of("trainer.accelerator", trainer.accelerator, _ACCELERATORS)
+    one_of("trainer.strategy", trainer.strategy, _STRATEGIES)
+    one_of("trainer.precision", str(trainer.precision), _PRECISIONS)
+    optional_one_of("trainer.profiler", trainer.profiler, _PROFILERS)
+    optional_one_of("trainer.gradient_clip_algorithm", trainer.gradient_clip_algorithm, ("norm", "value"))
     for key, kind, example in _TRAINER_KINDS:
         value = getattr(trainer, key)
         if not kind(value):
             raise InputError(f"trainer.{key}={value}: {example}.")
     for key, least in _TRAINER_LEAST.items():
-        _at_least(f"trainer.{key}", getattr(trainer, key), least)
+        at_least(f"trainer.{key}", getattr(trainer, key), least)
     for key in ("use_distributed_sampler", "barebones"):
         if getattr(trainer, key):
             raise InputError(f"trainer.{key}=true is not possible here (conf/trainer/auto.yaml says why); type false.")
@@ -233,26 +216,6 @@ _TRAINER_LEAST = {
 }
 
 
-def _one_of(key: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f"{key}={value}: must be one of {', '.join(choices)}.")
-
-
-def _optional_one_of(key: str, value: str | None, choices: Sequence[str]) -> None:
-    if value is not None:
-        _one_of(key, value, choices)
-
-
-def _at_least(key: str, value: float | None, least: float) -> None:
-    if value is not None and not value >= least:
-        raise InputError(f"{key}={value}: must be at least {least}; type for example {key}={_default(key)}.")
-
-
-def _finite(key: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise InputError(f"{key}={value}: must be a finite number; type for example {key}={_default(key)}.")
-
-
 def _check_project(tracking: TrackingConfig) -> None:
     """Wherever the name comes from: W&B's server would only refuse it when the run starts."""
     key = "tracking.project" if tracking.project else "WANDB_PROJECT"
@@ -262,19 +225,6 @@ def _check_project(tracking: TrackingConfig) -> None:
             f"{key}={project!r}: a W&B project's name has 1 to 128 characters, none of them / \\ # ? % or :; an entity "
             "is typed as tracking.entity=NAME."
         )
-
-
-def _named(key: str, value: str) -> None:
-    if not value.strip():
-        raise InputError(f"{key} is empty; type for example {key}={_default(key)}.")
-
-
-def _default(key: str) -> Any:
-    """The default of a dotted key, as an example of what to type."""
-    value: Any = Config()
-    for name in key.split("."):
-        value = getattr(value, name)
-    return "null" if value is None else value
 
 
 def differences(first: Any, second: Any, prefix: str = "") -> list[str]:

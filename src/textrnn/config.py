@@ -10,10 +10,11 @@ from typing import Any
 
 CELLS = ("rnn", "lstm", "gru")
 POOLINGS = ("last", "mean", "max", "max_mean")
-IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "reference")
+IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "cell")
+NONLINEARITIES = ("tanh", "relu")
 INITIAL_STATES = ("zeros", "learned")
 RECURRENT_INITS = ("orthogonal", "uniform")
-EMBEDDING_KINDS = ("learned", "pretrained")
+EMBEDDING_KINDS = ("learned", "onehot", "vectors")
 DATA_SOURCES = ("hub", "synthetic")
 TOKENIZERS = ("word", "bpe", "keras", "spacy")
 TRUNCATIONS = ("head", "tail")
@@ -28,11 +29,13 @@ class EmbeddingConfig:
     """How a token id becomes a vector."""
 
     kind: str = "learned"
-    """learned: trained from random values; pretrained: read from `vectors`."""
+    """learned: trained from random values; onehot: a 1 at the token's id, nothing to train; vectors: pretrained, from
+    `vectors`."""
     size: int = 100
-    """Length of a token's vector."""
+    """Length of a token's vector; one-hot vectors are as long as the vocabulary."""
     vectors: str | None = None
-    """Text file of pretrained vectors, a word and `size` numbers a line (the format of GloVe)."""
+    """Pretrained vectors of length `size`: glove (GloVe 6B, 50 numbers, the extra `glove`), a text file in the format
+    of GloVe or word2vec, NAME.npy with its words in NAME.txt, or hub:OWNER/REPO/FILE on the Hugging Face Hub."""
     trainable: bool = True
     """Whether training changes the vectors."""
 
@@ -42,7 +45,7 @@ class ModelConfig:
     """Embedding -> recurrent layers -> pooling -> logit."""
 
     cell: str = "gru"
-    """rnn (Elman, tanh), lstm or gru."""
+    """rnn (Elman), lstm or gru."""
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     hidden_size: int = 128
     """Units of one layer in one direction."""
@@ -56,20 +59,27 @@ class ModelConfig:
     """Probability that a token is replaced by the unknown token in training."""
     embedding_dropout: float = 0.5
     """Probability that a component of a token's vector is set to 0 in training."""
+    variational_dropout: bool = False
+    """Whether embedding_dropout and dropout zero the same components for all tokens of a review (Gal & Ghahramani
+    2016), as `dropout` of Keras' recurrent layers does, instead of others for each token."""
     dropout: float = 0.3
     """Probability that a unit between two recurrent layers is set to 0 in training; with one layer it has no place."""
     output_dropout: float = 0.5
     """Probability that a component of the pooled review is set to 0 in training."""
+    nonlinearity: str = "tanh"
+    """An rnn's activation: tanh or relu; lstm and gru have theirs."""
+    bias: bool = True
+    """Whether the recurrent layers have biases."""
     recurrent_init: str = "orthogonal"
     """Recurrent weights at the start: orthogonal (each gate's matrix), or uniform in +-1/sqrt(hidden_size)."""
     forget_bias: float = 1.0
-    """Bias of the LSTM's forget gate at the start (Jozefowicz et al. 2015); other cells have none."""
+    """Bias of the LSTM's forget gate at the start (Jozefowicz et al. 2015); without `bias` it has no place."""
     initial_state: str = "zeros"
     """The state before the first token: zeros, or learned (one vector a layer and direction)."""
     implementation: str = "auto"
     """How the recurrence is computed; all give the same numbers. auto: the fastest here; compiled: our C code, compiled
     on this machine, on the processor; fused: padded batches through torch's kernels; packed: `pack_padded_sequence`;
-    reference: the equations, step by step."""
+    cell: a loop from token to token through torch's RNNCell, LSTMCell or GRUCell."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -105,9 +115,8 @@ class DataConfig:
     """Column that holds 0 (negative) or 1 (positive)."""
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = "word"
-    """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding; keras: lower-cased words, no
-    punctuation but the apostrophe, as keras.datasets.imdb has them; spacy: spaCy's rules for English, lower-cased (the
-    extra `spacy`)."""
+    """word: lower-cased words and punctuation marks; bpe: byte-level byte-pair encoding; keras: lower-cased words
+    without punctuation, as in keras.datasets.imdb; spacy: spaCy's rules for English, lower-cased (extra `spacy`)."""
     vocab_size: int = 30000
     """Tokens in the vocabulary at most, padding and unknown included."""
     max_length: int = 400

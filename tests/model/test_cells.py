@@ -10,16 +10,29 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textrnn.config import CELLS, EmbeddingConfig, ModelConfig
-from textrnn.model.cells import KERNELS, Direction, RecurrentLayer, reverse_by_length
+from textrnn.model.cells import KERNELS, Direction
 from textrnn.model.encoder import Encoder, Pooling
+from textrnn.model.implementations import reverse_by_length
+from textrnn.model.layer import RecurrentLayer
 
 INPUT, HIDDEN = 5, 4
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
-def make_encoder(cell: str, implementation: str, layers: int, bidirectional: bool, initial_state: str) -> Encoder:
+def make_encoder(
+    cell: str,
+    implementation: str,
+    layers: int,
+    bidirectional: bool,
+    initial_state: str,
+    *,
+    nonlinearity: str = "tanh",
+    bias: bool = True,
+) -> Encoder:
     config = ModelConfig(
         cell=cell,
+        nonlinearity=nonlinearity,
+        bias=bias,
         embedding=EmbeddingConfig(size=INPUT),
         hidden_size=HIDDEN,
         num_layers=layers,
@@ -27,10 +40,11 @@ def make_encoder(cell: str, implementation: str, layers: int, bidirectional: boo
         implementation=implementation,
         initial_state=initial_state,
     )
-    encoder = Encoder(config).eval()
+    encoder = Encoder(config, INPUT).eval()
+    bound = 0.8 if nonlinearity == "tanh" else 0.3  # a relu's states grow without a limit
     with torch.no_grad():  # biases and initial states too, which start from zero
         for parameter in encoder.parameters():
-            parameter.uniform_(-0.8, 0.8)
+            parameter.uniform_(-bound, bound)
     return encoder
 
 
@@ -44,34 +58,48 @@ def names(encoder: Encoder) -> list[str]:
     return [f"l{layer}{suffix}" for layer in range(len(encoder.layers)) for suffix in suffixes]
 
 
-def torch_module(encoder: Encoder) -> tuple[nn.Module, list[Tensor]]:
-    """Torch's multi-layer module with the encoder's weights, and its initial state: h, and c of an LSTM."""
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def torch_module(encoder: Encoder) -> nn.Module:
+    """Torch's multi-layer module with the encoder's weights."""
     parts, labels = directions(encoder), names(encoder)
-    dtype = parts[0].weights[0].dtype
-    bidirectional = len(parts) > len(encoder.layers)
+    options: dict[str, Any] = {"nonlinearity": "relu"} if parts[0].relu else {}
     module = KERNELS[parts[0].cell](
-        INPUT, HIDDEN, num_layers=len(encoder.layers), bidirectional=bidirectional, batch_first=True, dtype=dtype
+        INPUT,
+        HIDDEN,
+        num_layers=len(encoder.layers),
+        bidirectional=len(parts) > len(encoder.layers),
+        bias=len(parts[0].weights) == 4,
+        batch_first=True,
+        dtype=parts[0].weights[0].dtype,
+        **options,
     )
-    weights = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     state = {
         f"{name}_{label}": weight.detach()
         for part, label in zip(parts, labels, strict=True)
-        for name, weight in zip(weights, part.weights, strict=True)
+        for name, weight in zip(WEIGHTS, part.weights, strict=False)
     }
     module.load_state_dict(state)
-    size = 2 if parts[0].cell == "lstm" else 1
-    initial = [
-        torch.stack([part.initial_state(1)[index][0].detach().clone() for part in parts]).requires_grad_()
-        for index in range(size)
-    ]
-    return module, initial
+    return module
+
+
+def initial_states(encoder: Encoder, kind: str, batch: int) -> list[Tensor]:
+    """h, and c of an LSTM, before the first token, each (layers * directions, batch, hidden): leaves of their own."""
+    parts = directions(encoder)
+    dtype, count = parts[0].weights[0].dtype, 2 if parts[0].cell == "lstm" else 1
+    states = torch.zeros(count, len(parts), batch, HIDDEN, dtype=dtype)
+    if kind == "given":
+        states = torch.randn_like(states)
+    if kind == "learned":
+        states = torch.stack([torch.stack([part.learned_state(batch)[i] for part in parts]) for i in range(count)])
+    return [state.detach().clone().requires_grad_() for state in states]
 
 
 def torch_outputs(module: nn.Module, initial: list[Tensor], inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs (batch, time, features) and the last layer's final states (batch, features)."""
     packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-    state: Any = tuple(part.unsqueeze(1).expand(-1, len(lengths), -1).contiguous() for part in initial)
-    outputs, final = module(packed, state if len(state) == 2 else state[0])
+    outputs, final = module(packed, tuple(initial) if len(initial) == 2 else initial[0])
     hidden = final[0] if isinstance(final, tuple) else final
     last_layer = hidden[-2:] if module.bidirectional else hidden[-1:]
     padded, _ = pad_packed_sequence(outputs, batch_first=True, total_length=inputs.shape[1])
@@ -95,23 +123,25 @@ def assert_equal(actual: Tensor | None, expected: Tensor | None) -> None:
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("implementation", ["compiled", "fused", "packed", "reference"])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("implementation", ["compiled", "fused", "packed", "cell"])
+@pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
 @settings(max_examples=40, deadline=None)
 @given(
     lengths=LENGTHS,
     layers=st.integers(1, 3),
     bidirectional=st.booleans(),
-    initial_state=st.sampled_from(["zeros", "learned"]),
+    initial_state=st.sampled_from(["zeros", "learned", "given"]),
+    bias=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
     extra_padding=st.integers(0, 2),
     seed=st.integers(0, 2**32),
 )
-@example([1], 1, True, "zeros", torch.float64, 0, 0)
-@example([1, 1, 1], 3, True, "learned", torch.float64, 2, 0)
-@example([6, 6, 6], 2, True, "zeros", torch.float64, 0, 0)
-@example([1, 60, 2, 60, 1], 3, True, "learned", torch.float64, 0, 0)
-@example([60, 1, 33], 3, True, "zeros", torch.float32, 1, 0)
+@example([1], 1, True, "zeros", True, torch.float64, 0, 0)
+@example([1, 1, 1], 3, True, "learned", True, torch.float64, 2, 0)
+@example([6, 6, 6], 2, True, "zeros", True, torch.float64, 0, 0)
+@example([1, 60, 2, 60, 1], 3, True, "learned", True, torch.float64, 0, 0)
+@example([60, 1, 33], 3, True, "zeros", False, torch.float32, 1, 0)
+@example([9, 1, 60, 4, 4, 4, 7, 8, 2, 3], 3, True, "given", False, torch.float64, 1, 0)
 def test_equals_packing_through_torchs_own_modules(
     implementation: str,
     cell: str,
@@ -119,18 +149,24 @@ def test_equals_packing_through_torchs_own_modules(
     layers: int,
     bidirectional: bool,
     initial_state: str,
+    bias: bool,
     dtype: torch.dtype,
     extra_padding: int,
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
-    encoder = make_encoder(cell, implementation, layers, bidirectional, initial_state).to(dtype)
-    module, initial = torch_module(encoder)
-    length = torch.tensor(lengths)
+    kind, nonlinearity = cell.split("_")[-1], "relu" if cell == "relu_rnn" else "tanh"
+    learned = "learned" if initial_state == "learned" else "zeros"
+    encoder = make_encoder(
+        kind, implementation, layers, bidirectional, learned, nonlinearity=nonlinearity, bias=bias
+    ).to(dtype)
+    module, length = torch_module(encoder), torch.tensor(lengths)
+    initial = initial_states(encoder, initial_state, len(lengths))
+    given = [part.detach().clone().requires_grad_() for part in initial] if initial_state == "given" else None
     inputs = torch.randn(len(lengths), max(lengths) + extra_padding, INPUT, dtype=dtype, requires_grad=True)
     torch_inputs = inputs.detach().clone().requires_grad_()
 
-    outputs = encoder(inputs, length)
+    outputs = encoder(inputs, length, given)
     expected, final = torch_outputs(module, initial, torch_inputs, length)
     assert_equal(outputs, expected)
 
@@ -148,14 +184,16 @@ def test_equals_packing_through_torchs_own_modules(
     assert_equal(inputs.grad, torch_inputs.grad)
     torch_gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
     for row, (part, label) in enumerate(zip(directions(encoder), names(encoder), strict=True)):
-        for name, weight in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), part.weights, strict=True):
+        for name, weight in zip(WEIGHTS, part.weights, strict=False):
             assert_equal(weight.grad, torch_gradients[f"{name}_{label}"])
         for vector, torch_part in zip(part.initial, initial, strict=False):
             assert torch_part.grad is not None
-            assert_equal(vector.grad, torch_part.grad[row])
+            assert_equal(vector.grad, torch_part.grad[row].sum(dim=0))
+    for ours_given, torch_part in zip(given or [], initial, strict=False):
+        assert_equal(ours_given.grad, torch_part.grad)
 
 
-@pytest.mark.parametrize("implementation", ["fused", "packed", "reference"])
+@pytest.mark.parametrize("implementation", ["fused", "packed", "cell"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_padding_never_reaches_a_review(cell: str, implementation: str) -> None:
     torch.manual_seed(0)
@@ -172,7 +210,7 @@ def test_padding_never_reaches_a_review(cell: str, implementation: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_state_dict_does_not_depend_on_the_implementation(cell: str) -> None:
-    states = [make_encoder(cell, name, 2, True, "learned").state_dict() for name in ("auto", "packed", "reference")]
+    states = [make_encoder(cell, name, 2, True, "learned").state_dict() for name in ("auto", "packed", "cell")]
     assert list(states[0]) == list(states[1]) == list(states[2])
     learned = [key for key in states[0] if "initial" in key]
     assert len(learned) == 4 * (2 if cell == "lstm" else 1)
@@ -208,7 +246,7 @@ def test_fused_never_waits_for_the_device() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_initial_weights(cell: str) -> None:
-    direction = Direction(cell, 6, 8, initial_state="zeros")
+    direction = Direction(cell, 6, 8, initial_state="zeros", nonlinearity="tanh", bias=True)
     direction.initialise("orthogonal", forget_bias=1.5)
     weight_ih, weight_hh, bias_ih, bias_hh = direction.weights
     gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
@@ -223,7 +261,7 @@ def test_initial_weights(cell: str) -> None:
 
 
 def test_uniform_recurrent_weights() -> None:
-    direction = Direction("gru", 6, 16, initial_state="zeros")
+    direction = Direction("gru", 6, 16, initial_state="zeros", nonlinearity="tanh", bias=True)
     direction.initialise("uniform", forget_bias=1.0)
     largest = direction.weights[1].abs().max()
     assert 0.9 * 0.25 < largest <= 0.25

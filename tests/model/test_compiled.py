@@ -13,7 +13,8 @@ from torch import Tensor
 from textrnn.config import CELLS
 from textrnn.errors import InputError
 from textrnn.model import library
-from textrnn.model.cells import RecurrentLayer, choose_implementation
+from textrnn.model.implementations import choose_implementation
+from textrnn.model.layer import RecurrentLayer
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
@@ -58,7 +59,7 @@ def test_equals_the_equations(
     torch.manual_seed(0)
     layer = make_layer(cell, hidden, bidirectional=bidirectional, initial_state=initial_state).to(dtype)
     inputs = torch.randn(len(lengths), max(lengths), 7, dtype=dtype)
-    expected = results(layer, "reference", inputs, torch.tensor(lengths))
+    expected = results(layer, "cell", inputs, torch.tensor(lengths))
     actual = results(layer, "compiled", inputs, torch.tensor(lengths))
     assert len(actual) == 3 + len(list(layer.parameters()))
     for ours, theirs in zip(actual, expected, strict=True):
@@ -72,7 +73,7 @@ def test_small_and_large_inputs_keep_their_digits(cell: str) -> None:
     inputs = torch.logspace(-6, 3, 4 * 9 * 7).view(4, 9, 7) * torch.tensor([1.0, -1.0]).repeat(2).view(4, 1, 1)
     lengths = torch.tensor([9, 9, 4, 1])
     ours = results(layer, "compiled", inputs, lengths)
-    exact = results(layer.double(), "reference", inputs.double(), lengths)
+    exact = results(layer.double(), "cell", inputs.double(), lengths)
     torch.testing.assert_close(ours[0].double(), exact[0], atol=1e-6, rtol=1e-4)
 
 
@@ -139,7 +140,10 @@ def test_what_the_c_code_cannot_run_is_refused() -> None:
         assert choose_implementation("auto", "lstm", torch.zeros(1)) == "fused"
 
 
-USE = "import torch, textrnn.model.cells as cells; print(cells.choose_implementation('auto', 'gru', torch.zeros(1)))"
+USE = (
+    "import torch; from textrnn.model.implementations import choose_implementation\n"
+    "print(choose_implementation('auto', 'gru', torch.zeros(1)))"
+)
 
 
 def chosen(environment: dict[str, str], **extra: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textrnn.config import POOLINGS, EmbeddingConfig, ModelConfig
+from textrnn.config import POOLINGS, ModelConfig
 from textrnn.model.encoder import Encoder, Pooling
 
 STATES = torch.tensor([[[-1.0, 10.0], [-3.0, 30.0], [0.0, 0.0]], [[5.0, -6.0], [1.0, -2.0], [4.0, -4.0]]])
@@ -32,8 +32,7 @@ def test_pooling_knows_its_size(kind: str) -> None:
 
 
 def encoder(num_layers: int, dropout: float) -> Encoder:
-    embedding = EmbeddingConfig(size=3)
-    return Encoder(ModelConfig(embedding=embedding, hidden_size=4, num_layers=num_layers, dropout=dropout))
+    return Encoder(ModelConfig(hidden_size=4, num_layers=num_layers, dropout=dropout), 3)
 
 
 @pytest.mark.parametrize(("num_layers", "changes"), [(1, False), (2, True)])

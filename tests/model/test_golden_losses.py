@@ -53,7 +53,7 @@ class Losses(pl.Callback):
         self.values.append(float(trainer.callback_metrics["train/loss"]))
 
 
-def losses(cell: str, implementation: str = "reference") -> list[float]:
+def losses(cell: str, implementation: str = "cell") -> list[float]:
     """Losses of a small model in float64 without dropout."""
     model = ModelConfig(
         cell=cell,

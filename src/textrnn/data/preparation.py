@@ -18,11 +18,11 @@ from tokenizers import Encoding, Tokenizer
 
 from textrnn.config import DataConfig
 from textrnn.data.ahead import in_advance
-from textrnn.data.progress import Progress
-from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, TEXTS, ReviewWriter, disk_errors, file_summary, read_texts
+from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, TEXTS, ReviewWriter, file_summary, read_texts
 from textrnn.data.sources import SPLITS, Row, Source
 from textrnn.data.tokenizer import encode_texts, load_tokenizer, token_ids, train_tokenizer
-from textrnn.errors import InputError
+from textrnn.errors import InputError, disk_errors
+from textrnn.progress import Progress
 
 TEXTS_AT_A_TIME = 250
 """Texts that the library encodes at once, a divisor of `ROWS_PER_BATCH`: enough for all cores, and few enough that

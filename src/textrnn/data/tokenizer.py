@@ -23,8 +23,14 @@ _CLEAN = normalizers.Replace(Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+"), " "
 # https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/text/text_to_word_sequence
 _KERAS_WORD = Regex(r"""[^ \t\n!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~]+""")
 
-# What spaCy is given: its rules leave a special token whole in "a...<pad>...b".
-_CLEAN_FOR_SPACY = normalizers.Sequence([_CLEAN, normalizers.Replace(Regex(r"(?i)<(?=(?:pad|unk)>)"), " < ")])
+# What spaCy is given: no control character, of which `_CLEAN` leaves \x80 to \x9f (in its class they are bytes, and to
+# take them out would change all stores), and no special token, which spaCy's rules leave whole in "a...<pad>...b".
+_CLEAN_FOR_SPACY = normalizers.Sequence(
+    [
+        normalizers.Replace(Regex(r"<[bB][rR] */?>|\p{Cc}+"), " "),
+        normalizers.Replace(Regex(r"(?i)<(?=(?:pad|unk)>)"), " < "),
+    ]
+)
 _SEPARATOR = "\x1f"  # which a cleaned text doesn't have
 _SPACY = "words of spaCy "
 
@@ -118,7 +124,7 @@ def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free; spaCy before it, if needed."""
+    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free; before it spaCy cuts."""
     if _spacy_that_cuts(tokenizer) is not None:
         texts = [_SEPARATOR.join(words) for words in spacy_words(map(_CLEAN_FOR_SPACY.normalize_str, texts))]
     encodings: list[Encoding] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -36,7 +36,10 @@ class _Problem(ctypes.Structure):
     """`problem_t` of recurrence/steps.h."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("cell", "time", "batch", "hidden", "directions", "threads", "keep")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("cell", "time", "batch", "hidden", "directions", "threads", "relu", "keep")
+        ),
         ("lengths", _Pointer),
         ("order", _Pointer),
         ("each", ctypes.POINTER(_Direction)),
@@ -49,7 +52,13 @@ def is_available(steps: Tensor) -> bool:
 
 
 def run_layer(
-    cell: str, weights: Sequence[Sequence[Tensor]], initial: Sequence[Sequence[Tensor]], steps: Tensor, lengths: Tensor
+    cell: str,
+    weights: Sequence[Sequence[Tensor]],
+    initial: Sequence[Sequence[Tensor]],
+    steps: Tensor,
+    lengths: Tensor,
+    *,
+    relu: bool = False,
 ) -> Tensor:
     """States of a layer after each token.
 
@@ -59,9 +68,10 @@ def run_layer(
         cell: rnn, lstm or gru.
         weights: For each direction, the forward one first: W_ih (gates * hidden, input), W_hh (gates * hidden,
             hidden), b_ih and b_hh (gates * hidden,), with the gates in torch's order.
-        initial: For each direction the parts of the state before the first token, each (hidden,); empty: zeros.
+        initial: For each direction the parts of the state before the first token, each (batch, hidden); empty: zeros.
         steps: (time, batch, input).
         lengths: (batch,) int64, each from 1 to time.
+        relu: Whether an rnn's units are max(0, x) instead of tanh(x).
 
     Returns:
         (time, batch, directions * hidden); 0 after a review's last token.
@@ -71,7 +81,7 @@ def run_layer(
     parts = [tensor for direction in (*weights, *initial) for tensor in direction]
     with torch.autocast("cpu", enabled=False):
         # torch leaves `Function.apply` untyped.
-        outputs: Tensor = CompiledLayer.apply(cell, len(weights), product_dtype, lengths, steps, *parts)  # type: ignore[no-untyped-call]
+        outputs: Tensor = CompiledLayer.apply(cell, relu, len(weights), product_dtype, lengths, steps, *parts)  # type: ignore[no-untyped-call]
     return outputs
 
 
@@ -82,6 +92,7 @@ class CompiledLayer(torch.autograd.Function):
     def forward(
         ctx: Any,
         cell: str,
+        relu: bool,
         directions: int,
         product_dtype: torch.dtype | None,
         lengths: Tensor,
@@ -89,7 +100,7 @@ class CompiledLayer(torch.autograd.Function):
         *parts: Tensor,
     ) -> Tensor:
         """States; shapes as in `run_layer`, whose `weights` and `initial` are `parts`, direction by direction."""
-        work = _Work(cell, directions, product_dtype, lengths, parts)
+        work = _Work(cell, relu, directions, product_dtype, lengths, parts)
         keep = any(ctx.needs_input_grad)
         outputs = work.forward(steps, keep=keep)
         if keep:
@@ -105,7 +116,8 @@ class CompiledLayer(torch.autograd.Function):
         if work is None:
             raise RuntimeError("a compiled layer's gradient can be taken once; use model.implementation=fused")
         steps, outputs = ctx.saved_tensors
-        return None, None, None, None, *work.backward(steps, outputs, gradients[0], wants_steps=ctx.needs_input_grad[4])
+        wanted = ctx.needs_input_grad[5]
+        return None, None, None, None, None, *work.backward(steps, outputs, gradients[0], wants_steps=wanted)
 
 
 class _Work:
@@ -120,12 +132,13 @@ class _Work:
     def __init__(
         self,
         cell: str,
+        relu: bool,
         directions: int,
         product_dtype: torch.dtype | None,
         lengths: Tensor,
         parts: Sequence[Tensor],
     ) -> None:
-        self.cell = cell
+        self.cell, self.relu = cell, relu
         self.product_dtype = product_dtype
         self.lengths = lengths.contiguous()
         self.order = torch.argsort(lengths, descending=True)
@@ -172,7 +185,7 @@ class _Work:
             else:
                 yield grad_bias_ih
         for parts in grad_initial:
-            yield from (gradient.sum(0) for gradient in parts)
+            yield from parts
 
     def _grad_weight_hh(self, index: int, outputs: Tensor) -> Tensor:
         """Gradient of W_hh: each token's gates times the state before it, which is its neighbour's output."""
@@ -184,7 +197,7 @@ class _Work:
         gradient = torch.cat([self._product(part[reads].T, mine[states]) for part in gates])
         if self.initial[index]:
             first = torch.arange(batch) if index == 0 else (self.lengths - 1) * batch + torch.arange(batch)
-            gradient += torch.outer(torch.cat([part[first].sum(0) for part in gates]), self.initial[index][0])
+            gradient += torch.cat([part[first] for part in gates], dim=1).T @ self.initial[index][0]
         return gradient
 
     def _gates_of(self, index: int) -> Tensor:
@@ -273,6 +286,7 @@ class _Work:
             hidden=self.hidden,
             directions=len(self.weights),
             threads=torch.get_num_threads(),
+            relu=self.relu,
             keep=keep,
             lengths=self.lengths.data_ptr(),
             order=self.order.data_ptr(),

@@ -16,24 +16,30 @@ class Dropout(nn.Module):
 
     Args:
         probability: From 0 to 1, below 1.
+        shared: The dimension along which all components share one fate; None: each has its own. Shared over time it
+            is the variational dropout of Gal & Ghahramani (2016), and what `dropout=` of Keras' recurrent layers does.
 
     """
 
-    def __init__(self, probability: float) -> None:
+    def __init__(self, probability: float, *, shared: int | None = None) -> None:
         super().__init__()
         self.probability = probability
+        self.shared = shared
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs of any shape; the same shape."""
         if not self.training or self.probability == 0:
             return inputs
-        if inputs.device.type != "cpu":
+        masked = inputs if self.shared is None else inputs.detach().narrow(self.shared, 0, 1)
+        if inputs.device.type == "cpu":
+            return inputs * dropout_mask(masked, self.probability)
+        if self.shared is None:
             return nn.functional.dropout(inputs, self.probability)
-        return inputs * dropout_mask(inputs, self.probability)
+        return inputs * nn.functional.dropout(torch.ones_like(masked), self.probability)
 
     def extra_repr(self) -> str:
         """The probability, for `print(model)`."""
-        return f"probability={self.probability}"
+        return f"probability={self.probability}" + ("" if self.shared is None else f", shared={self.shared}")
 
 
 def dropout_mask(like: Tensor, probability: float) -> Tensor:

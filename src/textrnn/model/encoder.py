@@ -1,25 +1,28 @@
 """From token vectors to one vector a review: recurrent layers on top of each other, then pooling over the tokens."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from textrnn.config import ModelConfig
-from textrnn.model.cells import RecurrentLayer
 from textrnn.model.dropout import Dropout
+from textrnn.model.layer import RecurrentLayer
 
 
 class Encoder(nn.Module):
     """Recurrent layers with dropout between them.
 
     Args:
-        config: The model; its embedding's size is the first layer's input.
+        config: The model.
+        input_size: Components of a token's vector, the first layer's input.
 
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, input_size: int) -> None:
         super().__init__()
         self.output_size = config.hidden_size * (1 + config.bidirectional)
-        sizes = [config.embedding.size] + [self.output_size] * (config.num_layers - 1)
+        sizes = [input_size] + [self.output_size] * (config.num_layers - 1)
         self.layers = nn.ModuleList()
         for size in sizes:
             layer = RecurrentLayer(
@@ -29,17 +32,21 @@ class Encoder(nn.Module):
                 bidirectional=config.bidirectional,
                 implementation=config.implementation,
                 initial_state=config.initial_state,
+                nonlinearity=config.nonlinearity,
+                bias=config.bias,
             )
             layer.initialise(config.recurrent_init, config.forget_bias)
             self.layers.append(layer)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout, shared=1 if config.variational_dropout else None)
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor, initial_state: Sequence[Tensor] | None = None) -> Tensor:
         """States of the last layer.
 
         Args:
             inputs: (batch, time, embedding size); finite everywhere, padding included.
             lengths: (batch,) int64, each from 1 to time.
+            initial_state: The states before the first token, instead of zeros or the learned ones: (h,), of an lstm
+                (h, c), each (layers * directions, batch, hidden) in the order of `torch.nn.RNN`.
 
         Returns:
             (batch, time, output_size), the forward direction first; 0 after a review's last token.
@@ -47,7 +54,8 @@ class Encoder(nn.Module):
         """
         outputs = inputs
         for index, layer in enumerate(self.layers):
-            outputs = layer(outputs if index == 0 else self.dropout(outputs), lengths)
+            state = None if initial_state is None else [part.chunk(len(self.layers))[index] for part in initial_state]
+            outputs = layer(outputs if index == 0 else self.dropout(outputs), lengths, state)
         return outputs
 
 

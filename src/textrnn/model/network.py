@@ -22,7 +22,7 @@ class TextClassifier(nn.Module):
     def __init__(self, config: ModelConfig, vocab_size: int, vectors: Tensor | None = None) -> None:
         super().__init__()
         self.embedding = TokenEmbedding(config, vocab_size, vectors)
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, self.embedding.size)
         self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional)
         self.dropout = Dropout(config.output_dropout)
         self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1)

@@ -41,10 +41,10 @@ static void clear_padding(const tile_t *t, int rows, int backward_pass, int gate
 static void begin(tile_t *t, int rows, int backward_pass) {
   const direction_t *d = t->d;
   for (int64_t unit = 0; !backward_pass && unit < t->problem->hidden; unit++)
-    for (int r = 0; r < rows; r++) {
-      int64_t at = (unit / VL * rows + r) * VL + unit % VL;
-      if (d->initial_h) t->state[at] = d->initial_h[unit];
-      if (d->initial_c) t->carry[at] = d->initial_c[unit];
+    for (int r = 0; r < rows && t->row[r] >= 0; r++) {
+      int64_t at = (unit / VL * rows + r) * VL + unit % VL, from = t->row[r] * t->problem->hidden + unit;
+      if (d->initial_h) t->state[at] = d->initial_h[from];
+      if (d->initial_c) t->carry[at] = d->initial_c[from];
     }
 }
 

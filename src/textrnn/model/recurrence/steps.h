@@ -23,7 +23,7 @@ typedef struct {
   const real *grad_output;
   const real *packed;    /* recurrent weights, packed for the pass at hand */
   const real *bias;      /* gru: recurrent bias of n, (hidden,) */
-  const real *initial_h; /* (hidden,) or null: zeros */
+  const real *initial_h; /* (batch, hidden) or null: zeros */
   const real *initial_c;
   real *grad_initial_h;  /* (batch, hidden) */
   real *grad_initial_c;
@@ -31,6 +31,7 @@ typedef struct {
 
 typedef struct {
   int64_t cell, time, batch, hidden, directions, threads;
+  int64_t relu;           /* rnn: max(0, x) instead of tanh */
   int64_t keep;           /* whether the forward pass keeps what the backward pass needs */
   const int64_t *lengths; /* (batch,), each from 1 to time */
   const int64_t *order;   /* (batch,) rows by falling length: rows of a tile end at about the same time */
@@ -67,9 +68,10 @@ INLINE void seek(tile_t *t, int64_t s, const int rows) {
     t->output[r] = d->output + token * d->output_stride;
     if (d->extra) t->extra[r] = d->extra + token * p->hidden;
     if (d->grad_output) t->grad_output[r] = d->grad_output + token * d->output_stride;
-    t->previous[r] = s ? d->output + (token + step) * d->output_stride : d->initial_h ? d->initial_h : t->nowhere;
+    const int64_t own = t->row[r] * p->hidden;
+    t->previous[r] = s ? d->output + (token + step) * d->output_stride : d->initial_h ? d->initial_h + own : t->nowhere;
     if (d->extra)
-      t->before[r] = s ? d->extra + (token + step) * p->hidden : d->initial_c ? (real *)d->initial_c : t->nowhere;
+      t->before[r] = s ? d->extra + (token + step) * p->hidden : d->initial_c ? (real *)d->initial_c + own : t->nowhere;
   }
 }
 
@@ -89,7 +91,7 @@ INLINE void rnn_forward(tile_t *t, int64_t block, const int rows) {
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int w = 0; w < RNN_WIDTH; w++) {
       if (!n[w]) continue;
-      vec h = tanh_v(sum[r * RNN_WIDTH + w]);
+      vec a = sum[r * RNN_WIDTH + w], h = t->problem->relu ? relu_v(a) : tanh_v(a);
       *(vec *)(t->next + ((block + w) * rows + r) * VL) = h;
       store(t->output[r] + (block + w) * VL, h, n[w]);
     }
@@ -147,7 +149,7 @@ INLINE void lstm_forward(tile_t *t, int64_t block, const int rows) {
 INLINE void rnn_backward(tile_t *t, int64_t block, int r, vec *dh, const int rows) {
   const int64_t at = block * VL;
   const int n = units(t, block);
-  vec h = load(t->output[r] + at, n), da = *dh * (1 - h * h);
+  vec h = load(t->output[r] + at, n), da = t->problem->relu ? where_positive(h, *dh) : *dh * (1 - h * h);
   store(t->gates[r] + at, da, n);
   *(vec *)(t->grads + (block * rows + r) * VL) = da;
   *dh = (vec){0};

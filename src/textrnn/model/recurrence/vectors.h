@@ -88,6 +88,20 @@ INLINE vec tanh_v(vec x) {
   return x;
 }
 
+/* x where h is above 0, else 0; NaN in h gives 0, as torch's gradient of relu does. */
+INLINE vec where_positive(vec h, vec x) {
+  if (IS_FLOAT) return (vec)choose((fvec)h > 0.0f, (fvec)x, (fvec){0});
+  for (int i = 0; i < VL; i++) x[i] = h[i] > 0 ? x[i] : 0;
+  return x;
+}
+
+/* max(0, x); NaN stays NaN. */
+INLINE vec relu_v(vec x) {
+  if (IS_FLOAT) return (vec)choose((fvec)x < 0.0f, (fvec){0}, (fvec)x);
+  for (int i = 0; i < VL; i++) x[i] = x[i] < 0 ? 0 : x[i];
+  return x;
+}
+
 /* sum[r][w] += state (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL][width][VL]. */
 INLINE void multiply(vec *sum, const real *packed, const real *state, int64_t blocks, const int rows, const int width) {
   for (int64_t b = 0; b < blocks; b++, state += rows * VL)

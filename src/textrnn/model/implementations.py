@@ -1,0 +1,156 @@
+"""The recurrence of one layer: four implementations of the same numbers, over the same parameters.
+
+Reviews of a batch have different lengths. All implementations read exactly a review's own tokens, whatever the padding:
+`compiled` runs our own C code on the processor, `fused` torch's kernels on the padded batch, `packed` the same on a
+packed one, `cell` walks from token to token with torch's cells. Tensors are time-major, (time, batch, features), the
+order in which the kernels walk through memory.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from textrnn.errors import InputError
+from textrnn.model import compiled
+from textrnn.model.cells import Direction, State
+
+
+class _Reverse(torch.autograd.Function):
+    """Reorders each review's steps by a permutation that is its own inverse, and therefore its own gradient.
+
+    Autograd's gradient of a gather would scatter-add, which is slower and, on GPUs, in no fixed order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, steps: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return steps[index, torch.arange(steps.shape[1], device=steps.device)]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return _reorder(gradients[0], index), None
+
+
+def _reorder(steps: Tensor, index: Tensor) -> Tensor:
+    # torch leaves `Function.apply` untyped.
+    reordered: Tensor = _Reverse.apply(steps, index)  # type: ignore[no-untyped-call]
+    return reordered
+
+
+def reverse_by_length(steps: Tensor, lengths: Tensor) -> Tensor:
+    """Turn each review round within its own length: step t becomes step l-1-t, padding stays where it is.
+
+    Args:
+        steps: (time, batch, features).
+        lengths: (batch,) int64.
+
+    """
+    time = torch.arange(steps.shape[0], device=steps.device).unsqueeze(1)
+    return _reorder(steps, torch.where(time < lengths, lengths - 1 - time, time))
+
+
+def run_fused(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
+    """Torch's kernel on the padded batch, exact because padding comes after a review's last token.
+
+    For the backward direction each review is reversed within its own length, so that its padding still comes last.
+    Nothing here waits for the device. steps (time, batch, input) -> outputs (time, batch, hidden), padding 0.
+    """
+    if backward:
+        steps = reverse_by_length(steps, lengths)
+    outputs: Tensor = direction.run_kernel(steps, state)
+    if backward:
+        outputs = reverse_by_length(outputs, lengths)
+    padding = torch.arange(steps.shape[0], device=steps.device).unsqueeze(1) >= lengths
+    return outputs.masked_fill(padding.unsqueeze(2), 0.0)
+
+
+def run_packed(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
+    """Torch's kernel on a PackedSequence; waits for the device, as packing needs the lengths on the host."""
+    if backward:
+        steps = reverse_by_length(steps, lengths)
+    packed = pack_padded_sequence(steps, lengths.cpu(), enforce_sorted=False)
+    outputs, _ = pad_packed_sequence(direction.run_kernel(packed, state), total_length=steps.shape[0])
+    return reverse_by_length(outputs, lengths) if backward else outputs
+
+
+def run_cell(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
+    """A loop over time through torch's cells; before and after a review's own tokens its state stands still."""
+    step, weights = cell_step(direction), direction.weights
+    state = state or direction.zero_state(steps.shape[1])
+    tokens = list(steps.unbind())
+    inside = (torch.arange(len(tokens), device=steps.device).unsqueeze(1) < lengths).unsqueeze(2)
+    whole = inside.all(dim=1).flatten().tolist()
+    outputs = [steps.new_empty(0)] * len(tokens)
+    for t in reversed(range(len(tokens))) if backward else range(len(tokens)):
+        new_state = step(tokens[t], state, weights)
+        if whole[t]:
+            outputs[t], state = new_state[0], new_state
+        else:
+            state = tuple(torch.where(inside[t], new, old) for new, old in zip(new_state, state, strict=True))
+            outputs[t] = torch.where(inside[t], state[0], 0.0)
+    return torch.stack(outputs)
+
+
+def cell_step(direction: Direction) -> Callable[[Tensor, State, Sequence[Tensor]], State]:
+    """What nn.RNNCell, nn.LSTMCell or nn.GRUCell compute: (token (batch, input), state, weights) -> state."""
+    if direction.cell == "lstm":
+        return lambda token, state, weights: torch.lstm_cell(token, list(state), *weights)
+    cell = torch.gru_cell if direction.cell == "gru" else torch.rnn_relu_cell if direction.relu else torch.rnn_tanh_cell
+    return lambda token, state, weights: (cell(token, state[0], *weights),)
+
+
+Runner = Callable[[Sequence[Direction], Tensor, Tensor, Sequence[State]], Tensor]
+
+
+def _each_direction(run: Callable[[Direction, Tensor, Tensor, State, bool], Tensor]) -> Runner:
+    """One direction after the other, the second one reading backwards."""
+
+    def run_all(directions: Sequence[Direction], steps: Tensor, lengths: Tensor, states: Sequence[State]) -> Tensor:
+        pairs = enumerate(zip(directions, states, strict=True))
+        outputs = [run(direction, steps, lengths, state, index == 1) for index, (direction, state) in pairs]
+        return torch.cat(outputs, dim=2)
+
+    return run_all
+
+
+def run_compiled(directions: Sequence[Direction], steps: Tensor, lengths: Tensor, states: Sequence[State]) -> Tensor:
+    """Our own C code, both directions at once; shapes as in `IMPLEMENTATIONS`.
+
+    Raises:
+        InputError: this machine can't run it: another device than the processor, half precision, no C compiler.
+
+    """
+    weights = [direction.weights_and_biases for direction in directions]
+    if not compiled.is_available(weights[0][0]):
+        raise InputError(
+            f"model.implementation=compiled can't run {steps.dtype} on {steps.device.type}: it needs float32 or "
+            "float64, the processor and a C compiler; type model.implementation=auto."
+        )
+    return compiled.run_layer(directions[0].cell, weights, states, steps, lengths, relu=directions[0].relu)
+
+
+IMPLEMENTATIONS: dict[str, Runner] = {
+    "compiled": run_compiled,
+    "fused": _each_direction(run_fused),
+    "packed": _each_direction(run_packed),
+    "cell": _each_direction(run_cell),
+}
+"""(directions, steps (time, batch, input), lengths (batch,), each direction's state before the first token, empty for
+zeros) -> outputs (time, batch, directions * hidden), which are 0 after a review's last token."""
+
+
+def choose_implementation(name: str, cell: str, like: Tensor) -> str:
+    """The implementation that `model.implementation` stands for, for weights like `like`; docs/speed.md has figures.
+
+    On GPUs cuDNN is the fastest. On the processor our C code is, where it could be compiled; only for an LSTM under
+    autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision.
+    """
+    if name != "auto":
+        return name
+    if cell == "lstm" and torch.is_autocast_enabled("cpu"):
+        return "fused"
+    return "compiled" if compiled.is_available(like) else "fused"
