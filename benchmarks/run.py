@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 NAMES = (
     *("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost", "memory", "tracking"),
-    *("scaling", "stragglers"),
+    *("scaling", "stragglers", "deviations"),
 )
 
 
