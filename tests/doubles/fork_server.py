@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("torch", "pytorch_lightning", "matplotlib.pyplot", "hydra", "rich.progress")
+PRELOADED = ("torch", "pytorch_lightning", "matplotlib.pyplot", "hydra", "rich.progress", "wandb")
 """Libraries that start no thread, and read no setting that a test changes, while they are imported; none of ours."""
 OF_THE_START = ("PYTHON", "LD_", "OMP_", "MALLOC_", "GLIBC_", "LC_", "LANG", "MPL")
 """Environment variables that are read before the script runs: where they differ from the server's, Python starts."""
