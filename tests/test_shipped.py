@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from doubles.fork_server import start
 from doubles.hub import LoopbackHub
 from doubles.review_files import imdb_on_hub, some_reviews
 from doubles.wandb_server import WandbServer
@@ -161,10 +162,8 @@ def test_a_second_run_asks_the_hub_for_no_rows(script: Command, here: Command, h
 
 @pytest.mark.slow
 def test_four_starts_at_once_encode_once(environment: dict[str, str], workplace: Path) -> None:
-    command = [sys.executable, str(ROOT / "train.py"), "data=synthetic", "trainer=debug", "tracking=none", *SHORT]
-    processes = [
-        subprocess.Popen(command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    command = [str(ROOT / "train.py"), "data=synthetic", "trainer=debug", "tracking=none", *SHORT]
+    processes = [start(command, cwd=workplace, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     errors = [process.communicate(timeout=240)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, errors
     assert sum("token store made" in error for error in errors) == 1
