@@ -4,9 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import deviations_picture
+import stragglers
 from machine import ROOT
 from report import Claim, Report, Table, number
-from stragglers import draw
 from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -14,6 +15,7 @@ PAGES = {
     ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory", "tracking"),
     ROOT / "docs" / "speed.md": ("cost",),
     ROOT / "docs" / "scaling.md": ("scaling", "stragglers"),
+    ROOT / "docs" / "deviations.md": ("deviations",),
 }
 """Which results a page tells, in order."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -29,6 +31,7 @@ HEADINGS = {
     "cost": "What each choice costs",
     "scaling": "Processes on one machine",
     "stragglers": "Waiting, simulated",
+    "deviations": "What deviations cost",
 }
 
 
@@ -53,7 +56,7 @@ def _blocks(report: Report) -> list[str]:
     blocks = [f"**{HEADINGS[report.benchmark]}** ({_where(report)})"]
     if report.claims:
         blocks.append(_claims(report.claims))
-    return blocks + [f"{table.title}, medians, {table.unit}:\n\n{_table(table)}" for table in report.tables]
+    return blocks + [f"{table.title}, {table.statistic}, {table.unit}:\n\n{_table(table)}" for table in report.tables]
 
 
 def _where(report: Report) -> str:
@@ -78,18 +81,17 @@ def _claims(claims: list[Claim]) -> str:
 
 def _table(table: Table) -> str:
     lines = [f"| | {' | '.join(table.columns)} |", "|---" * (1 + len(table.columns)) + "|"]
-    for row, cells in table.cells.items():
-        medians = (number(spread(cells[column])[0]) if column in cells else "" for column in table.columns)
-        lines.append(f"| {row} | {' | '.join(medians)} |")
-    return "\n".join(lines)
+    rows = (" | ".join([row, *(table.told(row, column) for column in table.columns)]) for row in table.cells)
+    return "\n".join([*lines, *(f"| {row} |" for row in rows)])
 
 
 def main() -> int:
-    """Rewrite the pages and the picture of waiting."""
+    """Rewrite the pages and the pictures."""
     for path, names in PAGES.items():
         path.write_text(replace_part(path.read_text(encoding="utf-8"), render(names)), encoding="utf-8")
-    if (found := RESULTS / "stragglers.json").is_file():
-        draw(Report.read(found), ROOT / "docs" / "stragglers.png")
+    for name, draw in {"stragglers": stragglers.draw, "deviations": deviations_picture.draw}.items():
+        if (found := RESULTS / f"{name}.json").is_file():
+            draw(Report.read(found), ROOT / "docs" / f"{name}.png")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a benchmark found: its record in JSON, and the tables that it prints."""
 
 import json
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,32 @@ class Table:
 
     title: str
     unit: str
+    statistic: str = "medians"
+    """What is told of the values: medians, or "mean ± sd" (the sample's standard deviation)."""
     cells: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add(self, row: str, column: str, values: list[float]) -> None:
         """Put in a cell."""
         self.cells.setdefault(row, {})[column] = values
 
+    def append(self, row: str, column: str, value: float) -> None:
+        """Put another repeat's value in a cell."""
+        self.cells.setdefault(row, {}).setdefault(column, []).append(value)
+
     @property
     def columns(self) -> list[str]:
         """All columns, in the order in which they came."""
         return list(dict.fromkeys(column for row in self.cells.values() for column in row))
+
+    def told(self, row: str, column: str) -> str:
+        """A cell's statistic; empty where the row lacks the column."""
+        values = self.cells[row].get(column)
+        if values is None:
+            return ""
+        if self.statistic == "medians":
+            return number(spread(values)[0])
+        mean = f"{statistics.fmean(values):.2f}"
+        return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 @dataclass(kw_only=True, slots=True)
@@ -66,6 +83,8 @@ class Report:
     """`machine.describe()`."""
     claims: list[Claim] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    """Series that only pictures tell, by name."""
 
     def write(self, path: Path) -> None:
         """Write the JSON, beside its place and then renamed."""
@@ -102,10 +121,11 @@ def show(report: Report, console: Console) -> None:
             )
         console.print(claims)
     for table in report.tables:
-        figures = RichTable("", *table.columns, title=f"{table.title} ({table.unit}), medians", title_justify="left")
-        for row, cells in table.cells.items():
-            medians = [number(spread(cells[column])[0]) if column in cells else "" for column in table.columns]
-            figures.add_row(row, *medians)
+        figures = RichTable(
+            "", *table.columns, title=f"{table.title} ({table.unit}), {table.statistic}", title_justify="left"
+        )
+        for row in table.cells:
+            figures.add_row(row, *(table.told(row, column) for column in table.columns))
         console.print(figures)
 
 

@@ -1,139 +1,194 @@
-"""The tutorials' model in PyTorch; see `tutorials.py`, which asks: a plain loop around torch's layers, or ours.
-
-Embedding of 100, two recurrent layers of 64 with dropout 0.5, one logit; Adam 1e-3, batches of 128.
-"""
+"""The tutorials' models in PyTorch; see `tutorials.py`, which asks: our recipes, or the tutorials' own loops."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import cross_entropy
 
-from models import OurTraining, Step, model_config
+from models import OurTraining, Step
 from textrnn.allocator import keep_freed_memory
-from textrnn.config import OptimizerConfig
+from textrnn.config import DataConfig, EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.data.batches import BatchLoader
+from textrnn.data.review_file import Split
 from timing import Stopwatch
 from worker import serve
 
 Batch = Mapping[str, Any]
 
 
-class PlainClassifier(nn.Module):
-    """As the tutorials write it: padded batches of one length through torch's layers."""
+class Reviews:
+    """Reviews in memory, as `collate` reads them from a file: all ids one after the other, lengths and labels."""
 
-    def __init__(self, cell: str, vocab_size: int) -> None:
+    def __init__(
+        self, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64], labels: npt.NDArray[np.int8]
+    ) -> None:
+        self.lengths, self.labels = lengths, labels
+        self._ids, self._ends = ids, np.cumsum(lengths)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def token_ids(self, index: int) -> npt.NDArray[np.int32]:
+        """A review's ids."""
+        return self._ids[self._ends[index] - self.lengths[index] : self._ends[index]]
+
+
+class GloveRnn(nn.Module):
+    """Two recurrent layers over time-major ids with pretrained vectors; the last step's output, padding or not."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, vectors: Tensor | None) -> None:
         super().__init__()
-        kernels: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-        self.embedding = nn.Embedding(vocab_size, 100)
-        self.kernel = kernels[cell](100, 64, num_layers=2, dropout=0.5, batch_first=True)
-        self.dropout = nn.Dropout(0.5)
-        self.output = nn.Linear(64, 1)
+        self.embedding = nn.Embedding(vocab_size, config.embedding.size)
+        if vectors is not None:
+            self.embedding.weight.data.copy_(vectors)
+        self.rnn = nn.RNN(config.embedding.size, config.hidden_size, num_layers=2, dropout=0.5)
+        self.output = nn.Linear(config.hidden_size, 2)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Logits, (batch,), of token_ids (batch, time)."""
-        states, _ = self.kernel(self.dropout(self.embedding(token_ids)))
-        logits: Tensor = self.output(states[:, -1]).squeeze(1)
+        """Logits of the two classes, (batch, 2), of token_ids (batch, time)."""
+        outputs, _ = self.rnn(self.embedding(token_ids.T))
+        logits: Tensor = self.output(outputs[-1])
         return logits
 
 
-def plain_training(cell: str, vocab_size: int) -> tuple[nn.Module, Step]:
-    """The plain classifier and its training step."""
-    torch.manual_seed(0)
-    model = PlainClassifier(cell, vocab_size)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+class FinalStateLstm(nn.Module):
+    """One LSTM; its final hidden state, after the padding."""
 
-    def step(batch: Batch) -> Tensor:
-        optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(model(batch["token_ids"]), batch["labels"].float())
+    def __init__(self, config: ModelConfig, vocab_size: int, vectors: Tensor | None) -> None:  # noqa: ARG002 - as above
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, config.embedding.size)
+        self.lstm = nn.LSTM(config.embedding.size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Logits of the two classes, (batch, 2), of token_ids (batch, time)."""
+        _, (hidden, _) = self.lstm(self.embedding(token_ids.T))
+        logits: Tensor = self.output(hidden[-1])
+        return logits
+
+
+ORIGINALS: dict[str, Callable[[ModelConfig, int, Tensor | None], nn.Module]] = {
+    "torch_rnn_glove": GloveRnn,
+    "torch_lstm_wandb": FinalStateLstm,
+}
+
+
+class OriginalTraining:
+    """The tutorials' loop: Adam, cross-entropy over two logits, no clipping, loss and accuracy read at every step."""
+
+    def __init__(self, model: nn.Module, lr: float) -> None:
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+        self.logged = (0.0, 0.0)
+
+    def step(self, batch: Batch) -> Tensor:
+        """Train on a batch; its loss, detached."""
+        self.optimizer.zero_grad()
+        logits = self.model(batch["token_ids"])
+        loss = cross_entropy(logits, batch["labels"])
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
+        self.optimizer.step()
+        correct = (logits.argmax(dim=1) == batch["labels"]).float().sum()
+        self.logged = (loss.item(), 100.0 * correct.item() / len(logits))
         return loss.detach()
-
-    return model, step
-
-
-def our_training(cell: str, vocab_size: int, precision: str) -> tuple[nn.Module, Step]:
-    """Our classifier in the tutorials' shape, and its training step."""
-    model = model_config(
-        cell,
-        64,
-        num_layers=2,
-        bidirectional=False,
-        pooling="last",
-        word_dropout=0.0,
-        embedding_dropout=0.5,
-        dropout=0.5,
-        output_dropout=0.0,
-    )
-    optimizer = OptimizerConfig(lr=1e-3, weight_decay=0.0, warmup_steps=0, schedule="constant")
-    training = OurTraining(model, vocab_size, optimizer=optimizer, precision=precision)
-    return training.model, training.step
 
 
 class Tutorial:
     """A model in training."""
 
-    def prepare(self, *, way: str, cell: str, arrays: str, vocab_size: int, batch_size: int) -> str:
-        """Build the model and warm up on another one; PyTorch's version. `way`: "plain", or a precision of ours."""
-        self._way, self._batch_size = way, batch_size
-        if way != "plain":  # as the program does
-            keep_freed_memory()
-        self._splits = {}
-        with np.load(arrays) as stored:
-            for name in ("train", "test"):
-                ids = stored[f"{name}_ids"] if way == "plain" else _padded_behind(stored[f"{name}_ids"])
-                # Where ids are padded in front, a review without a token is left with none; ours reads at least one.
-                lengths = np.maximum((ids != 0).sum(axis=1), 1)
-                arrays_of_split = (ids.astype(np.int64), lengths, stored[f"{name}_labels"].astype(np.int64))
-                self._splits[name] = [torch.from_numpy(array) for array in arrays_of_split]
-        self._model, self._step = self._training(cell, vocab_size)
-        for batch in islice(self._batches("train", shuffle=False), 2):
-            self._step(batch)
-        self._model, self._step = self._training(cell, vocab_size)  # an untrained one
-        return torch.__version__
+    def prepare(
+        self,
+        *,
+        way: str,
+        system: str,
+        model: dict[str, Any],
+        data: dict[str, Any],
+        optimizer: dict[str, Any],
+        arrays: str,
+        vocab_size: int,
+        seed: int,
+    ) -> str:
+        """Build the model and warm up on another one; PyTorch's version.
 
-    def _training(self, cell: str, vocab_size: int) -> tuple[nn.Module, Step]:
-        return plain_training(cell, vocab_size) if self._way == "plain" else our_training(cell, vocab_size, self._way)
+        Args:
+            way: "original", or a precision of our recipe's.
+            system: Name of the recipe.
+            model: The recipe's model, of which an original takes sizes.
+            data: The recipe's data.
+            optimizer: The recipe's optimiser.
+            arrays: File of the reviews' ids, lengths and labels, and of pretrained vectors.
+            vocab_size: Tokens in the vocabulary.
+            seed: Of parameters, order and dropout.
+        """
+        self._original = way == "original"
+        if not self._original:  # as the program does
+            keep_freed_memory()
+        config = ModelConfig(**{**model, "embedding": EmbeddingConfig(**model["embedding"])})
+        of_data, of_optimizer = DataConfig(**data), OptimizerConfig(**optimizer)
+        with np.load(arrays) as stored:
+            vectors = torch.from_numpy(stored["vectors"]) if "vectors" in stored else None
+            self._splits = {
+                name: Reviews(*(stored[f"{name}_{part}"] for part in ("ids", "lengths", "labels")))
+                for name in ("train", "test")
+            }
+        self._loaders = {
+            name: BatchLoader(
+                cast(Split, split),
+                batch_size=of_data.batch_size,
+                max_length=of_data.max_length,
+                truncate=of_data.truncate,
+                seed=seed,
+                shuffle=name == "train",
+                epoch=lambda: self._epoch,
+                ahead=2,
+            )
+            for name, split in self._splits.items()
+        }
+        self._epoch = 0
+
+        def training() -> tuple[nn.Module, Step]:
+            torch.manual_seed(seed)
+            if self._original:
+                original = OriginalTraining(ORIGINALS[system](config, vocab_size, vectors), of_optimizer.lr)
+                return original.model, original.step
+            ours = OurTraining(config, vocab_size, optimizer=of_optimizer, precision=way, seed=seed, vectors=vectors)
+            return ours.model, ours.step
+
+        self._model, self._step = training()
+        for _, batch in zip(range(2), self._loaders["test"], strict=False):
+            self._step(cast(Batch, batch))
+        self._model, self._step = training()  # an untrained one
+        return torch.__version__
 
     def epoch(self) -> tuple[float, float]:
         """Seconds of an epoch's training, and the accuracy on the test reviews after it."""
         self._model.train()
         with Stopwatch() as watch:
-            for batch in self._batches("train", shuffle=True):
+            for batch in self._batches("train"):
                 self._step(batch)
+        self._epoch += 1
         return watch.seconds, self._accuracy()
 
     @torch.inference_mode()
     def _accuracy(self) -> float:
         self._model.eval()
         correct = 0
-        for batch in self._batches("test", shuffle=False):
-            inputs = [batch["token_ids"]] if self._way == "plain" else [batch["token_ids"], batch["lengths"]]
-            correct += int(((self._model(*inputs) > 0) == (batch["labels"] == 1)).sum())
-        return correct / len(self._splits["test"][0])
+        for batch in self._batches("test"):
+            if self._original:
+                positive = self._model(batch["token_ids"]).argmax(dim=1) == 1
+            else:
+                positive = self._model(batch["token_ids"], batch["lengths"]) > 0
+            correct += int((positive == (batch["labels"] == 1)).sum())
+        return correct / len(self._splits["test"])
 
-    def _batches(self, split: str, *, shuffle: bool) -> Iterator[Batch]:
-        ids, lengths, labels = self._splits[split]
-        rows = torch.randperm(len(ids)) if shuffle else torch.arange(len(ids))
-        for part in torch.split(rows, self._batch_size):
-            yield {
-                "token_ids": ids[part],
-                "lengths": lengths[part],
-                "labels": labels[part],
-                "weights": torch.ones(len(part)),
-                "global_batch_size": len(part),
-            }
-
-
-def _padded_behind(ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Reviews padded with 0 in front, (reviews, time), with the padding moved behind."""
-    order = np.argsort(ids == 0, axis=1, kind="stable")
-    return np.take_along_axis(ids, order, axis=1)
+    def _batches(self, split: str) -> Iterator[Batch]:
+        for batch in self._loaders[split]:
+            yield cast(Batch, batch)
 
 
 def main() -> int:

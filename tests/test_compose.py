@@ -86,8 +86,11 @@ def test_trainer_has_every_plain_argument_of_lightning() -> None:
         ("model.dropout=1.5", "model.dropout=1.5"),
         ("model.word_dropout=1", "below 1"),
         ("model.pooling=sum", "last, mean, max, max_mean"),
-        ("model.embedding.kind=vectors", "model.embedding.vectors"),
-        ("model.embedding.vectors=x", "model.embedding.kind=vectors"),
+        ("model.implementation=reference", "auto, compiled, fused, packed, cell"),
+        ("model.nonlinearity=relu", "type model=rnn"),
+        ("model.nonlinearity=elu", "tanh, relu"),
+        ("model.embedding.kind=pretrained", "model.embedding.vectors"),
+        ("model.embedding.vectors=x", "model.embedding.kind=pretrained"),
         ("optimizer.lr=nan", "optimizer.lr=0.002"),
         ("optimizer.lr=inf", "finite"),
         ("optimizer.lr=0", "above 0"),
@@ -120,6 +123,13 @@ def test_trainer_has_every_plain_argument_of_lightning() -> None:
 def test_wrong_input_is_named_with_its_neighbour(typed: str, hint: str) -> None:
     sentence = refusal(typed)
     assert hint in sentence
+    assert "\n" not in sentence
+
+
+def test_onehot_vectors_of_a_batch_stay_below_8_gib() -> None:
+    sentence = refusal("model.embedding.kind=onehot", "data.batch_size=256")
+    assert "data.batch_size=256 x data.max_length=400 x data.vocab_size=30000" in sentence
+    assert "11.4 GiB" in sentence
     assert "\n" not in sentence
 
 

@@ -31,6 +31,8 @@ class Checkpoint:
     identity: dict[str, Any]
     data: dict[str, Any]
     """Fingerprint and name of the token store that the run was trained on."""
+    coverage: dict[str, float]
+    """By the pretrained vectors that the run started from; empty without."""
     vocab_size: int
     global_step: int
     epoch: int
@@ -106,6 +108,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
             tokenizer_json=record["tokenizer"],
             identity=record["identity"],
             data=record["data"],
+            coverage=record.get("coverage", {}),
             vocab_size=record["vocab_size"],
             global_step=checkpoint["global_step"],
             epoch=checkpoint["epoch"],

@@ -12,6 +12,7 @@ from typing import Any
 from textrnn import config as names
 from textrnn.check_model import check_model, check_one_hot
 from textrnn.check_values import at_least, finite, named, one_of, optional_one_of
+from textrnn.check_vectors import check_vectors
 from textrnn.cluster.launch import Launch, check_layout, sees_own_gpu_only
 from textrnn.config import (
     Config,
@@ -36,6 +37,7 @@ def check(config: Config) -> None:
         InputError: for the first value that can't be right, naming its key and what to type.
     """
     check_model(config.model)
+    check_vectors(config)
     _check_data(config.data)
     check_one_hot(config)
     _check_optimizer(config.optimizer)

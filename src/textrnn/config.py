@@ -32,12 +32,12 @@ class EmbeddingConfig:
     """learned: trained from random values; onehot: a 1 at the token's id, nothing to train; vectors: pretrained, from
     `vectors`."""
     size: int = 100
-    """Length of a token's vector; one-hot vectors are as long as the vocabulary."""
+    """Length of a token's vector; without effect on one-hot vectors, which are as long as the vocabulary."""
     vectors: str | None = None
     """Pretrained vectors of length `size`: glove (GloVe 6B, 50 numbers, the extra `glove`), a text file in the format
     of GloVe or word2vec, NAME.npy with its words in NAME.txt, or hub:OWNER/REPO/FILE on the Hugging Face Hub."""
     trainable: bool = True
-    """Whether training changes the vectors."""
+    """Whether training changes the vectors; one-hot vectors never change."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -73,13 +73,14 @@ class ModelConfig:
     recurrent_init: str = "orthogonal"
     """Recurrent weights at the start: orthogonal (each gate's matrix), or uniform in +-1/sqrt(hidden_size)."""
     forget_bias: float = 1.0
-    """Bias of the LSTM's forget gate at the start (Jozefowicz et al. 2015); without `bias` it has no place."""
+    """Bias of the LSTM's forget gate at the start (Jozefowicz et al. 2015); without effect on other cells and
+    with `bias` false."""
     initial_state: str = "zeros"
     """The state before the first token: zeros, or learned (one vector a layer and direction)."""
     implementation: str = "auto"
     """How the recurrence is computed; all give the same numbers. auto: the fastest here; compiled: our C code, compiled
     on this machine, on the processor; fused: padded batches through torch's kernels; packed: `pack_padded_sequence`;
-    cell: a loop from token to token through torch's RNNCell, LSTMCell or GRUCell."""
+    cell: a loop from token to token through the functions behind torch's RNNCell, LSTMCell and GRUCell."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -4,7 +4,6 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +11,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from rich.console import Console
+from torch import Tensor
 
 from textrnn import exit_codes
 from textrnn.cluster.buckets import SettledBuckets
@@ -20,9 +20,9 @@ from textrnn.cluster.launch import Launch
 from textrnn.config import Config
 from textrnn.data.module import ReviewsDataModule
 from textrnn.errors import InputError
-from textrnn.logs import quiet_lightning
+from textrnn.logs import LOGGER, quiet_lightning
 from textrnn.model.classifier import ReviewClassifier
-from textrnn.model.embedding import load_vectors
+from textrnn.model.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vector_table
 from textrnn.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.recording import Parts, record_end, record_start
 from textrnn.reporting import kept_predictions, report_model, report_predictions, watching
@@ -116,13 +116,10 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     """Builds model, data and trainer.
 
     Raises:
-        InputError: for vectors that can't be read, or trainer arguments that Lightning refuses.
+        InputError: for vectors of other words, or trainer arguments that Lightning refuses.
     """
     config, store = this.config, this.store
-    vectors = None
-    if config.model.embedding.vectors is not None and this.checkpoint is None:
-        path = Path(config.model.embedding.vectors).expanduser()
-        vectors = load_vectors(path, store.vocabulary, config.model.embedding.size)
+    vectors, coverage = _vectors(this)
     module = ReviewClassifier(
         config.model, config.optimizer, vocab_size=store.vocab_size, seed=config.seed, vectors=vectors
     )
@@ -137,6 +134,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
         vocab_size=store.vocab_size,
         identity=this.identity.to_dict(),
         data={"fingerprint": store.fingerprint, "splits": store.meta["splits"]},
+        coverage=coverage,
     )
     predictions = kept_predictions(config, store)
     preemption = Preemption(this.directory.last_ckpt, early_stop, this.signals)
@@ -155,7 +153,27 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
         logger=logger,
         throughput=throughput,
         predictions=predictions,
+        coverage=coverage,
     )
+
+
+def _vectors(this: Run) -> tuple[Tensor | None, dict[str, float]]:
+    """The vectors that the embedding starts from, and how much of the training text they cover, now or at the start.
+
+    Raises:
+        InputError: if they have no word of the vocabulary.
+    """
+    if this.vectors is None:
+        return None, {} if this.checkpoint is None else this.checkpoint.coverage
+    store, name = this.store, this.vectors.name
+    table = vector_table(this.vectors, store.vocabulary, seed=this.config.seed)
+    coverage = table.coverage(store.split("train").token_counts(store.vocab_size))
+    if this.primary:
+        LOGGER.info(
+            f"{name}: vectors for {coverage[VOCABULARY_COVERAGE]:.1%} of the vocabulary's words, which are "
+            f"{coverage[TEXT_COVERAGE]:.1%} of the training reviews' tokens"
+        )
+    return table.values, coverage
 
 
 def _selection(config: Config, directory: RunDirectory) -> list[Callback]:

@@ -34,6 +34,8 @@ class Parts:
     logger: RunLogger
     throughput: Throughput
     predictions: Predictions
+    coverage: dict[str, float]
+    """By pretrained vectors; see `RunSummary.coverage`."""
 
 
 def record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
@@ -76,6 +78,7 @@ def record_end(this: Run, parts: Parts, status: str) -> RunSummary:
     summary = RunSummary(
         status=status,
         metrics=metrics,
+        coverage=parts.coverage,
         parameters=parameter_counts(parts.module.model)["trainable"],
         tokens=parts.throughput.tokens,
         seconds=seconds,

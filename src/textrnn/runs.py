@@ -12,6 +12,7 @@ from textrnn.tracking.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from textrnn.checkpoints import Checkpoint
+    from textrnn.model.vectors.arrays import WordVectors
 
 
 @dataclass(kw_only=True, slots=True)
@@ -28,6 +29,8 @@ class Run:
     """The processes of the run, and which of them this one is."""
     signals: Signals
     """What has asked the run to leave its machine."""
+    vectors: "WordVectors | None" = None
+    """Pretrained vectors that a new run starts from, if it starts from any."""
 
     @property
     def primary(self) -> bool:

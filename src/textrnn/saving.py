@@ -42,7 +42,14 @@ class CheckpointRecord(Callback):
     """Adds to each checkpoint what is needed to load it anywhere."""
 
     def __init__(
-        self, config: Config, *, tokenizer_json: str, vocab_size: int, identity: dict[str, Any], data: dict[str, Any]
+        self,
+        config: Config,
+        *,
+        tokenizer_json: str,
+        vocab_size: int,
+        identity: dict[str, Any],
+        data: dict[str, Any],
+        coverage: dict[str, float],
     ) -> None:
         self._record = {
             "format": FORMAT,
@@ -52,6 +59,8 @@ class CheckpointRecord(Callback):
             "identity": identity,
             "data": data,
         }
+        if coverage:
+            self._record["coverage"] = coverage
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Called by Lightning when it has gathered a checkpoint."""

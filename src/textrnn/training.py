@@ -17,7 +17,8 @@ from textrnn.cluster.launch import Launch
 from textrnn.cluster.ranks import Ranks
 from textrnn.compose import load_config
 from textrnn.config import Config
-from textrnn.data.store import Store, prepare_store
+from textrnn.data.store import Store, cache_dir, prepare_store
+from textrnn.data.tokenizer import load_tokenizer
 from textrnn.errors import InputError, RankLost
 from textrnn.logs import LOGGER, log_to_console, log_to_file
 from textrnn.runs import Run
@@ -27,6 +28,7 @@ from textrnn.tracking.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from textrnn.checkpoints import Checkpoint
+    from textrnn.model.vectors.arrays import WordVectors
 
 
 def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
@@ -102,6 +104,8 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
             from textrnn.tracking.wandb_mode import resolve_mode
 
             mode, line = resolve_mode(config.tracking, directory.path)
+    # A checkpoint holds its vectors; those of a new run are refused, if they are, before reviews are downloaded.
+    vectors = _vectors(config, ranks) if checkpoint is None else None
     store = _prepare(config, ranks)
     if line is not None:
         LOGGER.info(line)
@@ -116,6 +120,7 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
             store=store,
             ranks=ranks,
             signals=signals,
+            vectors=vectors,
         ),
         wandb_mode=mode,
     )
@@ -158,6 +163,27 @@ def _prepare(config: Config, ranks: Ranks) -> Store:
         return made[0] if made else open_shared_store(path)
 
 
+def _vectors(config: Config, ranks: Ranks) -> "WordVectors | None":
+    """The pretrained vectors that the model starts from; rank 0 reads them, the others when they are in the cache.
+
+    Raises:
+        InputError: if they aren't there or can't be read.
+    """
+    if config.model.embedding.kind != "vectors":
+        return None
+    from textrnn.model.vectors.sources import open_vectors
+
+    opened: list[WordVectors] = []
+
+    def make() -> str:
+        opened.append(open_vectors(config.model.embedding, cache_dir(config.data)))
+        return ""
+
+    ranks.from_first(make)
+    with ranks.phase():
+        return opened[0] if opened else open_vectors(config.model.embedding, cache_dir(config.data))
+
+
 def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Checkpoint", signals: Signals) -> None:
     """Brings W&B what it lacks of a run that has ended here but not there: rows, summary, model."""
     from textrnn.reporting import report_model
@@ -187,6 +213,7 @@ def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
             f"resume: {', '.join(changed)} can't change in a run that has begun; leave it as it was in "
             f"{checkpoint.path.parent.parent / 'config.yaml'}, or start a new run."
         )
+    load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
 
 
 def _is_over(config: Config, directory: RunDirectory) -> bool:

@@ -83,7 +83,7 @@ def assert_only_store(cache: Path, store: Store) -> None:
     assert contents(cache / "stores") == [store.fingerprint, *(f"{store.fingerprint}/{name}" for name in files)]
 
 
-@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["word", "bpe", "keras", "spacy"])
 def test_a_store_holds_every_review_encoded_as_the_tokenizer_does(tmp_path: Path, tokenizer: str) -> None:
     data = DataConfig(cache_dir=str(tmp_path), tokenizer=tokenizer, vocab_size=320)
     rows = reviews()
@@ -109,6 +109,16 @@ def test_token_ids_are_views_on_the_file(tmp_path: Path) -> None:
     first, again = split.token_ids(7), split.token_ids(7)
     assert np.shares_memory(first, again)
     assert not first.flags.writeable
+
+
+def test_tokens_are_counted_over_all_record_batches(tmp_path: Path) -> None:
+    store = prepare_store(synthetic(tmp_path))
+    train = store.split("train")
+    assert len(train) > 1000
+    ids = np.concatenate([train.token_ids(index) for index in range(len(train))])
+    counts = train.token_counts(store.vocab_size)
+    assert counts.shape == (store.vocab_size,)
+    np.testing.assert_array_equal(counts, np.bincount(ids, minlength=store.vocab_size))
 
 
 def test_an_existing_store_is_opened_without_what_makes_one(tmp_path: Path) -> None:
@@ -141,6 +151,8 @@ def test_what_shapes_a_store_and_what_does_not(tmp_path: Path) -> None:
     shaping: list[dict[str, Any]] = [
         {},
         {"tokenizer": "bpe"},
+        {"tokenizer": "keras"},
+        {"tokenizer": "spacy"},
         {"vocab_size": 500},
         {"segment_size": 100},
         {"synthetic": SyntheticConfig(train_reviews=1500, test_reviews=201)},

@@ -1,4 +1,5 @@
-"""A Hugging Face Hub on loopback: enough of its HTTP interface for the real `datasets` client to stream one data set.
+"""A Hugging Face Hub on loopback: enough of its HTTP interface for the real `datasets` client to stream one data set,
+and for the real `huggingface_hub` client to download files of one model.
 
     with LoopbackHub(folder) as hub:  # a folder in the Hub's layout: README.md, plain_text/train-00000-of-00001.parquet
         subprocess.run(..., env={"HF_ENDPOINT": hub.url, ...})
@@ -21,7 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class LoopbackHub:
-    """Serves `folder` as the data set `repo`, whose branch `main` is its only commit, on a free port of 127.0.0.1."""
+    """Serves `folder` as the data set and as the model `repo`, whose branch `main` is its only commit, on 127.0.0.1."""
 
     def __init__(self, folder: Path, repo: str = "stanfordnlp/imdb") -> None:
         self.folder, self.repo = folder, repo
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             repo, endpoint, revision, below = found.groups()
             query = parse_qs(parts.query) | parse_qs(form)
             self._api(repo, endpoint or "revision", revision or "main", (below or "").strip("/"), query)
-        elif found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif found := re.fullmatch(r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(*found.groups())
         elif path == "/api/agent-harnesses":  # which the client asks for once a day, for its User-Agent
             self._send(200, {})

@@ -125,7 +125,7 @@ LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
 @pytest.mark.parametrize("implementation", ["compiled", "fused", "packed", "cell"])
 @pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     lengths=LENGTHS,
     layers=st.integers(1, 3),
@@ -206,6 +206,58 @@ def test_padding_never_reaches_a_review(cell: str, implementation: str) -> None:
     outputs = encoder(inputs, lengths)
     assert torch.equal(encoder(changed, lengths), outputs)
     assert all(torch.all(outputs[review, length:] == 0) for review, length in enumerate(lengths.tolist()))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
+def test_a_state_dict_moves_between_fused_cell_and_torchs_own_module(cell: str, bias: bool) -> None:
+    torch.manual_seed(0)
+    kind, nonlinearity = cell.split("_")[-1], "relu" if cell == "relu_rnn" else "tanh"
+    fused, by_cell = (
+        make_encoder(kind, name, 2, True, "zeros", nonlinearity=nonlinearity, bias=bias) for name in ("fused", "cell")
+    )
+    saved = fused.state_dict()
+    assert any("bias" in name for name in saved) == bias
+    by_cell.load_state_dict(saved)
+    # The names as `Encoder` explains them.
+    module = torch_module(fused)
+    module.load_state_dict(
+        {
+            name.split(".")[-1].replace("l0", f"l{name.split('.')[1]}") + "_reverse" * int(name.split(".")[3]): weight
+            for name, weight in saved.items()
+        }
+    )
+    inputs, lengths = torch.randn(3, 9, INPUT), torch.tensor([9, 9, 9])
+    expected = fused(inputs, lengths)
+    torch.testing.assert_close(by_cell(inputs, lengths), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(module(inputs)[0], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_given_state_that_does_not_fit_is_refused(cell: str) -> None:
+    encoder, lengths = make_encoder(cell, "auto", 2, True, "zeros"), torch.tensor([4, 2, 1])
+    inputs, good = torch.randn(3, 4, INPUT), torch.zeros(4, 3, HIDDEN)
+    parts = 2 if cell == "lstm" else 1
+    assert torch.equal(encoder(inputs, lengths, [good] * parts), encoder(inputs, lengths))
+    for bad in (torch.zeros(6, 3, HIDDEN), torch.zeros(4, 1, HIDDEN), good.double()):
+        with pytest.raises(ValueError, match=r"h is .* must be \(4, 3, 4\), torch.float32"):
+            encoder(inputs, lengths, [bad] * parts)
+    with pytest.raises(ValueError, match="takes"):
+        encoder(inputs, lengths, [good] * (3 - parts))
+    layer = RecurrentLayer(cell, INPUT, HIDDEN, bidirectional=True)
+    with pytest.raises(ValueError, match=r"must be \(2, 3, 4\)"):
+        layer(inputs, lengths, [good] * parts)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_cell_follows_autocast(cell: str) -> None:
+    encoder, lengths = make_encoder(cell, "cell", 2, True, "learned"), torch.tensor([5, 5, 2])
+    inputs = torch.randn(3, 5, INPUT)
+    exact = encoder(inputs, lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = encoder(inputs, lengths)
+    rounded.sum().backward()
+    assert 0 < float((rounded.float() - exact).abs().max().detach()) < 0.05  # bfloat16 has 8 bits
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -237,6 +237,18 @@ def test_frozen_embedding_is_not_optimised() -> None:
     assert torch.equal(module.model.embedding.table.get_parameter("weight"), before)
 
 
+def test_onehot_input_trains_and_its_weights_decay() -> None:
+    module = make_module(embedding=EmbeddingConfig(kind="onehot"))
+    before = module.model.encoder.state_dict()
+    before = {name: weight.clone() for name, weight in before.items()}
+    train([make_batch(4, seed=0)] * 2, module)
+    decayed = module.trainer.optimizers[0].param_groups[0]
+    assert decayed["weight_decay"] > 0
+    after = module.model.encoder.state_dict()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == set(before)
+    assert any(parameter.shape[1] == VOCAB_SIZE for parameter in decayed["params"])
+
+
 def test_no_end_is_fine_with_a_constant_learning_rate() -> None:
     class Stop(pl.Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

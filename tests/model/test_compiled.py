@@ -20,48 +20,59 @@ TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
 def make_layer(cell: str, hidden: int, *, bidirectional: bool = True, initial_state: str = "zeros") -> RecurrentLayer:
-    layer = RecurrentLayer(cell, 7, hidden, bidirectional=bidirectional, initial_state=initial_state)
+    kind, nonlinearity = cell.split("_")[-1], "relu" if cell == "relu_rnn" else "tanh"
+    learned = "learned" if initial_state == "learned" else "zeros"
+    layer = RecurrentLayer(
+        kind, 7, hidden, bidirectional=bidirectional, initial_state=learned, nonlinearity=nonlinearity
+    )
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.uniform_(-1, 1).div_(hidden**0.5)
     return layer
 
 
-def results(layer: RecurrentLayer, implementation: str, inputs: Tensor, lengths: Tensor) -> list[Tensor]:
-    """Outputs with and without recording, then the gradients of the inputs and of all parameters."""
+def results(
+    layer: RecurrentLayer, implementation: str, inputs: Tensor, lengths: Tensor, state: list[Tensor] | None = None
+) -> list[Tensor]:
+    """Outputs with and without recording, then the gradients of the inputs, all parameters and a given state."""
     layer.implementation = implementation
     layer.zero_grad()
     inputs = inputs.detach().clone().requires_grad_()
-    outputs = layer(inputs, lengths)
+    state = None if state is None else [part.detach().clone().requires_grad_() for part in state]
+    outputs = layer(inputs, lengths, state)
     # Weights of the sum that differ from place to place, the same for each implementation.
     (outputs * torch.arange(outputs.numel()).view_as(outputs).cos().to(outputs.dtype)).sum().backward()
     with torch.inference_mode():
-        unrecorded = layer(inputs, lengths)
-    gradients = [inputs.grad, *(parameter.grad for parameter in layer.parameters())]
+        unrecorded = layer(inputs, lengths, state)
+    gradients = [variable.grad for variable in (inputs, *layer.parameters(), *(state or []))]
     return [outputs.detach(), unrecorded, *(gradient for gradient in gradients if gradient is not None)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
 @settings(max_examples=25, deadline=None)
 @given(
     hidden=st.integers(1, 70),
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40),
     bidirectional=st.booleans(),
-    initial_state=st.sampled_from(["zeros", "learned"]),
+    initial_state=st.sampled_from(["zeros", "learned", "given"]),
 )
 @example(hidden=128, lengths=[30, 1, 17, 30, 2, 29, 3, 3, 3], bidirectional=True, initial_state="zeros")
 @example(hidden=128, lengths=[9] * 64, bidirectional=True, initial_state="learned")
 @example(hidden=48, lengths=[1] * 17, bidirectional=True, initial_state="learned")
+@example(hidden=40, lengths=[3, 9, 1, 9, 2] * 8, bidirectional=True, initial_state="given")
 def test_equals_the_equations(
     cell: str, dtype: torch.dtype, hidden: int, lengths: list[int], bidirectional: bool, initial_state: str
 ) -> None:
     torch.manual_seed(0)
     layer = make_layer(cell, hidden, bidirectional=bidirectional, initial_state=initial_state).to(dtype)
     inputs = torch.randn(len(lengths), max(lengths), 7, dtype=dtype)
-    expected = results(layer, "cell", inputs, torch.tensor(lengths))
-    actual = results(layer, "compiled", inputs, torch.tensor(lengths))
-    assert len(actual) == 3 + len(list(layer.parameters()))
+    shape = (1 + bidirectional, len(lengths), hidden)
+    parts = (2 if cell == "lstm" else 1) if initial_state == "given" else 0
+    state = [torch.randn(shape, dtype=dtype) for _ in range(parts)] or None
+    expected = results(layer, "cell", inputs, torch.tensor(lengths), state)
+    actual = results(layer, "compiled", inputs, torch.tensor(lengths), state)
+    assert len(actual) == 3 + len(list(layer.parameters())) + parts
     for ours, theirs in zip(actual, expected, strict=True):
         scale = float(theirs.abs().max().clamp(min=1))
         torch.testing.assert_close(ours, theirs, atol=TOLERANCE[dtype] * scale, rtol=0)
@@ -94,7 +105,7 @@ def test_threads_do_not_change_a_digit(cell: str) -> None:
     assert torch.equal(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
 def test_padding_is_never_read_and_nan_is_not_hidden(cell: str) -> None:
     layer, lengths = make_layer(cell, 24), torch.tensor([5, 2])
     inputs = torch.randn(2, 5, 7)

@@ -42,3 +42,18 @@ def test_a_seed_repeats_it(dtype: torch.dtype) -> None:
     assert masks[0].dtype == dtype
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("dimension", [0, 1])
+def test_shared_it_draws_once_for_all_of_a_dimension(dimension: int) -> None:
+    torch.manual_seed(0)
+    dropout, inputs = Dropout(0.25, shared=dimension), torch.ones(40, 50, 60, requires_grad=True)
+    outputs = dropout(inputs)
+    first = outputs.narrow(dimension, 0, 1)
+    assert torch.equal(outputs, first.expand_as(outputs))
+    assert sorted(set(first.flatten().tolist())) == [0, pytest.approx(4 / 3, rel=1e-4)]
+    assert float((first == 0).float().mean()) == pytest.approx(0.25, abs=0.04)
+    outputs.sum().backward()
+    assert inputs.grad is not None
+    assert torch.equal(inputs.grad, outputs)
+    assert dropout.eval()(inputs) is inputs

@@ -1,17 +1,10 @@
-"""Token vectors: dropouts, the padding row, and files of pretrained vectors."""
-
-import logging
-from pathlib import Path
+"""Token vectors: dropouts and the padding row."""
 
 import pytest
 import torch
 
 from textrnn.config import EmbeddingConfig, ModelConfig
-from textrnn.errors import InputError
-from textrnn.model.embedding import TokenEmbedding, load_vectors
-
-VOCABULARY = ["<pad>", "<unk>", "film", "good", ". . ."]
-FILE = "the 0.1 0.2 0.3\ngood 1 2 3\n. . . 4 5 6\nfilm -1e-1 0 0.5\ngood 7 7 7\n"
+from textrnn.model.embedding import TokenEmbedding
 
 
 def embedding(word_dropout: float = 0.0, embedding_dropout: float = 0.0, trainable: bool = True) -> TokenEmbedding:
@@ -66,61 +59,28 @@ def test_frozen_vectors() -> None:
     assert not any(parameter.requires_grad for parameter in embedding(trainable=False).parameters())
 
 
-def write(folder: Path, content: str) -> Path:
-    path = folder / "vectors.txt"
-    path.write_text(content, encoding="utf-8")
-    return path
+def test_variational_dropout_zeroes_the_same_components_for_all_tokens_of_a_review() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(embedding=EmbeddingConfig(size=64), word_dropout=0.0, variational_dropout=True)
+    vectors = TokenEmbedding(config, vocab_size=50)(torch.randint(2, 50, (6, 9)))
+    dropped = vectors == 0
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert len({tuple(mask.tolist()) for mask in dropped[:, 0]}) == 6, "each review has a mask of its own"
 
 
-@pytest.mark.parametrize("header", ["", "5 3\n"])
-def test_load_vectors(tmp_path: Path, caplog: pytest.LogCaptureFixture, header: str) -> None:
-    path = write(tmp_path, header + FILE)
-    with caplog.at_level(logging.INFO, logger="textrnn"):
-        vectors = load_vectors(path, VOCABULARY, 3)
-    expected = torch.tensor([[-0.1, 0.0, 0.5], [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    torch.testing.assert_close(vectors[2:], expected)
-    assert torch.all(vectors[0] == 0)
-    assert 0 < vectors[1].abs().max() < 0.5
-    assert "3 of 5 tokens (60.0 %)" in caplog.text
-    assert torch.equal(vectors, load_vectors(path, VOCABULARY, 3)), "the random rows must be those of the seed"
-    assert not torch.equal(vectors, load_vectors(path, VOCABULARY, 3, seed=1))
-
-
-def test_loaded_vectors_reach_the_table(tmp_path: Path) -> None:
-    vectors = load_vectors(write(tmp_path, FILE), VOCABULARY, 3)
-    table = TokenEmbedding(ModelConfig(embedding=EmbeddingConfig(size=3)), len(VOCABULARY), vectors)
-    torch.testing.assert_close(
-        table.eval()(torch.tensor([[3, 0]]))[0], torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
-    )
-
-
-def test_words_in_a_broken_encoding_are_skipped(tmp_path: Path) -> None:
-    path = tmp_path / "vectors.txt"
-    path.write_bytes(b"caf\xe9 1 2 3\n\xc2\x85 1 2 3\ngood 4 5 6\n")
-    assert load_vectors(path, VOCABULARY, 3)[3].tolist() == [4.0, 5.0, 6.0]
-
-
-@pytest.mark.parametrize(
-    ("content", "size", "message"),
-    [
-        (FILE, 4, r"model\.embedding\.size=4, but .* have 3 numbers; type model\.embedding\.size=3"),
-        (FILE, 2, r"model\.embedding\.size=2, but .* have 3 numbers"),
-        ("5 3\n" + FILE, 4, r"model\.embedding\.size=4, but .* have 3 numbers"),
-        ("good 1 2 3\nfilm 1 2\n", 3, r"model\.embedding\.vectors=.*: line 2 is not a word and 3 numbers"),
-        ("good 1 2 3\nfilm 1 2 3 4\n", 3, r"model\.embedding\.vectors=.*: line 2 is not a word and 3 numbers"),
-        ("good 1 2 3\n\nfilm 1 2 3\n", 3, r": line 2 is not a word"),
-        ("the 1 2 3\ngood 1 x 3\n", 3, r": line 2 holds something that is not a finite number"),
-        ("the 1 2 3\ngood 1 nan 3\n", 3, r": line 2 holds something that is not a finite number"),
-        ("the 1 2 3\n", 3, r"model\.embedding\.vectors=.* has no vector for any of the 5 tokens"),
-        ("", 3, r"model\.embedding\.vectors=.* has no vector for any"),
-    ],
-)
-def test_bad_vector_files(tmp_path: Path, content: str, size: int, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        load_vectors(write(tmp_path, content), VOCABULARY, size)
-
-
-@pytest.mark.parametrize("name", ["absent.txt", "."])
-def test_vector_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"^model\.embedding\.vectors=.* can't be read"):
-        load_vectors(tmp_path / name, VOCABULARY, 3)
+def test_onehot_vectors_have_no_parameters() -> None:
+    config = ModelConfig(embedding=EmbeddingConfig(kind="onehot"), word_dropout=0.4, embedding_dropout=0.0)
+    vectors = TokenEmbedding(config, vocab_size=6)
+    assert vectors.size == 6
+    assert list(vectors.parameters()) == []
+    assert vectors.state_dict() == {}
+    token_ids = torch.tensor([[3, 5, 1], [2, 0, 0]])
+    expected = torch.eye(6)[token_ids] * (token_ids != 0).unsqueeze(2)
+    assert torch.equal(vectors.eval()(token_ids), expected)
+    assert vectors.double()(token_ids).dtype == torch.float64
+    torch.manual_seed(0)
+    ids = torch.full((100, 40), 3).masked_fill(torch.arange(40) >= 30, 0)
+    drawn = vectors.train()(ids)
+    assert torch.equal(drawn.sum(dim=2), (ids != 0).double()), "a 1 for each token, none for padding"
+    assert set(drawn.argmax(dim=2)[:, :30].unique().tolist()) == {1, 3}
+    assert drawn[:, :30, 1].mean().item() == pytest.approx(0.4, abs=0.04)

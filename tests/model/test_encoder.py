@@ -52,3 +52,15 @@ def test_output_of_a_layer_feeds_the_next() -> None:
     for layer in layers.layers:
         by_hand = layer(by_hand, LENGTHS)
     assert torch.equal(layers(inputs, LENGTHS), by_hand)
+
+
+def test_variational_dropout_between_layers_is_the_same_for_all_tokens() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(hidden_size=16, num_layers=2, dropout=0.5, variational_dropout=True)
+    made, seen = Encoder(config, 3), []
+    made.layers[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] == 0))
+    made(torch.randn(4, 7, 3), torch.tensor([7] * 4))
+    (dropped,) = seen
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert 0.3 < float(dropped.float().mean()) < 0.7
+    assert not torch.equal(dropped[0], dropped[1])

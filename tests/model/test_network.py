@@ -41,3 +41,18 @@ def test_parameter_counts() -> None:
         "recurrent": recurrent,
         "output": 21,
     }
+
+
+def test_onehot_input_makes_the_first_layer_as_wide_as_the_vocabulary() -> None:
+    config = make_config(cell="lstm", embedding=EmbeddingConfig(kind="onehot"), bidirectional=False, bias=False)
+    model = TextClassifier(config, VOCAB_SIZE)
+    weights = dict(model.encoder.named_parameters())
+    assert {name.split(".")[-1]: tuple(weight.shape) for name, weight in weights.items()} == {
+        "weight_ih_l0": (4 * 5, VOCAB_SIZE),
+        "weight_hh_l0": (4 * 5, 5),
+    }
+    counts = parameter_counts(model)
+    assert (counts["embedding"], counts["recurrent"]) == (0, 4 * 5 * (VOCAB_SIZE + 5))
+    batch = make_batch(3, seed=0)
+    model(batch["token_ids"], batch["lengths"]).sum().backward()
+    assert all(weight.grad is not None for weight in weights.values())

@@ -34,10 +34,19 @@ def test_keys_are_flat_and_survive_the_file(tmp_path: Path) -> None:
     assert (values["parameters"], values["tokens"], values["seconds"]) == (3_200_000, 25_000_000, 610.0)
     assert (values["world_size"], values["batch_size_per_device"], values["waiting_share"]) == (4, 16, 0.012)
     assert values["status"] == "finished"
+    assert not any(name.startswith("vectors/") or name == "coverage" for name in values)
     assert RunSummary.from_dict(values) == SUMMARY
     del values["tokens"]
     with pytest.raises(InputError, match="tokens"):
         RunSummary.from_dict(values)
+
+
+def test_coverage_by_vectors_is_flat_too() -> None:
+    coverage = {"vectors/vocabulary_coverage": 0.9, "vectors/text_coverage": 0.99}
+    summary = dataclasses.replace(SUMMARY, coverage=coverage)
+    values = summary.to_dict()
+    assert coverage.items() <= values.items()
+    assert RunSummary.from_dict(values) == summary
 
 
 def test_a_diverged_run_has_a_summary(tmp_path: Path) -> None:

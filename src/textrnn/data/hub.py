@@ -12,11 +12,11 @@ from textrnn.data.streams import (
     check_columns,
     columns_of,
     import_datasets,
-    network_errors,
     silence_libraries,
     stream_examples,
 )
 from textrnn.errors import InputError
+from textrnn.hub_errors import network_errors, reason_of
 
 PROBE_SECONDS = 5.0
 """Longest time that the question for the current commit may take."""
@@ -105,7 +105,7 @@ class HubSource:
         except network_errors() as error:
             if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
                 raise absent from error
-            raise HubUnreachable(f"{constants.ENDPOINT}: {_reason(error)}") from error
+            raise HubUnreachable(f"{constants.ENDPOINT}: {reason_of(error)}") from error
         return str(info.sha)
 
     def _splits(self) -> dict[str, Any]:
@@ -126,9 +126,11 @@ class HubSource:
         try:
             return dict(datasets.load_dataset(self._data.repo, revision=sha, streaming=True))
         except (datasets.exceptions.FileNotFoundDatasetsError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self._origin} cannot be streamed ({_reason(error)}); type another data.repo") from error
+            raise InputError(
+                f"{self._origin} cannot be streamed ({reason_of(error)}); type another data.repo"
+            ) from error
         except network_errors() as error:
-            raise HubUnreachable(f"{self.name} cannot be opened: {_reason(error)}") from error
+            raise HubUnreachable(f"{self.name} cannot be opened: {reason_of(error)}") from error
 
     def _count(self, held: str) -> int | None:
         dataset = self._splits()[held]
@@ -149,7 +151,7 @@ class HubSource:
                 rows += 1
         except network_errors() as error:
             raise HubUnreachable(
-                f"the stream of {self.name} broke after {rows} rows of {held}: {_reason(error)}"
+                f"the stream of {self.name} broke after {rows} rows of {held}: {reason_of(error)}"
             ) from error
         if rows < expected:
             raise HubUnreachable(
@@ -178,8 +180,3 @@ def _within(seconds: float, ask: Callable[[], T]) -> T:
         if answer.done():
             raise
         raise TimeoutError(f"no answer in {seconds:g} s") from error
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

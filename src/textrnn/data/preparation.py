@@ -18,11 +18,11 @@ from tokenizers import Encoding, Tokenizer
 
 from textrnn.config import DataConfig
 from textrnn.data.ahead import in_advance
-from textrnn.data.progress import Progress
-from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, TEXTS, ReviewWriter, disk_errors, file_summary, read_texts
+from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, TEXTS, ReviewWriter, file_summary, read_texts
 from textrnn.data.sources import SPLITS, Row, Source
 from textrnn.data.tokenizer import encode_texts, load_tokenizer, token_ids, train_tokenizer
-from textrnn.errors import InputError
+from textrnn.errors import InputError, disk_errors
+from textrnn.progress import Progress
 
 TEXTS_AT_A_TIME = 250
 """Texts that the library encodes at once, a divisor of `ROWS_PER_BATCH`: enough for all cores, and few enough that
@@ -50,7 +50,7 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
             draft.mkdir()
         reviews, empty = _read(source, data, draft)
         _check_counts(reviews)
-        tokenizer_json = _train(draft, data)
+        tokenizer_json = _train(draft, data, reviews["train"])
         tokens = _encode(draft, tokenizer_json, sum(reviews.values()))
         meta = {
             **facts,
@@ -138,10 +138,16 @@ def _check_counts(reviews: Counter[str]) -> None:
             )
 
 
-def _train(draft: Path, data: DataConfig) -> str:
+def _train(draft: Path, data: DataConfig, total: int) -> str:
     """Train the tokenizer on the training texts and write it."""
-    texts = (text for _, batch in read_texts(draft / "train.texts") for text in batch)
-    tokenizer_json = train_tokenizer(texts, data.tokenizer, data.vocab_size).to_str()
+
+    def texts() -> Iterator[str]:
+        for _, batch in read_texts(draft / "train.texts"):
+            yield from batch
+            progress.advance(len(batch))
+
+    with Progress("learned from", total) as progress:
+        tokenizer_json = train_tokenizer(texts(), data.tokenizer, data.vocab_size).to_str()
     _write_text(draft / "tokenizer.json", tokenizer_json)
     return tokenizer_json
 

@@ -1,6 +1,5 @@
 """One split in one file: reviews with their token ids in Arrow's IPC format, written once and memory-mapped."""
 
-import contextlib
 import os
 import zlib
 from array import array
@@ -13,25 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from textrnn.errors import InputError
+from textrnn.errors import disk_errors
 
 ROWS_PER_BATCH = 1000
 """Reviews in each of a file's record batches but the last; a review's place is found from it."""
 
 TEXTS = pa.schema([("label", pa.int8()), ("text", pa.large_string())])
 REVIEWS = pa.schema([("label", pa.int8()), ("text", pa.large_string()), ("token_ids", pa.list_(pa.int32()))])
-
-
-@contextlib.contextmanager
-def disk_errors(directory: Path) -> Iterator[None]:
-    """Turn a disk that is full, read-only or over its quota into an `InputError` that names `data.cache_dir`."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"data.cache_dir: cannot write to {directory} ({error.strerror or error}); make room there, "
-            "or type data.cache_dir=FOLDER with a folder on another disk"
-        ) from error
 
 
 class ReviewWriter:
@@ -124,6 +111,13 @@ class Split:
         batch, row = divmod(int(index), ROWS_PER_BATCH)
         offsets = self._offsets[batch]
         return self._values[batch][offsets[row] : offsets[row + 1]]
+
+    def token_counts(self, vocab_size: int) -> npt.NDArray[np.int64]:
+        """How often each token comes in the whole reviews, (vocab_size,)."""
+        counts = np.zeros(vocab_size, dtype=np.int64)
+        for ids in self._values:
+            counts += np.bincount(ids, minlength=vocab_size)
+        return counts
 
     def text(self, index: int) -> str:
         """A review as its source gave it."""

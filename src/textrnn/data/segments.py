@@ -21,13 +21,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from textrnn.config import DataConfig
-from textrnn.data.locks import FileLock, remove_if_abandoned
-from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split, disk_errors
+from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
 from textrnn.data.segment_stream import SegmentStream
 from textrnn.data.sources import Source, open_source
 from textrnn.data.store import Store, cache_dir
 from textrnn.data.tokenizer import encode_batch, load_tokenizer
-from textrnn.errors import InputError
+from textrnn.errors import InputError, disk_errors
+from textrnn.locks import FileLock, remove_if_abandoned
 
 SECONDS_BETWEEN_LOOKS = 0.1
 FEWEST_TO_JUDGE = 32

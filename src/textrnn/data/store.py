@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from textrnn.config import DataConfig
-from textrnn.data.locks import FileLock, remove_if_abandoned
 from textrnn.data.preparation import make_store
-from textrnn.data.review_file import Split, disk_errors, file_summary
+from textrnn.data.review_file import Split, file_summary
 from textrnn.data.sources import SPLITS, HubUnreachable, Source, open_source
-from textrnn.data.tokenizer import load_tokenizer, spacy_version, vocabulary
-from textrnn.errors import InputError
+from textrnn.data.spacy_words import spacy_version
+from textrnn.data.tokenizer import load_tokenizer, vocabulary
+from textrnn.errors import InputError, disk_errors
+from textrnn.locks import FileLock, remove_if_abandoned
 
 FORMAT = 1
 """Version of a store's files and of the rules that make them; another version is another store."""
@@ -82,7 +83,7 @@ def cache_dir(data: DataConfig) -> Path:
 
 def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
     """Everything that shapes a store: the source's `identity`, the tokenizer's settings, this format."""
-    rules = {"spacy": spacy_version()} if data.tokenizer == "spacy" else {}
+    rules = {"spacy": f"en {spacy_version()}"} if data.tokenizer == "spacy" else {}
     return rules | {
         "source": identity,
         "tokenizer": data.tokenizer,

@@ -74,14 +74,6 @@ def _is_streamed_file(candidate: object) -> bool:
     return type(candidate).__name__ == "HfFileSystemFile"
 
 
-def network_errors() -> tuple[type[Exception], ...]:
-    """What the Hub's client raises when the network or the server fails; ValueError: it sent what can't be parsed."""
-    # The name by which the client passes on its HTTP library, which is httpx or httpx2 with its version.
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
-
-    return (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL)
-
-
 def stream_examples(dataset: Any, data: DataConfig, *, interleave: bool) -> Examples:
     """Text and label of each row of an `IterableDataset`.
 

@@ -29,8 +29,8 @@ class Direction(nn.Module):
         super().__init__()
         self.cell = cell
         self.relu = nonlinearity == "relu"
-        options: dict[str, Any] = {"nonlinearity": nonlinearity} if cell == "rnn" else {}
-        self.kernel = KERNELS[cell](input_size, hidden_size, bias=bias, **options)
+        of_rnn: dict[str, Any] = {"nonlinearity": nonlinearity} if cell == "rnn" else {}
+        self.kernel = KERNELS[cell](input_size, hidden_size, bias=bias, **of_rnn)
         parts = {"zeros": 0, "learned": 2 if cell == "lstm" else 1}[initial_state]
         self.initial = nn.ParameterList(nn.Parameter(torch.zeros(hidden_size)) for _ in range(parts))
 

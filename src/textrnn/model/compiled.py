@@ -7,7 +7,7 @@ token. Tensors are time-major, (time, batch, features).
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,14 +36,21 @@ class _Problem(ctypes.Structure):
     """`problem_t` of recurrence/steps.h."""
 
     _fields_ = (
-        *(
-            (name, ctypes.c_int64)
-            for name in ("cell", "time", "batch", "hidden", "directions", "threads", "relu", "keep")
-        ),
+        *((name, ctypes.c_int64) for name in ("cell", "time", "batch", "hidden", "directions", "threads")),
+        *((name, ctypes.c_int64) for name in ("relu", "keep")),
         ("lengths", _Pointer),
         ("order", _Pointer),
         ("each", ctypes.POINTER(_Direction)),
     )
+
+
+class _Kind(NamedTuple):
+    """What is no tensor: the cell, whether an rnn has relu, 1 or 2 directions, autocast's type or None."""
+
+    cell: str
+    relu: bool
+    directions: int
+    product_dtype: torch.dtype | None
 
 
 def is_available(steps: Tensor) -> bool:
@@ -79,9 +86,10 @@ def run_layer(
     """
     product_dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     parts = [tensor for direction in (*weights, *initial) for tensor in direction]
+    kind = _Kind(cell, relu, len(weights), product_dtype)
     with torch.autocast("cpu", enabled=False):
         # torch leaves `Function.apply` untyped.
-        outputs: Tensor = CompiledLayer.apply(cell, relu, len(weights), product_dtype, lengths, steps, *parts)  # type: ignore[no-untyped-call]
+        outputs: Tensor = CompiledLayer.apply(kind, lengths, steps, *parts)  # type: ignore[no-untyped-call]
     return outputs
 
 
@@ -89,18 +97,9 @@ class CompiledLayer(torch.autograd.Function):
     """One layer. Its gradient can be taken once: the gates are overwritten with their gradients."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        cell: str,
-        relu: bool,
-        directions: int,
-        product_dtype: torch.dtype | None,
-        lengths: Tensor,
-        steps: Tensor,
-        *parts: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, kind: _Kind, lengths: Tensor, steps: Tensor, *parts: Tensor) -> Tensor:
         """States; shapes as in `run_layer`, whose `weights` and `initial` are `parts`, direction by direction."""
-        work = _Work(cell, relu, directions, product_dtype, lengths, parts)
+        work = _Work(kind, lengths, parts)
         keep = any(ctx.needs_input_grad)
         outputs = work.forward(steps, keep=keep)
         if keep:
@@ -116,8 +115,7 @@ class CompiledLayer(torch.autograd.Function):
         if work is None:
             raise RuntimeError("a compiled layer's gradient can be taken once; use model.implementation=fused")
         steps, outputs = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[5]
-        return None, None, None, None, None, *work.backward(steps, outputs, gradients[0], wants_steps=wanted)
+        return None, None, *work.backward(steps, outputs, gradients[0], wants_steps=ctx.needs_input_grad[2])
 
 
 class _Work:
@@ -129,17 +127,8 @@ class _Work:
 
     """
 
-    def __init__(
-        self,
-        cell: str,
-        relu: bool,
-        directions: int,
-        product_dtype: torch.dtype | None,
-        lengths: Tensor,
-        parts: Sequence[Tensor],
-    ) -> None:
-        self.cell, self.relu = cell, relu
-        self.product_dtype = product_dtype
+    def __init__(self, kind: _Kind, lengths: Tensor, parts: Sequence[Tensor]) -> None:
+        self.cell, self.relu, directions, self.product_dtype = kind
         self.lengths = lengths.contiguous()
         self.order = torch.argsort(lengths, descending=True)
         self.weights = [parts[4 * index : 4 * index + 4] for index in range(directions)]

@@ -7,11 +7,15 @@ from torch import Tensor, nn
 
 from textrnn.config import ModelConfig
 from textrnn.model.dropout import Dropout
-from textrnn.model.layer import RecurrentLayer
+from textrnn.model.layer import RecurrentLayer, check_state
 
 
 class Encoder(nn.Module):
     """Recurrent layers with dropout between them.
+
+    Its state dict holds torch's own names: `layers.K.directions.0.kernel.weight_ih_l0` is `weight_ih_lK` of a
+    `torch.nn.RNN`, `LSTM` or `GRU` of as many layers, `layers.K.directions.1.kernel.weight_ih_l0` its
+    `weight_ih_lK_reverse`; so for `weight_hh`, `bias_ih` and `bias_hh`. None of them depends on the implementation.
 
     Args:
         config: The model.
@@ -21,6 +25,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig, input_size: int) -> None:
         super().__init__()
+        self.cell, self.hidden_size = config.cell, config.hidden_size
         self.output_size = config.hidden_size * (1 + config.bidirectional)
         sizes = [input_size] + [self.output_size] * (config.num_layers - 1)
         self.layers = nn.ModuleList()
@@ -51,10 +56,17 @@ class Encoder(nn.Module):
         Returns:
             (batch, time, output_size), the forward direction first; 0 after a review's last token.
 
+        Raises:
+            ValueError: for an initial state of another shape, type or device.
+
         """
-        outputs = inputs
+        outputs, count = inputs, len(self.layers)
+        if initial_state is not None:
+            weight = next(self.layers[0].parameters())
+            directions = self.output_size // self.hidden_size
+            check_state(initial_state, self.cell, (count * directions, len(inputs), self.hidden_size), weight)
         for index, layer in enumerate(self.layers):
-            state = None if initial_state is None else [part.chunk(len(self.layers))[index] for part in initial_state]
+            state = None if initial_state is None else [part.chunk(count)[index] for part in initial_state]
             outputs = layer(outputs if index == 0 else self.dropout(outputs), lengths, state)
         return outputs
 

@@ -79,14 +79,14 @@ def run_packed(direction: Direction, steps: Tensor, lengths: Tensor, state: Stat
 
 def run_cell(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
     """A loop over time through torch's cells; before and after a review's own tokens its state stands still."""
-    step, weights = cell_step(direction), direction.weights
+    step = cell_step(direction)
     state = state or direction.zero_state(steps.shape[1])
-    tokens = list(steps.unbind())
+    tokens = steps.unbind()
     inside = (torch.arange(len(tokens), device=steps.device).unsqueeze(1) < lengths).unsqueeze(2)
-    whole = inside.all(dim=1).flatten().tolist()
+    whole = inside.all(dim=1).flatten().tolist()  # steps that all reviews have, where nothing needs a choice
     outputs = [steps.new_empty(0)] * len(tokens)
     for t in reversed(range(len(tokens))) if backward else range(len(tokens)):
-        new_state = step(tokens[t], state, weights)
+        new_state = step(tokens[t], state)
         if whole[t]:
             outputs[t], state = new_state[0], new_state
         else:
@@ -95,12 +95,13 @@ def run_cell(direction: Direction, steps: Tensor, lengths: Tensor, state: State,
     return torch.stack(outputs)
 
 
-def cell_step(direction: Direction) -> Callable[[Tensor, State, Sequence[Tensor]], State]:
-    """What nn.RNNCell, nn.LSTMCell or nn.GRUCell compute: (token (batch, input), state, weights) -> state."""
+def cell_step(direction: Direction) -> Callable[[Tensor, State], State]:
+    """What nn.RNNCell, nn.LSTMCell or nn.GRUCell computes: (token (batch, input), state) -> the next state."""
+    weights = direction.weights
     if direction.cell == "lstm":
-        return lambda token, state, weights: torch.lstm_cell(token, list(state), *weights)
+        return lambda token, state: torch.lstm_cell(token, state, *weights)
     cell = torch.gru_cell if direction.cell == "gru" else torch.rnn_relu_cell if direction.relu else torch.rnn_tanh_cell
-    return lambda token, state, weights: (cell(token, state[0], *weights),)
+    return lambda token, state: (cell(token, state[0], *weights),)
 
 
 Runner = Callable[[Sequence[Direction], Tensor, Tensor, Sequence[State]], Tensor]

@@ -61,6 +61,9 @@ class RecurrentLayer(nn.Module):
         Returns:
             (batch, time, directions * hidden), the forward direction first; 0 after a review's last token.
 
+        Raises:
+            ValueError: for an initial state of another shape, type or device.
+
         """
         # A ModuleList gives back plain modules, as far as types know.
         directions: list[Direction] = list(self.directions)  # type: ignore[arg-type]
@@ -68,6 +71,26 @@ class RecurrentLayer(nn.Module):
         if initial_state is None:
             states = [direction.learned_state(len(inputs)) for direction in directions]
         else:
+            weight = directions[0].weights[1]
+            check_state(initial_state, self.cell, (len(directions), len(inputs), weight.shape[1]), weight)
             states = [tuple(part[index] for part in initial_state) for index in range(len(directions))]
         run = IMPLEMENTATIONS[choose_implementation(self.implementation, self.cell, directions[0].weights[0])]
         return run(directions, inputs.transpose(0, 1), lengths, states).transpose(0, 1)
+
+
+def check_state(state: Sequence[Tensor], cell: str, shape: tuple[int, int, int], like: Tensor) -> None:
+    """Refuse a given initial state that doesn't fit; the C code would read past its end.
+
+    Raises:
+        ValueError: it hasn't the cell's number of parts, or a part isn't of `shape` and of `like`'s type and device.
+
+    """
+    names = ("h", "c") if cell == "lstm" else ("h",)
+    if isinstance(state, Tensor) or len(state) != len(names):
+        raise ValueError(f"initial_state: an {cell} takes ({', '.join(names)},), a sequence of {len(names)} tensor(s)")
+    for name, part in zip(names, state, strict=True):
+        if (tuple(part.shape), part.dtype, part.device) != (shape, like.dtype, like.device):
+            raise ValueError(
+                f"initial_state: {name} is {tuple(part.shape)}, {part.dtype} on {part.device}; it must be {shape}, "
+                f"{like.dtype} on {like.device}"
+            )

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from textrnn.data.locks import FileLock
 from textrnn.errors import InputError
+from textrnn.locks import FileLock
 from textrnn.overrides import CONF_DIR
 from textrnn.sweeping.sweep_file import PROGRAM, Sweep
 from textrnn.sweeping.values import arguments

@@ -19,8 +19,8 @@ from typing import Any, Self
 
 import yaml
 
-from textrnn.data.locks import FileLock
 from textrnn.errors import InputError
+from textrnn.locks import FileLock
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
 from textrnn.tracking.metrics import read_metrics

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,9 @@ class RunSummary:
     """finished, stopped (early, for good), preempted, interrupted or failed."""
     metrics: dict[str, float]
     """Final value of each metric, by its name in `metrics.csv`; validation's at the best step."""
+    coverage: dict[str, float] = field(default_factory=dict)
+    """Shares of the vocabulary's words and of the training reviews' tokens that have a pretrained vector, by their
+    names, `vectors/...`; empty without such vectors."""
     parameters: int
     """Trained parameters of the model."""
     tokens: int
@@ -46,17 +49,18 @@ class RunSummary:
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `summary.json`, metrics first."""
         values = asdict(self)
-        metrics = values.pop("metrics")
-        return {**{name: metrics[name] for name in METRICS if name in metrics}, **values}
+        metrics, coverage = values.pop("metrics"), values.pop("coverage")
+        return {**{name: metrics[name] for name in METRICS if name in metrics}, **coverage, **values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the summary that `to_dict` made; raises `InputError` when a key is missing."""
-        names = [field.name for field in fields(cls) if field.name != "metrics"]
+        names = [item.name for item in fields(cls) if item.name not in ("metrics", "coverage")]
         if missing := [name for name in names if name not in values]:
             raise InputError(f"the run's summary lacks {', '.join(missing)}: it was not written by textrnn.")
         metrics = {name: values[name] for name in METRICS if name in values}
-        return cls(metrics=metrics, **{name: values[name] for name in names})
+        coverage = {name: value for name, value in values.items() if name.startswith("vectors/")}
+        return cls(metrics=metrics, coverage=coverage, **{name: values[name] for name in names})
 
 
 def write_summary(summary_json: Path, summary: RunSummary) -> None:

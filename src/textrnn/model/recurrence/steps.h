@@ -149,7 +149,7 @@ INLINE void lstm_forward(tile_t *t, int64_t block, const int rows) {
 INLINE void rnn_backward(tile_t *t, int64_t block, int r, vec *dh, const int rows) {
   const int64_t at = block * VL;
   const int n = units(t, block);
-  vec h = load(t->output[r] + at, n), da = t->problem->relu ? where_positive(h, *dh) : *dh * (1 - h * h);
+  vec h = load(t->output[r] + at, n), da = t->problem->relu ? relu_gradient_v(h, *dh) : *dh * (1 - h * h);
   store(t->gates[r] + at, da, n);
   *(vec *)(t->grads + (block * rows + r) * VL) = da;
   *dh = (vec){0};

@@ -88,10 +88,10 @@ INLINE vec tanh_v(vec x) {
   return x;
 }
 
-/* x where h is above 0, else 0; NaN in h gives 0, as torch's gradient of relu does. */
-INLINE vec where_positive(vec h, vec x) {
-  if (IS_FLOAT) return (vec)choose((fvec)h > 0.0f, (fvec)x, (fvec){0});
-  for (int i = 0; i < VL; i++) x[i] = h[i] > 0 ? x[i] : 0;
+/* x times relu's derivative where relu gave h; where h is NaN it is 1, as in torch. */
+INLINE vec relu_gradient_v(vec h, vec x) {
+  if (IS_FLOAT) return (vec)choose((fvec)h <= 0.0f, (fvec){0}, (fvec)x);
+  for (int i = 0; i < VL; i++) x[i] = h[i] <= 0 ? 0 : x[i];
   return x;
 }
 

@@ -1,4 +1,4 @@
-"""How far the preparation of reviews is: a bar on a terminal, a line now and then elsewhere."""
+"""How far something that takes a while is: a bar on a terminal, a line now and then elsewhere."""
 
 import logging
 import sys
@@ -16,10 +16,11 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Counts reviews; `verb` is what was done to them ("read", "encoded"), `total` is their number if known."""
+    """Counts `things`; `verb` is what was done to them ("read", "encoded"), `total` is their number if known."""
 
-    def __init__(self, verb: str, total: int | None) -> None:
+    def __init__(self, verb: str, total: int | None, things: str = "reviews") -> None:
         self._verb = verb
+        self._things = things
         self._total = total
         self._count = 0
         self._last_line = time.monotonic()
@@ -27,17 +28,17 @@ class Progress:
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task(f"reviews {verb}", total=total)
+            self._task = self._bar.add_task(f"{things} {verb}", total=total)
 
-    def advance(self, reviews: int) -> None:
-        """Report that `reviews` more are done."""
-        self._count += reviews
+    def advance(self, count: int) -> None:
+        """Report that `count` more are done."""
+        self._count += count
         if self._bar is not None:
-            self._bar.advance(self._task, reviews)
+            self._bar.advance(self._task, count)
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             of_total = f" of {self._total:,}" if self._total is not None else ""
-            log.info(f"{self._verb} {self._count:,}{of_total} reviews ...")
+            log.info(f"{self._verb} {self._count:,}{of_total} {self._things} ...")
 
     def __enter__(self) -> Self:
         if self._bar is not None:

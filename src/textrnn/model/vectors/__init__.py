@@ -1,0 +1,1 @@
+"""Pretrained word vectors: from a file, a package or the Hub to the embedding's table."""
