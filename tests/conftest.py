@@ -59,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto` one more than cores: tests wait for schedulers, servers and one another's processes too."""
+    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 1
+
+
 @pytest.fixture
 def slurm(_slurm: Slurm) -> Iterator[Slurm]:
     """A real SLURM of two nodes with two GPUs each, for tests marked `cluster`.

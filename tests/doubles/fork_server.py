@@ -23,8 +23,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("torch", "pytorch_lightning", "matplotlib.pyplot", "hydra", "rich.progress", "wandb")
-"""Libraries that start no thread, and read no setting that a test changes, while they are imported; none of ours."""
+PRELOADED = ("torch", "pytorch_lightning", "matplotlib.pyplot", "hydra", "rich.progress")
+"""Libraries that start no thread, make no file and read no setting that a test changes while they are imported.
+
+Not wandb, which makes a temporary folder that the first process to end would take from the others.
+"""
 OF_THE_START = ("PYTHON", "LD_", "OMP_", "MALLOC_", "GLIBC_", "LC_", "LANG", "MPL")
 """Environment variables that are read before the script runs: where they differ from the server's, Python starts."""
 PR_SET_CHILD_SUBREAPER = 36
