@@ -37,6 +37,7 @@ def processes(job: str) -> dict[int, int]:
 def test_four_processes_on_two_nodes_go_on_after_a_signal_and_end_with_the_first_that_dies(
     slurm: Slurm, script: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
+    (workplace / "train.py").symlink_to(ROOT / "train.py")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     long = ("trainer.max_epochs=60", "early_stopping.patience=null", "checkpoint.every_n_train_steps=20")
     command = (*TWO_BY_TWO, str(ROOT / "train.sbatch"), *SMALL, *long)
