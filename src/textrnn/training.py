@@ -205,7 +205,8 @@ def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Che
 
 def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
     before = checkpoint.config
-    changed = [f"model.{key}" for key in differences(before.model, config.model)]
+    # How the recurrence is computed is no part of the model: the parameters are the same, and the numbers.
+    changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
     changed += [f"data.{key}" for key in differences(before.data, config.data) if key != "cache_dir"]
     changed += ["seed"] if before.seed != config.seed else []
     if changed:
