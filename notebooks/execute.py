@@ -93,9 +93,9 @@ def _normalise(notebook: NotebookNode) -> None:
     """Keep no more metadata than all executions share, and the digest of the sources that the outputs belong to."""
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_log(output)]
         for output in cell.get("outputs", []):
-            if output.output_type != "stream":
-                output.metadata = {}
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = _smaller(output.data["image/png"])
     notebook.metadata = {
@@ -103,6 +103,11 @@ def _normalise(notebook: NotebookNode) -> None:
         "language_info": {"name": "python"},
         "textrnn": {"sources": sources_digest(notebook)},
     }
+
+
+def _is_log(output: NotebookNode) -> bool:
+    """What commands say on stderr: where their caches are on this machine, and other things that change."""
+    return bool(output.output_type == "stream" and output.name == "stderr")
 
 
 def _smaller(picture: str) -> str:
