@@ -1,4 +1,4 @@
-"""The notebooks: each runs to its end, and what is committed is what it shows, small and of no machine in particular."""
+"""The notebooks: each runs to its end, and what is committed is what it shows, small and of no machine."""
 
 import importlib.util
 import os
@@ -25,7 +25,9 @@ def test_every_cell_runs(path: Path, tmp_path: Path) -> None:
     environment = {**execute.one_core(os.environ), "HF_HUB_OFFLINE": "1"}
     environment.pop("WANDB_API_KEY", None)
     notebook = execute.execute(folder / path.name, environment)  # raises where a cell fails
-    errors = [cell.source for cell in notebook.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    errors = [
+        cell.source for cell in notebook.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"
+    ]
     assert not errors
 
 
@@ -35,7 +37,7 @@ def test_there_are_three() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_committed_is_what_it_shows(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     assert notebook.metadata["textrnn"]["sources"] == execute.sources_digest(notebook), "type: make notebooks"
     assert path.stat().st_size < LARGEST
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
