@@ -1,12 +1,13 @@
 # make train: a fresh machine with Python 3.11+, git and make trains a GRU on generated reviews.
 # make test:  lint, types and every test that needs no GPU.
+# make notebooks: runs the notebooks again and keeps what they show.
 # make bench: measures, without peers, and puts the figures into the README; ARGS="--peers" for all of them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test bench lint clean
+.PHONY: train test bench notebooks lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py experiment=first_run $(ARGS)
@@ -17,6 +18,9 @@ test: $(VENV)/.installed lint
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py all $(ARGS)
 	$(BIN)/python benchmarks/readme.py
+
+notebooks: $(VENV)/.installed
+	$(BIN)/python notebooks/execute.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

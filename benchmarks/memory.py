@@ -16,6 +16,8 @@ from textrnn.tracking.metrics import read_metrics
 CELLS = ("gru", "lstm", "rnn")
 EPOCHS = 10
 TIMEOUT = 1800.0
+STEERING = ("TEXTRNN_RUN", "TEXTRNN_ALLOCATOR", "WANDB_")
+"""Environment variables that would steer the run; where compiled kernels are kept does not."""
 
 
 def run(settings: Settings, report: Report) -> None:
@@ -42,7 +44,7 @@ def _train(run_dir: Path, arguments: list[str]) -> tuple[list[float], float]:
     """Resident memory after each epoch, and the peak, in MiB."""
     fixed = ["tracking=none", "test=false", "early_stopping.patience=null", "trainer.limit_val_batches=4"]
     fixed += [f"trainer.max_epochs={EPOCHS}", "trainer.limit_train_batches=0.1", f"run_dir={run_dir}"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TEXTRNN_", "WANDB_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}
     command = [sys.executable, str(ROOT / "train.py"), *fixed, *arguments]
     epochs: list[float] = []
     peak, deadline, metrics = 0.0, time.monotonic() + TIMEOUT, run_dir / "metrics.csv"

@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
         data_path=None if data_path is None else str(data_path),
         quick=arguments.quick,
         peers=arguments.peers,
+        only=arguments.only.split(",") if arguments.only else [],
         tensorflow_python=arguments.tensorflow_python,
     )
     for name in NAMES if arguments.name == "all" else (arguments.name,):
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the JSON")
     parser.add_argument("--quick", action="store_true", help="tiny sizes on generated reviews: to see that it runs")
     parser.add_argument("--peers", action="store_true", help="also the tutorial way, and TensorFlow where it is")
+    parser.add_argument("--only", metavar="RECIPES", help="tutorials: these recipes, separated by commas")
     parser.add_argument("--tensorflow-python", help="tutorials: the python of an environment with TensorFlow")
     return parser
 

@@ -1,6 +1,6 @@
 """What is typed after `python benchmarks/run.py NAME`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -16,6 +16,8 @@ class Settings:
     """Tiny sizes on generated reviews: whether it runs, not how fast."""
     peers: bool = False
     """Also run the tutorial way, and TensorFlow where there is one."""
+    only: list[str] = field(default_factory=list)
+    """tutorials: these recipes; empty: all."""
     tensorflow_python: str | None = None
     """tutorials: an interpreter that has TensorFlow."""
 

@@ -16,6 +16,8 @@ from settings import Settings
 from timing import Stopwatch, paired
 
 FIRST_STEP_TIMEOUT = 300.0
+STEERING = ("TEXTRNN_RUN", "TEXTRNN_ALLOCATOR", "WANDB_")
+"""Environment variables that would steer the commands; where compiled kernels are kept does not."""
 REVIEW = "A fine film, and a moving one."
 
 
@@ -85,4 +87,4 @@ def _first_step(run_dir: Path, reviews: list[str]) -> float:
 
 def _environment() -> dict[str, str]:
     """This process's, without what would turn the commands into processes of another run."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("TEXTRNN_", "WANDB_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}

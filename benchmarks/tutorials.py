@@ -2,8 +2,8 @@
 
 A recipe is what its file in conf/experiment says; an original is the tutorial's own way, in TensorFlow or in a PyTorch
 loop. All ways read the same ids of all 25,000 training reviews. Each trains in a process of its own with all cores;
-their epochs take turns, a seed after the other, so a repeat is an epoch. Accuracy is measured on the test reviews after
-each epoch: the originals do so, and choose by it.
+their epochs take turns, so a repeat is an epoch; when a recipe's epochs are over, the next seed begins. Accuracy is
+measured on the test reviews after each epoch: the originals do so, and choose by it.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,6 @@ KERAS = {"keras_simple_rnn": "rnn", "keras_rnn_cells": "rnn", "keras_lstm": "lst
 """The recipes whose originals are Keras models, and the cell of each."""
 SYSTEMS = (*KERAS, "torch_rnn_glove", "torch_lstm_wandb")
 OURS, OURS_BF16, ORIGINAL = "ours 32-true", "ours bf16-mixed", "original"
-SEEDS = 3
 
 
 def run(settings: Settings, report: Report) -> None:
@@ -40,15 +39,16 @@ def run(settings: Settings, report: Report) -> None:
         Table(title="an epoch's training", unit="s"),
         Table(title="best epoch on the test reviews", unit="%"),
     )
-    seeds = 1 if settings.quick else SEEDS
+    systems = settings.only or list(SYSTEMS[-1:] if settings.quick else SYSTEMS)
     with TemporaryDirectory() as folder:
-        for system in SYSTEMS[-1:] if settings.quick else SYSTEMS:
+        for system in systems:
             config = compose([f"experiment={system}"])
             arrays, vocab_size = _arrays(config, Path(folder) / f"{system}.npz", settings)
             times: dict[str, list[float]] = {}
-            for seed in range(seeds):
+            epochs = min(config.trainer.max_epochs or 1, settings.repeats)
+            for seed in range(-(-settings.repeats // epochs)):
                 request = {"arrays": arrays, "vocab_size": vocab_size, "seed": seed}
-                measured, tested = _epochs(system, config, request, settings, report)
+                measured, tested = _epochs(system, config, request, epochs, settings, report)
                 for way, values in measured.items():
                     times.setdefault(way, []).extend(values)
                     best.cells.setdefault(way, {}).setdefault(system, []).append(100 * max(tested[way]))
@@ -61,7 +61,7 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def _epochs(
-    system: str, config: Config, request: dict[str, Any], settings: Settings, report: Report
+    system: str, config: Config, request: dict[str, Any], epochs: int, settings: Settings, report: Report
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Seconds and test accuracy of each epoch of one seed, by way."""
     tested: dict[str, list[float]] = {}
@@ -86,7 +86,7 @@ def _epochs(
                 worker = stack.enter_context(Worker("tutorial_torch.py"))
                 worker.ask(what="prepare", way=kind, **of_torch, **request)
             variants[way] = measure(way, worker)
-        return paired(variants, 1 if settings.quick else config.trainer.max_epochs or 1), tested
+        return paired(variants, epochs), tested
 
 
 def _ways(system: str, settings: Settings) -> dict[str, str]:

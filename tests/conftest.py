@@ -10,25 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from doubles.fork_server import start
 from doubles.slurm import NoSlurmError, Slurm, cluster
 from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
-from support import ROOT, Command
+from support import KERNELS, OUT_OF_REACH, ROOT, Command, environment_of
 
 from textrnn import main
 from textrnn.cluster.launch import SHARED_RUN
 from textrnn.signals import NUMBERS
 
-OUT_OF_REACH = "http://127.0.0.1:9"
-"""A closed port, which stands for a Hub and a W&B out of reach."""
 os.environ["HF_ENDPOINT"] = OUT_OF_REACH  # the Hub's client reads it when it is imported
 
 # Speed is no test's business, least of all on a machine that does other things too.
 settings.register_profile("textrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("textrnn")
-
-
-KERNELS = "TEXTRNN_KERNELS"
 
 
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto` one more than cores: tests wait for schedulers, servers and one another's processes too."""
+    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 1
+
+
 @pytest.fixture
 def slurm(_slurm: Slurm) -> Iterator[Slurm]:
     """A real SLURM of two nodes with two GPUs each, for tests marked `cluster`.
@@ -73,31 +74,12 @@ def slurm(_slurm: Slurm) -> Iterator[Slurm]:
         yield _slurm
 
 
-def _environment(home: Path) -> dict[str, str]:
-    """The caller's environment without accounts, launchers or settings that would steer a run."""
-    steering = ("WANDB_", "HF_", "SLURM_", "TEXTRNN_", "HYDRA_", "XDG_", "NETRC")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        kept.pop(name, None)
-    kept[KERNELS] = os.environ[KERNELS]
-    # The user's home may hold a W&B login.
-    return kept | {
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "HF_ENDPOINT": OUT_OF_REACH,
-        "WANDB_BASE_URL": OUT_OF_REACH,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "default",
-        "COLUMNS": "120",
-    }
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a person with an empty home and no network."""
     home = tmp_path / "home"
     home.mkdir()
-    return _environment(home)
+    return environment_of(home)
 
 
 @pytest.fixture
@@ -110,19 +92,40 @@ def workplace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def script(environment: dict[str, str], workplace: Path) -> Command:
-    """Runs an entry script of the checkout in `workplace`, as `script("train.py", "model=gru", ...)`."""
+    """Runs an entry script of the checkout in `workplace`, as `script("train.py", "model=gru", ...)`.
+
+    In a process of its own, which has Lightning already; where the start itself matters, `cold_script` is the one.
+    """
 
     def run(
         name: str, *arguments: str, timeout: float = 120, stdin: str = "", **extra: str
     ) -> subprocess.CompletedProcess[str]:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        command = [str(ROOT / name), *arguments]
+        with start(command, cwd=workplace, env=environment | extra, text=True, **pipes) as process:
+            try:
+                output, errors = process.communicate(stdin, timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    return run
+
+
+@pytest.fixture
+def cold_script(environment: dict[str, str], workplace: Path) -> Command:
+    """As `script`, with a Python that is started for it."""
+
+    def run(name: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(ROOT / name), *arguments],
             cwd=workplace,
             env=environment | extra,
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=120,
             check=False,
         )
 

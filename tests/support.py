@@ -1,5 +1,6 @@
 """Names that tests share."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,3 +12,25 @@ IMDB = ROOT.parent / "shared" / "imdb"
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 """The fixture `script`."""
+OUT_OF_REACH = "http://127.0.0.1:9"
+"""A closed port, which stands for a Hub and a W&B out of reach."""
+KERNELS = "TEXTRNN_KERNELS"
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    """The caller's environment without accounts, launchers or settings that would steer a run."""
+    steering = ("WANDB_", "HF_", "SLURM_", "TEXTRNN_", "HYDRA_", "XDG_", "NETRC")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        kept.pop(name, None)
+    kept[KERNELS] = os.environ[KERNELS]
+    # The user's home may hold a W&B login.
+    return kept | {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "HF_ENDPOINT": OUT_OF_REACH,
+        "WANDB_BASE_URL": OUT_OF_REACH,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "default",
+        "COLUMNS": "120",
+    }

@@ -56,8 +56,8 @@ def refused(run: Command, workplace: Path, *arguments: str, mentions: str, name:
         ("trainer.max_time=soon", "trainer"),
     ],
 )
-def test_configuration(script: Command, workplace: Path, typed: str, mentions: str) -> None:
-    refused(script, workplace, *SMALL, typed, mentions=mentions)
+def test_configuration(cold_script: Command, workplace: Path, typed: str, mentions: str) -> None:
+    refused(cold_script, workplace, *SMALL, typed, mentions=mentions)
 
 
 def test_multirun_refuses_before_its_first_job(here: Command, workplace: Path) -> None:
@@ -142,5 +142,5 @@ def test_resume(here: Command, workplace: Path, tmp_path: Path) -> None:
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 
 
-def test_predict_needs_texts(script: Command, workplace: Path, tmp_path: Path) -> None:
-    refused(script, workplace, str(tmp_path), name="predict.py", mentions="--file")
+def test_predict_needs_texts(cold_script: Command, workplace: Path, tmp_path: Path) -> None:
+    refused(cold_script, workplace, str(tmp_path), name="predict.py", mentions="--file")

@@ -4,18 +4,25 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from doubles.tiny_checkpoint import write_checkpoint
 
-from textrnn.checkpoints import FORMAT, load_checkpoint
-from textrnn.config import Config, EmbeddingConfig, ModelConfig
+from textrnn.checkpoints import load_checkpoint
 from textrnn.data.tokenizer import train_tokenizer
-from textrnn.model.network import TextClassifier
 
-TRAINING = ("pytorch_lightning", "lightning_fabric", "torchmetrics", "datasets", "wandb", "matplotlib", "pandas")
+TRAINING = (
+    "pytorch_lightning",
+    "lightning_fabric",
+    "torchmetrics",
+    "datasets",
+    "wandb",
+    "matplotlib",
+    "pandas",
+    "spacy",
+)
 PROGRAM = """
 import json, sys
 import textrnn.main
@@ -46,22 +53,7 @@ def imported(arguments: Sequence[str], environment: dict[str, str], workplace: P
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A checkpoint as `train.py` writes it, as far as it is read."""
-    config = Config(model=ModelConfig(hidden_size=4, embedding=EmbeddingConfig(size=3)))
-    tokenizer = train_tokenizer(["a fine film", "a dull film"], "word", 10)
-    vocab_size = tokenizer.get_vocab_size()
-    weights = TextClassifier(config.model, vocab_size).state_dict()
-    path = tmp_path / "best.ckpt"
-    record = {
-        "format": FORMAT,
-        "config": asdict(config),
-        "tokenizer": tokenizer.to_str(),
-        "vocab_size": vocab_size,
-        "identity": {},
-        "data": {},
-    }
-    state_dict = {f"model.{name}": tensor for name, tensor in weights.items()}
-    torch.save({"state_dict": state_dict, "global_step": 1, "epoch": 0, "textrnn": record}, path)
-    return path
+    return write_checkpoint(tmp_path / "best.ckpt", train_tokenizer(["a fine film", "a dull film"], "word", 10))
 
 
 @pytest.mark.parametrize(

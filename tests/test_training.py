@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from doubles import fork_server
 from support import ROOT, Command
 
 from textrnn.data.store import Store
@@ -48,9 +48,9 @@ def summary(run: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_a_run_leaves_what_the_contract_says(script: Command, here: Command, workplace: Path, cell: str) -> None:
+def test_a_run_leaves_what_the_contract_says(cold_script: Command, here: Command, workplace: Path, cell: str) -> None:
     tracked = cell == "gru"
-    train = script if tracked else here
+    train = cold_script if tracked else here
     done = train("train.py", *SMALL, f"model={cell}", *(["tracking=auto"] if tracked else []), "seed=0")
     assert done.returncode == 0, done.stderr
     last = done.stdout.rstrip().splitlines()[-1]
@@ -113,15 +113,8 @@ def test_resume_continues_the_same_run(here: Command, workplace: Path) -> None:
 
 
 def start(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *arguments],
-        cwd=place,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # A shell that starts the tests in the background has them ignore Ctrl-C, and whatever they start too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return fork_server.start([str(ROOT / "train.py"), *arguments], cwd=place, env=environment, **silent)
 
 
 def wait_for_step(run: Path, step: int, process: subprocess.Popen[Any]) -> None:
@@ -129,7 +122,7 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[Any]) -> None:
     while time.monotonic() < deadline and process.poll() is None:
         if (run / "metrics.csv").is_file() and any(int(row["step"]) >= step for row in metrics(run)):
             return
-        time.sleep(0.01)
+        time.sleep(0.03)
     assert process.poll() is not None, "the run took no step"
 
 

@@ -17,6 +17,7 @@ from textrnn.data.batches import BatchLoader
 from textrnn.data.review_file import Split
 from textrnn.data.sources import SPLITS
 from textrnn.data.store import prepare_store
+from textrnn.data.tokenizer import load_tokenizer
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
 from textrnn.tracking.artifacts import RUN_HELP, is_reference, local_run
@@ -93,6 +94,7 @@ def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measure
 
 
 def _split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: str | None) -> Split:
+    load_tokenizer(checkpoint.tokenizer_json)  # with another spaCy, or none, the store would be another
     data = checkpoint.config.data
     data.path = path or data.path
     data.cache_dir = cache_dir or data.cache_dir

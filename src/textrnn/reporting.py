@@ -77,7 +77,7 @@ def report_data(this: Run, wandb_run: WandbRun) -> None:
     """Log what the run is trained on as its input, at its start; offline W&B takes none."""
     if wandb_run.url is not None:
         key = this.store.meta["key"]
-        made_of = {name: key[name] for name in ("tokenizer", "vocab_size", "segment_size")}
+        made_of = {name: key[name] for name in ("tokenizer", "spacy", "vocab_size", "segment_size") if name in key}
         wandb_run.use_artifact(dataset_artifact(this.store.fingerprint, {**_data(this.store), **made_of}))
 
 

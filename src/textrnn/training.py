@@ -18,6 +18,7 @@ from textrnn.cluster.ranks import Ranks
 from textrnn.compose import load_config
 from textrnn.config import Config
 from textrnn.data.store import Store, cache_dir, prepare_store
+from textrnn.data.tokenizer import load_tokenizer
 from textrnn.errors import InputError, RankLost
 from textrnn.logs import LOGGER, log_to_console, log_to_file
 from textrnn.runs import Run
@@ -204,7 +205,8 @@ def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Che
 
 def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
     before = checkpoint.config
-    changed = [f"model.{key}" for key in differences(before.model, config.model)]
+    # How the recurrence is computed is no part of the model: the parameters are the same, and the numbers.
+    changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
     changed += [f"data.{key}" for key in differences(before.data, config.data) if key != "cache_dir"]
     changed += ["seed"] if before.seed != config.seed else []
     if changed:
@@ -212,6 +214,7 @@ def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
             f"resume: {', '.join(changed)} can't change in a run that has begun; leave it as it was in "
             f"{checkpoint.path.parent.parent / 'config.yaml'}, or start a new run."
         )
+    load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
 
 
 def _is_over(config: Config, directory: RunDirectory) -> bool:

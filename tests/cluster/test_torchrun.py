@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, Command
 from test_training import SMALL, json_of, metrics, wait_for_step
 
 RANKS = (*SMALL, "trainer.devices=auto")
@@ -91,7 +91,9 @@ def ranks_of(launcher: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(workplace: Path, environment: dict[str, str]) -> None:
+def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(
+    script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
     longer = (*RANKS, "trainer.max_epochs=40", "early_stopping.patience=null", "checkpoint.every_n_train_steps=3")
     process = subprocess.Popen(
         [*TORCHRUN, str(ROOT / "train.py"), *longer, "run_dir=run", "resume=auto"],
@@ -110,15 +112,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(workplace: Path
     assert "Signal 9 (SIGKILL)" in told
     assert (workplace / "run" / "checkpoints" / "last.ckpt").is_file()
     # On one process, whose steps are those of two.
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *longer, "trainer.devices=1", "run_dir=run", "resume=auto"],
-        cwd=workplace,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = script("train.py", *longer, "trainer.devices=1", "run_dir=run", "resume=auto")
     assert done.returncode == 0, done.stderr
     assert json.loads((workplace / "run" / "summary.json").read_text())["status"] == "finished"
     steps = [int(row["step"]) for row in metrics(workplace / "run")]

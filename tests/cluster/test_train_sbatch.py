@@ -4,13 +4,12 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from doubles.slurm import Slurm, until
-from support import ROOT
+from support import ROOT, Command
 from test_training import metrics
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -36,7 +35,7 @@ def processes(job: str) -> dict[int, int]:
 
 
 def test_four_processes_on_two_nodes_go_on_after_a_signal_and_end_with_the_first_that_dies(
-    slurm: Slurm, workplace: Path, environment: dict[str, str]
+    slurm: Slurm, script: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
     (workplace / "train.py").symlink_to(ROOT / "train.py")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
@@ -63,10 +62,7 @@ def test_four_processes_on_two_nodes_go_on_after_a_signal_and_end_with_the_first
     slurm.wait(job, "FAILED", restarts=1, deadline=60)
     assert "task 2: Killed" in slurm.output(job)
 
-    alone = ("train.py", *SMALL, *long, f"run_dir={run}", "resume=auto", "trainer=cpu")
-    done = subprocess.run(
-        [sys.executable, *alone], cwd=workplace, env=environment, capture_output=True, text=True, check=False
-    )
+    done = script("train.py", *SMALL, *long, f"run_dir={run}", "resume=auto", "trainer=cpu")
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     steps = [int(row["step"]) for row in metrics(run)]

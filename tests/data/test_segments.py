@@ -57,8 +57,10 @@ def numbered(numbers: range) -> list[str]:
     return [f"review {number}" for number in numbers]
 
 
-def open_segments(tmp_path: Path, source: NumberedSource, size: int = 10) -> tuple[DataConfig, Store, Segments]:
-    data = DataConfig(cache_dir=str(tmp_path), segment_size=size)
+def open_segments(
+    tmp_path: Path, source: NumberedSource, size: int = 10, tokenizer: str = "word"
+) -> tuple[DataConfig, Store, Segments]:
+    data = DataConfig(cache_dir=str(tmp_path), segment_size=size, tokenizer=tokenizer)
     store = prepare_store(data, source=NumberedSource(source.count))
     return data, store, Segments(data, store, directory=new_directory(data), source=source)
 
@@ -83,6 +85,14 @@ def test_segments_are_the_stream_pass_after_pass_with_two_on_the_disk(tmp_path: 
     segments.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stores"]
     assert texts(split) == numbered(expected[-1])  # what is open stays readable
+
+
+def test_the_background_process_cuts_by_spacy_as_the_store_does(tmp_path: Path) -> None:
+    _, store, segments = open_segments(tmp_path, NumberedSource(25), tokenizer="spacy")
+    first, last = store.split("train"), segments.segment(3)  # of the first pass and of the second
+    assert [last.token_ids(n).tolist() for n in range(10)] == [first.token_ids(n).tolist() for n in range(10)]
+    assert first.lengths.tolist() == [2] * 10
+    segments.close()
 
 
 @pytest.mark.parametrize("index", [2, 7])

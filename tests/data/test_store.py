@@ -83,7 +83,7 @@ def assert_only_store(cache: Path, store: Store) -> None:
     assert contents(cache / "stores") == [store.fingerprint, *(f"{store.fingerprint}/{name}" for name in files)]
 
 
-@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+@pytest.mark.parametrize("tokenizer", ["word", "bpe", "keras", "spacy"])
 def test_a_store_holds_every_review_encoded_as_the_tokenizer_does(tmp_path: Path, tokenizer: str) -> None:
     data = DataConfig(cache_dir=str(tmp_path), tokenizer=tokenizer, vocab_size=320)
     rows = reviews()
@@ -151,6 +151,8 @@ def test_what_shapes_a_store_and_what_does_not(tmp_path: Path) -> None:
     shaping: list[dict[str, Any]] = [
         {},
         {"tokenizer": "bpe"},
+        {"tokenizer": "keras"},
+        {"tokenizer": "spacy"},
         {"vocab_size": 500},
         {"segment_size": 100},
         {"synthetic": SyntheticConfig(train_reviews=1500, test_reviews=201)},

@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from textrnn.data.tokenizer import (
     PAD_ID,
@@ -33,21 +35,56 @@ def test_the_most_frequent_words_are_kept_and_the_rest_is_unknown() -> None:
     assert encode_batch(tokenizer, ["d a"]) == [[UNKNOWN_ID, 2]]
 
 
+KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
+
+
+def keras_words(text: str) -> list[str]:
+    """The definition of Keras' `text_to_word_sequence`, character by character."""
+    words, word = [], ""
+    for character in text + " ":
+        if character == " " or character in KERAS_FILTERS:
+            if word:
+                words.append(word)
+            word = ""
+        else:
+            word += character.lower()
+    return words
+
+
+@given(
+    st.lists(
+        st.text(alphabet=st.one_of(st.sampled_from(KERAS_FILTERS + " 'aZé\r\x85\xa0"), st.characters(codec="utf-8")))
+    )
+)
+def test_keras_words_are_those_of_its_definition(texts: list[str]) -> None:
+    tokenizer = train_tokenizer(texts, "keras", 100_000)
+    known = vocabulary(tokenizer)
+    encoded = encode_batch(tokenizer, texts)
+    assert [[known[i] for i in ids] for ids in encoded] == [keras_words(text) or ["<unk>"] for text in texts]
+
+
+def test_keras_words_keep_apostrophes_and_what_is_left_of_markup() -> None:
+    tokenizer = train_tokenizer(["<br />It's a so-so film: don't!\tWATCH_it\n(8/10)"], "keras", 100)
+    expected = ["br", "it's", "a", "so", "so", "film", "don't", "watch", "it", "8", "10"]
+    (ids,) = encode_batch(tokenizer, ["<br />It's a so-so film: don't!\tWATCH_it\n(8/10)"])
+    assert [vocabulary(tokenizer)[i] for i in ids] == expected
+
+
 @pytest.mark.parametrize("kind", ["word", "bpe"])
 def test_a_text_without_tokens_is_one_unknown_token(kind: str) -> None:
     tokenizer = train_tokenizer(TEXTS, kind, 300)
     assert encode_batch(tokenizer, ["", " \n\t", "<br /> \x85"]) == [[UNKNOWN_ID]] * 3
 
 
-@pytest.mark.parametrize("kind", ["word", "bpe"])
+@pytest.mark.parametrize("kind", ["word", "bpe", "keras"])
 def test_no_text_becomes_padding(kind: str) -> None:
     tokenizer = train_tokenizer([*TEXTS, "<pad> <unk> pad unk"], kind, 300)
     (ids,) = encode_batch(tokenizer, ["<pad> a film <pad><unk>"])
     assert PAD_ID not in ids
-    assert len(ids) > 5
+    assert len(ids) >= 5
 
 
-@pytest.mark.parametrize("kind", ["word", "bpe"])
+@pytest.mark.parametrize("kind", ["word", "bpe", "keras"])
 def test_a_saved_tokenizer_encodes_as_before(kind: str) -> None:
     tokenizer = train_tokenizer(TEXTS, kind, 300)
     again = load_tokenizer(tokenizer.to_str())
@@ -78,7 +115,7 @@ print(hashlib.sha256(train_tokenizer(texts, sys.argv[1], 1000).to_str().encode()
 """
 
 
-@pytest.mark.parametrize("kind", ["word", "bpe"])
+@pytest.mark.parametrize("kind", ["word", "bpe", "keras"])
 def test_ties_are_broken_alike_in_every_process(kind: str) -> None:
     hashes = set()
     for threads in ("1", "1", "3"):

@@ -1,4 +1,4 @@
-"""The real `wandb agent` and the real client of a run, except that they ask the server more often.
+"""The real `wandb agent` and the real client of a run, except that they look more often.
 
 subprocess.run([*QUICK_AGENT, "--count", "2", "tester/films/sweep001"], env=..., timeout=60)
 environment["PYTHONPATH"] = told_at_once(folder)
@@ -16,6 +16,14 @@ QUICK_AGENT = [
 ]
 """What comes before the arguments of `wandb agent`."""
 
+AGENTS_LOOK_OFTEN = """
+import sys
+if "agent" in sys.orig_argv:
+    from wandb.wandb_agent import Agent
+    Agent.POLL_INTERVAL = 0.5
+"""
+"""A module that Python imports at its start: agents look every half second rather than every five."""
+
 TOLD_AT_ONCE = """
 import sys
 if any(word.endswith("train.py") for word in sys.orig_argv):
@@ -29,7 +37,7 @@ if any(word.endswith("train.py") for word in sys.orig_argv):
 
 
 def told_at_once(place: Path, *, patience: float | None = None) -> str:
-    """A PYTHONPATH with which runs ask every second rather than every 15 whether W&B has stopped them.
+    """A PYTHONPATH with which runs ask every second, not every 15, whether W&B has stopped them; agents look often.
 
     Args:
         place: An empty folder is made there.
@@ -37,5 +45,5 @@ def told_at_once(place: Path, *, patience: float | None = None) -> str:
     """
     folder = place / "told-at-once"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(TOLD_AT_ONCE.format(patience=patience))
+    (folder / "sitecustomize.py").write_text(AGENTS_LOOK_OFTEN + TOLD_AT_ONCE.format(patience=patience))
     return f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"

@@ -46,7 +46,7 @@ MpiDefault=none
 SwitchType=switch/none
 # Nodes have the CPUs that are written here, whatever the host has.
 SlurmdParameters=config_overrides
-SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=0,batch_sched_delay=0
+SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 PreemptType=preempt/partition_prio

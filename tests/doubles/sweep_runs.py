@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from doubles.quick_agent import AGENTS_LOOK_OFTEN
 from support import ROOT
 
 SMALL = (
@@ -45,10 +46,10 @@ def sweep_file(place: Path, *, tracking: str = "none", **changes: Any) -> Path:
 
 
 def broken(tmp_path: Path, *texts: str) -> str:
-    """A PYTHONPATH with which the trials that are given one of these arguments fail at once."""
+    """A PYTHONPATH with which the trials that are given one of these arguments fail at once; agents look often."""
     folder = tmp_path / "broken"
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(BREAK.format(texts=texts))
+    (folder / "sitecustomize.py").write_text(AGENTS_LOOK_OFTEN + BREAK.format(texts=texts))
     return f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 

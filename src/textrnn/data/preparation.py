@@ -50,7 +50,7 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
             draft.mkdir()
         reviews, empty = _read(source, data, draft)
         _check_counts(reviews)
-        tokenizer_json = _train(draft, data)
+        tokenizer_json = _train(draft, data, reviews["train"])
         tokens = _encode(draft, tokenizer_json, sum(reviews.values()))
         meta = {
             **facts,
@@ -138,10 +138,16 @@ def _check_counts(reviews: Counter[str]) -> None:
             )
 
 
-def _train(draft: Path, data: DataConfig) -> str:
+def _train(draft: Path, data: DataConfig, total: int) -> str:
     """Train the tokenizer on the training texts and write it."""
-    texts = (text for _, batch in read_texts(draft / "train.texts") for text in batch)
-    tokenizer_json = train_tokenizer(texts, data.tokenizer, data.vocab_size).to_str()
+
+    def texts() -> Iterator[str]:
+        for _, batch in read_texts(draft / "train.texts"):
+            yield from batch
+            progress.advance(len(batch))
+
+    with Progress("learned from", total) as progress:
+        tokenizer_json = train_tokenizer(texts(), data.tokenizer, data.vocab_size).to_str()
     _write_text(draft / "tokenizer.json", tokenizer_json)
     return tokenizer_json
 

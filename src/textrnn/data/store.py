@@ -19,7 +19,8 @@ from textrnn.config import DataConfig
 from textrnn.data.preparation import make_store
 from textrnn.data.review_file import Split, file_summary
 from textrnn.data.sources import SPLITS, HubUnreachable, Source, open_source
-from textrnn.data.tokenizer import load_tokenizer, spacy_version, vocabulary
+from textrnn.data.spacy_words import spacy_version
+from textrnn.data.tokenizer import load_tokenizer, vocabulary
 from textrnn.errors import InputError, disk_errors
 from textrnn.locks import FileLock, remove_if_abandoned
 
@@ -82,7 +83,7 @@ def cache_dir(data: DataConfig) -> Path:
 
 def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
     """Everything that shapes a store: the source's `identity`, the tokenizer's settings, this format."""
-    rules = {"spacy": spacy_version()} if data.tokenizer == "spacy" else {}
+    rules = {"spacy": f"en {spacy_version()}"} if data.tokenizer == "spacy" else {}
     return rules | {
         "source": identity,
         "tokenizer": data.tokenizer,

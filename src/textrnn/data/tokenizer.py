@@ -1,14 +1,15 @@
-"""Text to token ids: four kinds of tokenizer, trained and run by the `tokenizers` library (Rust, all cores).
+"""Text to token ids: four kinds of tokenizer, run by the `tokenizers` library (Rust, all cores).
 
-Of one kind, `spacy`, the library only looks words up: spaCy cuts the text before (Cython, one core).
+The library also cuts texts into words, but for spaCy's, which come to it joined by a separator.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import version
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from textrnn.data.spacy_words import spacy_version, spacy_words
 from textrnn.errors import InputError
 
 PAD, UNKNOWN = "<pad>", "<unk>"
@@ -16,13 +17,22 @@ PAD_ID, UNKNOWN_ID = 0, 1
 _SPECIAL_TOKENS = [PAD, UNKNOWN]
 
 # IMDB's markup, and the control characters that stand where an encoding went wrong.
-_NOISE = Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+")
+_CLEAN = normalizers.Replace(Regex(r"<[bB][rR] */?>|[\x00-\x1f\x7f-\x9f]+"), " ")
 
-# What Keras' `text_to_word_sequence` filters, and the spaces at which it splits.
-_KERAS_WORD = Regex(r"""[^\s!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~]+""")
+# All but `filters` and `split` of Keras' `text_to_word_sequence`, by their defaults.
+# https://www.tensorflow.org/api_docs/python/tf/keras/preprocessing/text/text_to_word_sequence
+_KERAS_WORD = Regex(r"""[^ \t\n!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~]+""")
 
-# Between the words of a text that spaCy has cut; no word holds it, as control characters are taken out before.
-_SEPARATOR = "\x1f"
+# What spaCy is given: no control character, of which `_CLEAN` leaves \x80 to \x9f (in its class they are bytes, and to
+# take them out would change all stores), and no special token, which spaCy's rules leave whole in "a...<pad>...b".
+_CLEAN_FOR_SPACY = normalizers.Sequence(
+    [
+        normalizers.Replace(Regex(r"<[bB][rR] */?>|\p{Cc}+"), " "),
+        normalizers.Replace(Regex(r"(?i)<(?=(?:pad|unk)>)"), " < "),
+    ]
+)
+_SEPARATOR = "\x1f"  # which a cleaned text doesn't have
+_SPACY = "words of spaCy "
 
 
 def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
@@ -31,16 +41,19 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
     Args:
         texts: The training reviews, read once.
         kind: "word" (lower-cased words and single punctuation marks, the most frequent ones, ties in alphabetical
-            order), "keras" (lower-cased words without punctuation: the reviews of keras.datasets.imdb, where `<br />`
-            leaves a word `br`), "spacy" (spaCy's rules for English, lower-cased) or "bpe" (byte-level byte-pair
-            encoding, Sennrich et al. 2016 and Radford et al. 2019).
+            order), "keras" (the same of the words that Keras' `Tokenizer` makes: lower-cased, markup and control
+            characters left in, cut at spaces, tabs, line feeds and punctuation but the apostrophe, which disappear),
+            "spacy" (the same of the words that spaCy's rules for English make, lower-cased) or "bpe" (byte-level
+            byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
         vocab_size: Tokens at most, `<pad>` (id 0) and `<unk>` (id 1) included.
 
     Raises:
         InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from, or spaCy is not installed.
     """
+    if kind == "spacy":
+        return _learn_spacy_words(texts, vocab_size)
     trainer: trainers.WordLevelTrainer | trainers.BpeTrainer
-    if kind != "bpe":
+    if kind in ("word", "keras"):
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
         trainer = trainers.WordLevelTrainer(
             vocab_size=vocab_size, special_tokens=list(_SPECIAL_TOKENS), show_progress=False
@@ -60,7 +73,7 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
             show_progress=False,
         )
     _set_splitting(tokenizer, kind)
-    tokenizer.train_from_iterator(map(_spacy_cut(), texts) if kind == "spacy" else texts, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     # The trainer also makes the special tokens match in texts: a review that says "<pad>" would be cut short. Only its
     # model is kept, so that no text becomes padding.
     trained = Tokenizer(tokenizer.model)
@@ -68,55 +81,41 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
     return trained
 
 
+def _learn_spacy_words(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """The vocabulary that the library's trainer would learn, counted here.
+
+    The trainer asks for texts in its own threads and hears of no signal until it is done, which with spaCy takes long.
+    """
+    version, counts = spacy_version(), Counter[str]()
+    for words in spacy_words(map(_CLEAN_FOR_SPACY.normalize_str, texts)):
+        counts.update(words)
+    most_frequent = sorted(counts, key=lambda word: (-counts[word], word))
+    known = [*_SPECIAL_TOKENS, *most_frequent][:vocab_size]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token=UNKNOWN))
+    # The comment tells `load_tokenizer` what has to cut the texts.
+    joint = Regex(rf"(?#{_SPACY}{version}){_SEPARATOR}")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(joint, "removed")
+    return tokenizer
+
+
+def _spacy_that_cuts(tokenizer: Tokenizer) -> str | None:
+    """The version of spaCy whose words a tokenizer knows; None: it cuts texts itself."""
+    found = re.search(rf"\(\?#{_SPACY}(.+?)\)", str(tokenizer.pre_tokenizer))
+    return found and found[1]
+
+
 def _set_splitting(tokenizer: Tokenizer, kind: str) -> None:
     """Set how a text is cleaned and cut before the vocabulary is looked at."""
-    clean = normalizers.Replace(_NOISE, " ")
     if kind == "word":
-        tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Lowercase()])
+        tokenizer.normalizer = normalizers.Sequence([_CLEAN, normalizers.Lowercase()])
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
     elif kind == "keras":
         tokenizer.normalizer = normalizers.Lowercase()
         tokenizer.pre_tokenizer = pre_tokenizers.Split(_KERAS_WORD, "removed", invert=True)
-    elif kind == "spacy":
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(_SEPARATOR, "removed")
     else:
         # Stripped, so that a review of nothing but spaces has no token, as with words.
-        tokenizer.normalizer = normalizers.Sequence([clean, normalizers.Strip()])
+        tokenizer.normalizer = normalizers.Sequence([_CLEAN, normalizers.Strip()])
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-
-
-@functools.cache
-def _spacy_cut() -> Callable[[str], str]:
-    """What cuts a text by spaCy's rules for English into lower-cased words, joined by `_SEPARATOR`.
-
-    Raises:
-        InputError: spaCy is not installed.
-    """
-    try:
-        import spacy
-    except ModuleNotFoundError:
-        raise InputError(
-            "this vocabulary is spaCy's (data.tokenizer=spacy), which is not installed here; type pip install "
-            '"textrnn[spacy]"'
-        ) from None
-    clean, cut = normalizers.Replace(_NOISE, " "), spacy.blank("en").tokenizer
-
-    def words(text: str) -> Iterator[str]:
-        return (token.lower_ for token in cut(clean.normalize_str(text)) if not token.is_space)
-
-    return lambda text: _SEPARATOR.join(words(text))
-
-
-def spacy_version() -> str:
-    """The version of spaCy, whose rules change between versions; see `_spacy_cut` for errors."""
-    _spacy_cut()
-    return version("spacy")
-
-
-def _is_spacys(tokenizer: Tokenizer) -> bool:
-    """Whether the texts must be cut by spaCy first; a tokenizer's JSON says so by what it splits at."""
-    state = getattr(tokenizer.pre_tokenizer, "__getstate__", lambda: b"")()
-    return bool(state == pre_tokenizers.Split(_SEPARATOR, "removed").__getstate__())
 
 
 def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -125,9 +124,9 @@ def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free, but by spaCy."""
-    if _is_spacys(tokenizer):
-        texts = [_spacy_cut()(text) for text in texts]
+    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free; before it spaCy cuts."""
+    if _spacy_that_cuts(tokenizer) is not None:
+        texts = [_SEPARATOR.join(words) for words in spacy_words(map(_CLEAN_FOR_SPACY.normalize_str, texts))]
     encodings: list[Encoding] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return encodings
 
@@ -138,8 +137,15 @@ def token_ids(encodings: Iterable[Encoding]) -> list[list[int]]:
 
 
 def load_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """The tokenizer that `Tokenizer.to_str()` wrote, as a store's `tokenizer_json` and a checkpoint hold it."""
-    return Tokenizer.from_str(tokenizer_json)
+    """The tokenizer that `Tokenizer.to_str()` wrote, as a store's `tokenizer_json` and a checkpoint hold it.
+
+    Raises:
+        InputError: it knows the words of a version of spaCy that is not installed here.
+    """
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    if (version := _spacy_that_cuts(tokenizer)) is not None:
+        spacy_version(version)
+    return tokenizer
 
 
 def vocabulary(tokenizer: Tokenizer) -> list[str]:

@@ -1,0 +1,29 @@
+"""A checkpoint as `train.py` writes it, as far as it is read, without training."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from textrnn.checkpoints import FORMAT
+from textrnn.config import Config, DataConfig, EmbeddingConfig, ModelConfig
+from textrnn.model.network import TextClassifier
+
+
+def write_checkpoint(path: Path, tokenizer: Tokenizer, data: DataConfig | None = None) -> Path:
+    """A tiny classifier, untrained, of texts that `tokenizer` encodes."""
+    config = Config(model=ModelConfig(hidden_size=4, embedding=EmbeddingConfig(size=3)), data=data or DataConfig())
+    vocab_size = tokenizer.get_vocab_size()
+    weights = TextClassifier(config.model, vocab_size).state_dict()
+    record = {
+        "format": FORMAT,
+        "config": asdict(config),
+        "tokenizer": tokenizer.to_str(),
+        "vocab_size": vocab_size,
+        "identity": {},
+        "data": {},
+    }
+    state_dict = {f"model.{name}": tensor for name, tensor in weights.items()}
+    torch.save({"state_dict": state_dict, "global_step": 1, "epoch": 0, "textrnn": record}, path)
+    return path
