@@ -1,11 +1,18 @@
 """A lock between processes that the kernel frees when its holder dies, however it dies."""
 
+import contextlib
 import fcntl
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from textrnn.errors import disk_errors
+
+_log = logging.getLogger("textrnn")
 
 
 class FileLock:
@@ -86,3 +93,33 @@ def remove_if_abandoned(directory: Path, lock: Path) -> None:
             shutil.rmtree(directory, ignore_errors=True)
         finally:
             guard.release()
+
+
+@contextlib.contextmanager
+def making(path: Path, what: str) -> Iterator[None]:
+    """Be the only process that makes the folder `path`, after clearing away what killed processes left.
+
+    Drafts lie beside it as `.tmp-NAME-...`, the lock as `NAME.lock`.
+
+    Args:
+        path: The folder; the one above it exists, or is made.
+        what: What another process does that is waited for, for the log.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    with disk_errors(path.parent):
+        if not lock.acquire(blocking=False):
+            _log.info(f"waiting for another process that {what} {path}")
+            lock.acquire()
+    try:
+        for draft in path.parent.glob(".tmp-*"):
+            maker = draft.name.split("-")[1]
+            if maker == path.name:
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                remove_if_abandoned(draft, draft.with_name(f"{maker}.lock"))
+        yield
+    finally:
+        lock.release()

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from textrnn.data.review_file import Split, file_summary
 from textrnn.data.sources import SPLITS, HubUnreachable, Source, open_source
 from textrnn.data.spacy_words import spacy_version
 from textrnn.data.tokenizer import load_tokenizer, vocabulary
-from textrnn.errors import InputError, disk_errors
-from textrnn.locks import FileLock, remove_if_abandoned
+from textrnn.errors import InputError
+from textrnn.locks import making
 
 FORMAT = 1
 """Version of a store's files and of the rules that make them; another version is another store."""
@@ -123,7 +122,7 @@ def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Sou
     if path.exists():
         with contextlib.suppress(DamagedStoreError):
             return Store(path)
-    with _new_folders_removed_on_failure(path.parent), _making(path):
+    with _new_folders_removed_on_failure(path.parent), making(path, "makes the token store"):
         if path.exists():
             try:
                 return Store(path)
@@ -131,26 +130,6 @@ def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Sou
                 log.warning(f"the token store is damaged and is made again: {damage}")
         make_store(path, data, source, {"fingerprint": path.name, "key": key, "request": _request(data)})
         return Store(path)
-
-
-@contextlib.contextmanager
-def _making(path: Path) -> Iterator[None]:
-    """Be the only process that makes this store, after clearing away what killed processes left."""
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
-    with disk_errors(path.parent):
-        if not lock.acquire(blocking=False):
-            log.info(f"waiting for another process that makes the token store {path}")
-            lock.acquire()
-    try:
-        for draft in path.parent.glob(".tmp-*"):
-            maker = draft.name.split("-")[1]
-            if maker == path.name:
-                shutil.rmtree(draft, ignore_errors=True)
-            else:
-                remove_if_abandoned(draft, draft.with_name(f"{maker}.lock"))
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from textrnn.check_vectors import words_file
 from textrnn.errors import InputError, disk_errors
-from textrnn.locks import FileLock, remove_if_abandoned
+from textrnn.locks import making
 from textrnn.model.vectors.arrays import WordVectors, open_array
 from textrnn.model.vectors.text_file import read_text_vectors
 
@@ -45,7 +44,7 @@ def open_text(path: Path, size: int, name: str, cache: Path) -> WordVectors:
     kept = cache / _key(path, size, name)
     with contextlib.suppress(InputError):  # not there, or damaged
         return open_array(kept / "vectors.npy", size, name)
-    with _making(kept):
+    with making(kept, "reads vectors into"):
         with contextlib.suppress(InputError):  # as above; another process may have made it while this one waited
             return open_array(kept / "vectors.npy", size, name)
         started = time.monotonic()
@@ -73,26 +72,6 @@ def _key(path: Path, size: int, name: str) -> str:
         ) from error
     facts = (str(real), state.st_size, state.st_mtime_ns, size, FORMAT)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
-
-
-@contextlib.contextmanager
-def _making(kept: Path) -> Iterator[None]:
-    """Be the only process that makes it, after clearing away what killed processes left."""
-    lock = FileLock(kept.with_name(f"{kept.name}.lock"))
-    with disk_errors(kept.parent):
-        if not lock.acquire(blocking=False):
-            _log.info(f"waiting for another process that reads vectors into {kept}")
-            lock.acquire()
-    try:
-        for draft in kept.parent.glob(".tmp-*"):
-            maker = draft.name.split("-")[1]
-            if maker == kept.name:
-                shutil.rmtree(draft, ignore_errors=True)
-            else:
-                remove_if_abandoned(draft, draft.with_name(f"{maker}.lock"))
-        yield
-    finally:
-        lock.release()
 
 
 def _convert(path: Path, size: int, name: str, array: Path) -> int:
