@@ -30,7 +30,7 @@ def run(settings: Settings, report: Report) -> None:
         ours.ask(what="open", ours=True, **options)
         peer = None
         if settings.peers:
-            peer = stack.enter_context(Worker(SCRIPT))
+            peer = stack.enter_context(Worker(SCRIPT, ours=False))
             peer.ask(what="open", ours=False, **options)
         for hidden in (16,) if quick else (128, WIDE):
             for cell in CELLS:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from textrnn.threads import let_idle_threads_sleep
+
 HERE = Path(__file__).resolve().parent
 NAMES = (
     *("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost", "memory", "tracking"),
@@ -16,6 +18,7 @@ NAMES = (
 def main(argv: Sequence[str]) -> int:
     """Run the benchmarks that are named, print what they found and write it as JSON."""
     arguments = _parser().parse_args(argv)
+    let_idle_threads_sleep()  # as the program does, before torch
     # After the command line, which says at once what is wrong with it.
     from rich.console import Console
 
@@ -32,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
         peers=arguments.peers,
         only=arguments.only.split(",") if arguments.only else [],
         tensorflow_python=arguments.tensorflow_python,
+        output=arguments.output,
     )
     for name in NAMES if arguments.name == "all" else (arguments.name,):
         report = Report(benchmark=name, settings=settings.record(), where=machine.describe())

@@ -1,6 +1,7 @@
 """What is typed after `python benchmarks/run.py NAME`."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -20,8 +21,11 @@ class Settings:
     """tutorials: these recipes; empty: all."""
     tensorflow_python: str | None = None
     """tutorials: an interpreter that has TensorFlow."""
+    output: Path | None = None
+    """Folder of the reports, for a benchmark that writes its own before its end."""
 
     def record(self) -> dict[str, Any]:
         """The settings for a report: without paths, which tell about a machine."""
-        chosen = {name: value for name, value in asdict(self).items() if name not in ("data_path", "tensorflow_python")}
+        paths = ("data_path", "tensorflow_python", "output")
+        chosen = {name: value for name, value in asdict(self).items() if name not in paths}
         return {**chosen, "reviews": "IMDB" if self.data_path and not self.quick else "generated"}

@@ -23,12 +23,17 @@ class Worker:
     Args:
         script: Its file name.
         python: The interpreter; that of this process if None.
+        ours: Whether it runs under the environment that the program gives itself; else under what it was before.
     """
 
-    def __init__(self, script: str, python: str | None = None) -> None:
+    def __init__(self, script: str, python: str | None = None, *, ours: bool = True) -> None:
         self._script = script
         self._process = subprocess.Popen(
-            [python or sys.executable, str(HERE / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python or sys.executable, str(HERE / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={name: value for name, value in os.environ.items() if ours or name != "GOMP_SPINCOUNT"},
         )
 
     def ask(self, **request: Any) -> Any:

@@ -16,6 +16,7 @@ from textrnn import exit_codes
 from textrnn.allocator import keep_freed_memory
 from textrnn.errors import InputError, RankLost, RefusedElsewhere
 from textrnn.signals import Preempted, Signals
+from textrnn.threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from textrnn.cluster.ranks import Ranks
@@ -128,6 +129,7 @@ def sweep(argv: Sequence[str]) -> int:
 def guarded(verb: Callable[[], int]) -> int:
     """Runs a verb; wrong input becomes one sentence on stderr and exit code 2, Ctrl-C becomes 130."""
     keep_freed_memory()
+    let_idle_threads_sleep()
     try:
         return verb()
     except RefusedElsewhere:
