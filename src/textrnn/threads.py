@@ -2,8 +2,8 @@
 
 GCC's OpenMP, which torch runs on under Linux, lets an idle thread count to 300,000 before it sleeps: some
 milliseconds, in which it holds a core. The compiled recurrence brings threads of its own and needs that core right
-after torch's products: on two cores an RNN's step at IMDB's lengths took 1.3 times as long so, a GRU's 1.1 times. Counted
-to 10,000, threads stay awake between one product and the next. The variables are those of libgomp's manual.
+after torch's products: on two cores an RNN's step at IMDB's lengths took 1.3 times as long so, a GRU's 1.1 times.
+Counted to 10,000, threads stay awake between one product and the next. The variables are those of libgomp's manual.
 """
 
 import os
