@@ -41,6 +41,7 @@ def run(settings: Settings, report: Report) -> None:
     store = open_store(data_config(settings.data_path, quick=settings.quick, vocab_size=VOCAB_SIZE))
     for part in parts(sizes):
         part(store, sizes, seeds, report)
+        report.keep(settings.output)
 
 
 def parts(sizes: Sizes) -> list[Callable[[Store, Sizes, range, Report], None]]:

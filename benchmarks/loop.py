@@ -85,7 +85,7 @@ class BareLoop:
             self._optimizer.zero_grad()
             logits = self._model(batch["token_ids"], batch["lengths"])
             losses = review_losses(logits, batch["labels"], batch["weights"])
-            step_loss(losses, batch["global_batch_size"], 1).backward()  # type: ignore[no-untyped-call]
+            step_loss(losses, batch["global_batch_size"], 1).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if self._clip is not None:
                 torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
             self._optimizer.step()
@@ -162,7 +162,7 @@ class _Validations(pl.Callback):
             self.bare.append(watch.seconds)
             return result
 
-        loop.run = timed  # type: ignore[method-assign]
+        loop.run = timed  # type: ignore[method-assign]  # to time what the trainer calls
 
     def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, *place: int) -> None:  # noqa: ARG002
         """Keep the batch for the bare loop."""

@@ -44,6 +44,7 @@ class OurTraining:
         precision: "32-true" or "bf16-mixed".
         seed: Of the parameters.
         vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
+        clip: Largest norm of all gradients together; None: they aren't clipped.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class OurTraining:
         precision: str = "32-true",
         seed: int = 0,
         vectors: Tensor | None = None,
+        clip: float | None = None,
     ) -> None:
         module = ReviewClassifier(
             model, optimizer or OptimizerConfig(), vocab_size=vocab_size, seed=seed, vectors=vectors
@@ -64,7 +66,7 @@ class OurTraining:
         if optimizer is not None:  # what the warm-up's first factor made of it
             for group in self.optimizer.param_groups:
                 group["lr"] = optimizer.lr
-        self.precision = precision
+        self.precision, self._clip = precision, clip
 
     def step(self, batch: Mapping[str, Any]) -> Tensor:
         """Train on a batch; its loss, detached."""
@@ -73,6 +75,8 @@ class OurTraining:
             logits = self.model(batch["token_ids"], batch["lengths"])
             loss = step_loss(review_losses(logits, batch["labels"], batch["weights"]), batch["global_batch_size"], 1)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._clip)
         self.optimizer.step()
         return loss.detach()
 

@@ -93,6 +93,11 @@ class Report:
         draft.write_text(json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.rename(path)
 
+    def keep(self, folder: Path | None) -> None:
+        """Write what is measured so far, so that it survives whatever stops the rest."""
+        if folder is not None:
+            self.write(folder / f"{self.benchmark}.json")
+
     @classmethod
     def read(cls, path: Path) -> "Report":
         """The report that `write` wrote."""

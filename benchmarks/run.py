@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         report = Report(benchmark=name, settings=settings.record(), where=machine.describe())
         importlib.import_module(name).run(settings, report)
         show(report, Console())
-        report.write(arguments.output / f"{name}.json")
+        report.keep(settings.output)
     return 0
 
 

@@ -109,6 +109,7 @@ class Tutorial:
         model: dict[str, Any],
         data: dict[str, Any],
         optimizer: dict[str, Any],
+        clip: float | None,
         arrays: str,
         vocab_size: int,
         seed: int,
@@ -121,6 +122,7 @@ class Tutorial:
             model: The recipe's model, of which an original takes sizes.
             data: The recipe's data.
             optimizer: The recipe's optimiser.
+            clip: The recipe's largest norm of the gradients; an original doesn't clip them.
             arrays: File of the reviews' ids, lengths and labels, and of pretrained vectors.
             vocab_size: Tokens in the vocabulary.
             seed: Of parameters, order and dropout.
@@ -156,7 +158,9 @@ class Tutorial:
             if self._original:
                 original = OriginalTraining(ORIGINALS[system](config, vocab_size, vectors), of_optimizer.lr)
                 return original.model, original.step
-            ours = OurTraining(config, vocab_size, optimizer=of_optimizer, precision=way, seed=seed, vectors=vectors)
+            ours = OurTraining(
+                config, vocab_size, optimizer=of_optimizer, precision=way, seed=seed, vectors=vectors, clip=clip
+            )
             return ours.model, ours.step
 
         self._model, self._step = training()

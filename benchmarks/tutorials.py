@@ -60,8 +60,7 @@ def run(settings: Settings, report: Report) -> None:
             if ORIGINAL in times:
                 name = f"{system}: epochs in the time of the original's one, float32"
                 report.claims.append(Claim(name=name, values=ratios(times[ORIGINAL], times[OURS]), at_least=1.0))
-            if settings.output is not None:  # what is measured survives whatever stops the rest
-                report.write(settings.output / f"{report.benchmark}.json")
+            report.keep(settings.output)
 
 
 def _epochs(
@@ -89,7 +88,8 @@ def _epochs(
                 report.where["versions"]["tensorflow"] = worker.ask(what="prepare", **keras)
             else:
                 worker = stack.enter_context(Worker("tutorial_torch.py", ours=kind != "original"))
-                worker.ask(what="prepare", way=kind, **of_torch, **request)
+                clip = config.trainer.gradient_clip_val
+                worker.ask(what="prepare", way=kind, clip=clip, **of_torch, **request)
             variants[way] = measure(way, worker)
         return paired(variants, epochs), tested
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training import SMALL, json_of, metrics, predictions, summary
+from doubles.run_files import SMALL, json_of, metrics, predictions, summary
 
 from textrnn.cluster.launch import SHARED_RUN
 from textrnn.data.review_file import ReviewWriter

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+from doubles.run_files import SMALL
 from doubles.wandb_server import WandbServer
 from support import Command
-from test_training import SMALL
 
 KEY = "0123456789" * 4
 STEPS = 18

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from doubles.quick_agent import QUICK_AGENT, told_at_once
+from doubles.run_files import SMALL
 from doubles.sweep_runs import sweep_file
 from doubles.tracked_runs import KEY, assert_whole, log_in, only_run, rows_of, summary_of, sync, untimed, wandb_core
 from doubles.wandb_server import WandbServer
 from support import ROOT, Command
-from test_training import LONGER, LONGEST, SMALL, last_step, start, wait_for_step
+from test_training import LONGER, LONGEST, last_step, start, wait_for_step
 
 from textrnn.fitting import STOP_POLL
 

@@ -1,7 +1,6 @@
 """Whole runs through the entry scripts: what they leave, that they repeat, and that a kill costs nothing."""
 
 import contextlib
-import csv
 import json
 import os
 import random
@@ -16,35 +15,10 @@ import pytest
 import torch
 import yaml
 from doubles import fork_server
+from doubles.run_files import SMALL, json_of, metrics, predictions, summary
 from support import ROOT, Command
 
 from textrnn.data.store import Store
-
-SMALL = (
-    "data=synthetic",
-    "data.synthetic.train_reviews=300",
-    "data.synthetic.test_reviews=60",
-    "data.max_length=60",
-    "model.hidden_size=8",
-    "model.embedding.size=8",
-    "trainer=cpu",
-    "trainer.max_epochs=2",
-    "trainer.log_every_n_steps=2",
-    "data.batch_size=32",
-    "tracking=none",
-)
-TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
-
-
-def metrics(run: Path) -> list[dict[str, str]]:
-    """Rows of metrics.csv without timings."""
-    with (run / "metrics.csv").open() as file:
-        return [{name: cell for name, cell in row.items() if name not in TIMINGS} for row in csv.DictReader(file)]
-
-
-def summary(run: Path) -> dict[str, object]:
-    values: dict[str, object] = json.loads((run / "summary.json").read_text())
-    return {name: value for name, value in values.items() if name not in TIMINGS}
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -74,17 +48,6 @@ def test_a_run_leaves_what_the_contract_says(cold_script: Command, here: Command
         assert checkpoint["textrnn"]["config"]["model"]["cell"] == cell
         assert checkpoint["textrnn"]["identity"]["id"] == identity["id"]
         assert json.loads(checkpoint["textrnn"]["tokenizer"])
-
-
-def predictions(run: Path, split: str = "test") -> list[dict[str, str]]:
-    """Rows of predictions.csv."""
-    with (run / f"evaluation-{split}" / "predictions.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def json_of(path: Path) -> dict[str, object]:
-    values: dict[str, object] = json.loads(path.read_text())
-    return values
 
 
 def test_one_seed_gives_one_result_and_another_another(script: Command, here: Command, workplace: Path) -> None:
@@ -243,66 +206,3 @@ def test_a_signal_to_one_of_two_processes_ends_both_and_one_goes_on(
     (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/*/")
     lengths = Store(store).split("train").lengths.clip(max=60)
     assert summary(run)["tokens"] == epochs * lengths.sum()
-
-
-def test_evaluate_and_predict(here: Command, workplace: Path) -> None:
-    assert here("train.py", *SMALL, "run_dir=run").returncode == 0
-    folder = workplace / "run" / "evaluation-test"
-    by_training = json_of(folder / "metrics.json")
-    for path in folder.iterdir():
-        path.unlink()
-    done = here("evaluate.py", "run", "--split", "test")
-    assert done.returncode == 0, done.stderr
-    names = ["evaluation.png", "metrics.json", "mistakes.csv", "predictions.csv"]
-    assert sorted(path.name for path in folder.iterdir()) == names
-    measured = json_of(folder / "metrics.json")
-    trained = json_of(workplace / "run" / "summary.json")
-    for name in ("test/loss", "test/accuracy", "test/f1", "test/auroc"):
-        assert measured[name] == pytest.approx(trained[name], abs=1e-5)
-    counts = measured["confusion_matrix"]
-    assert isinstance(counts, list)
-    assert sum(map(sum, counts)) == measured["reviews"] == 60
-    assert measured["confusion_matrix"] == by_training["confusion_matrix"]
-    assert measured["accuracy_by_length"] == by_training["accuracy_by_length"]
-    assert (folder / "evaluation.png").read_bytes().startswith(b"\x89PNG")
-    with (folder / "mistakes.csv").open() as file:
-        mistakes = list(csv.DictReader(file))
-    assert len(mistakes) == min(50, counts[0][1] + counts[1][0])
-    confidence = [abs(float(row["probability"]) - 0.5) for row in mistakes]
-    assert confidence == sorted(confidence, reverse=True)
-
-    texts = ['"Quoted", a=b, c', "model=gru", "", "-5 stars? é"]
-    told = here("predict.py", "run", "--", *texts)
-    assert told.returncode == 0, told.stderr
-    lines = [json.loads(line) for line in told.stdout.splitlines()]
-    assert [line["text"] for line in lines] == texts
-    assert all((line["label"] == "positive") == (line["probability"] > 0.5) for line in lines)
-    piped = here("predict.py", "run/checkpoints/best.ckpt", "--file", "-", stdin="\n".join(texts) + "\n")
-    assert [json.loads(line) for line in piped.stdout.splitlines()] == lines
-
-
-def test_without_the_test_the_best_validation_is_evaluated(here: Command, workplace: Path) -> None:
-    done = here("train.py", *SMALL, "test=false", "tracking.mistakes=3", "run_dir=run")
-    assert done.returncode == 0, done.stderr
-    folder = workplace / "run" / "evaluation-validation"
-    measured, trained = json_of(folder / "metrics.json"), summary(workplace / "run")
-    assert measured["reviews"] == len(predictions(workplace / "run", "validation")) > 0
-    for name in ("loss", "accuracy", "f1"):
-        assert measured[f"validation/{name}"] == pytest.approx(trained[f"val/{name}"], abs=1e-5)
-    with (folder / "mistakes.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 3
-    assert not (workplace / "run" / "evaluation-test").exists()
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_prepare_makes_the_store_that_training_uses(
-    here: Command, workplace: Path, environment: dict[str, str]
-) -> None:
-    prepared = here("prepare.py", *SMALL)
-    assert prepared.returncode == 0, prepared.stderr
-    path = Path(prepared.stdout.splitlines()[-1].removeprefix("token store: "))
-    assert path.is_relative_to(Path(environment["XDG_CACHE_HOME"]) / "textrnn")
-    before = {file: file.stat().st_mtime_ns for file in path.rglob("*")}
-    assert here("train.py", *SMALL, "run_dir=run").returncode == 0
-    assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
-    assert len(list(path.parent.glob("[!.]*/"))) == 1

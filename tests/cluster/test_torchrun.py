@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from doubles.run_files import SMALL, json_of, metrics
 from support import ROOT, Command
-from test_training import SMALL, json_of, metrics, wait_for_step
+from test_training import wait_for_step
 
 RANKS = (*SMALL, "trainer.devices=auto")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")

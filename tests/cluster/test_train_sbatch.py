@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from doubles.run_files import metrics
 from doubles.slurm import Slurm, until
 from support import ROOT, Command
-from test_training import metrics
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -1,86 +1,28 @@
-"""The token store: what it holds, when it is another one, and that neither races, kills nor full disks harm it."""
+"""The token store: what it holds, and when it is another one."""
 
 import dataclasses
 import json
 import logging
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from doubles.small_stores import ListSource, assert_only_store, contents, reviews, synthetic
 
 from textrnn.config import DataConfig, SyntheticConfig
 from textrnn.data.preparation import closing_rows
-from textrnn.data.sources import SPLITS, HubUnreachable, Row, open_source
-from textrnn.data.store import Store, cache_dir, fingerprint, prepare_store, store_key
+from textrnn.data.sources import SPLITS, Row, open_source
+from textrnn.data.store import cache_dir, fingerprint, prepare_store, store_key
 from textrnn.data.tokenizer import encode_batch, load_tokenizer
 from textrnn.errors import InputError
 
 HERE = Path(__file__).parent
-
-
-def synthetic(cache: Path, **settings: Any) -> DataConfig:
-    reviews = SyntheticConfig(train_reviews=settings.pop("train_reviews", 1500), test_reviews=200)
-    return DataConfig(source="synthetic", synthetic=reviews, cache_dir=str(cache), **settings)
-
-
-class ListSource:
-    """Rows from memory, as if the Hub had them."""
-
-    name = "a list"
-
-    def __init__(self, rows: list[Row], revision: str = "1" * 40) -> None:
-        self.all_rows = rows
-        self.revision: str | None = revision
-        self.passes = 0
-        self.breaks_after: int | None = None
-
-    def identity(self) -> dict[str, str | int | float | None]:
-        if self.revision is None:
-            raise HubUnreachable("no answer in 5 s")
-        return {"kind": "hub", "repo": "stanfordnlp/imdb", "revision": self.revision}
-
-    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
-        self.passes += 1
-        for number, row in enumerate(row for row in self.all_rows if row.split in splits):
-            if number == self.breaks_after:
-                raise HubUnreachable("the connection broke")
-            yield row
-
-    def expected_rows(self, splits: Collection[str]) -> int | None:
-        return None
-
-
-def reviews(count: int = 2500) -> list[Row]:
-    generator = random.Random(0)
-    words = [f"word{n}" for n in range(300)]
-    return [
-        Row(
-            generator.choice(("train", "train", "validation", "test")),
-            " ".join(generator.choices(words, k=n % 30)),
-            n % 2,
-        )
-        for n in range(count)
-    ]
-
-
-def contents(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def assert_only_store(cache: Path, store: Store) -> None:
-    """Nothing but this store is in the cache."""
-    files = ["meta.json", "test.arrow", "tokenizer.json", "train.arrow", "validation.arrow"]
-    assert contents(cache / "stores") == [store.fingerprint, *(f"{store.fingerprint}/{name}" for name in files)]
 
 
 @pytest.mark.parametrize("tokenizer", ["word", "bpe", "keras", "spacy"])
@@ -222,17 +164,6 @@ def overwrite(path: Path, place: int) -> None:
         file.write(b"\xff" * 8)
 
 
-def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
-    class Interrupted(ListSource):
-        def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
-            yield from self.all_rows[:2000]
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare_store(DataConfig(cache_dir=str(tmp_path / "cache")), source=Interrupted(reviews()))
-    assert contents(tmp_path) == []
-
-
 def test_without_the_hub_the_newest_store_of_the_same_request_stands_in(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -260,98 +191,6 @@ def test_without_the_hub_the_newest_store_of_the_same_request_stands_in(
     for changed in others:
         with pytest.raises(InputError, match=r"data\.path.*data=synthetic"):
             prepare_store(dataclasses.replace(data, **changed), source=source)
-
-
-def test_a_stream_that_breaks_leaves_nothing(tmp_path: Path) -> None:
-    source = ListSource(reviews())
-    source.breaks_after = 1700
-    with pytest.raises(InputError, match=r"the connection broke.*data\.path.*data=synthetic"):
-        prepare_store(DataConfig(cache_dir=str(tmp_path / "cache")), source=source)
-    assert contents(tmp_path) == []
-
-
-def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InputError, match=r"data\.cache_dir"):
-        prepare_store(DataConfig(cache_dir=str(tmp_path / "file")), source=ListSource(reviews(100)))
-
-
-PREPARE = """
-import logging, resource, signal, sys
-from textrnn.config import DataConfig, SyntheticConfig
-from textrnn.data.store import prepare_store
-from textrnn.errors import InputError
-logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-cache, largest_file = sys.argv[1], int(sys.argv[2])
-if largest_file:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-reviews = SyntheticConfig(train_reviews=1500, test_reviews=200)
-data = DataConfig(source="synthetic", synthetic=reviews, cache_dir=cache)
-try:
-    print("ready", prepare_store(data).fingerprint, flush=True)
-except InputError as error:
-    print("refused:", error)
-"""
-
-
-def start(cache: Path, largest_file: int = 0) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PREPARE, str(cache), str(largest_file)]
-    environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-
-
-def finish(process: "subprocess.Popen[str]") -> str:
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    return output
-
-
-def test_of_four_processes_one_makes_the_store(tmp_path: Path) -> None:
-    outputs = [finish(process) for process in [start(tmp_path) for _ in range(4)]]
-    store = prepare_store(synthetic(tmp_path))
-    assert all(f"ready {store.fingerprint}" in output for output in outputs)
-    assert sum("token store made" in output for output in outputs) == 1
-    assert_only_store(tmp_path, store)
-
-
-@pytest.mark.slow
-def test_a_kill_at_any_moment_needs_no_cleaning(tmp_path: Path) -> None:
-    generator = random.Random(0)
-    making_seconds = 0.0
-    seen_drafts = 0
-    for number in range(7):
-        cache = tmp_path / f"{number}"
-        process = start(cache)
-        while not any(cache.glob("stores/.tmp-*")) and process.poll() is None:
-            time.sleep(0.005)
-        began = time.monotonic()
-        if number == 0:  # how long a whole one takes, after its imports
-            finish(process)
-            making_seconds = time.monotonic() - began
-            continue
-        time.sleep(making_seconds * generator.uniform(0.0, 0.8))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        seen_drafts += any(cache.glob("stores/.tmp-*"))
-        assert_only_store(cache, prepare_store(synthetic(cache)))
-    assert seen_drafts > 0
-
-
-def test_drafts_of_other_stores_go_unless_their_maker_lives(tmp_path: Path) -> None:
-    stores = tmp_path / "stores"
-    (stores / ".tmp-0123-aa").mkdir(parents=True)
-    store = prepare_store(synthetic(tmp_path))
-    assert_only_store(tmp_path, store)
-
-
-@pytest.mark.parametrize("largest_file", [30_000, 400_000])
-def test_a_full_disk_is_named_and_keeps_nothing(tmp_path: Path, largest_file: int) -> None:
-    cache = tmp_path / "cache"
-    output = finish(start(cache, largest_file))
-    assert "refused: data.cache_dir: cannot write to" in output
-    assert not cache.exists()
-    assert "ready" in finish(start(cache))
 
 
 def test_meta_says_what_the_store_is(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""The sister scripts of train.py, each after a run of its own."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from doubles.run_files import SMALL, json_of, predictions, summary
+from support import Command
+
+
+def test_evaluate_and_predict(here: Command, workplace: Path) -> None:
+    assert here("train.py", *SMALL, "run_dir=run").returncode == 0
+    folder = workplace / "run" / "evaluation-test"
+    by_training = json_of(folder / "metrics.json")
+    for path in folder.iterdir():
+        path.unlink()
+    done = here("evaluate.py", "run", "--split", "test")
+    assert done.returncode == 0, done.stderr
+    names = ["evaluation.png", "metrics.json", "mistakes.csv", "predictions.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    measured = json_of(folder / "metrics.json")
+    trained = json_of(workplace / "run" / "summary.json")
+    for name in ("test/loss", "test/accuracy", "test/f1", "test/auroc"):
+        assert measured[name] == pytest.approx(trained[name], abs=1e-5)
+    counts = measured["confusion_matrix"]
+    assert isinstance(counts, list)
+    assert sum(map(sum, counts)) == measured["reviews"] == 60
+    assert measured["confusion_matrix"] == by_training["confusion_matrix"]
+    assert measured["accuracy_by_length"] == by_training["accuracy_by_length"]
+    assert (folder / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+    with (folder / "mistakes.csv").open() as file:
+        mistakes = list(csv.DictReader(file))
+    assert len(mistakes) == min(50, counts[0][1] + counts[1][0])
+    confidence = [abs(float(row["probability"]) - 0.5) for row in mistakes]
+    assert confidence == sorted(confidence, reverse=True)
+
+    texts = ['"Quoted", a=b, c', "model=gru", "", "-5 stars? é"]
+    told = here("predict.py", "run", "--", *texts)
+    assert told.returncode == 0, told.stderr
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [line["text"] for line in lines] == texts
+    assert all((line["label"] == "positive") == (line["probability"] > 0.5) for line in lines)
+    piped = here("predict.py", "run/checkpoints/best.ckpt", "--file", "-", stdin="\n".join(texts) + "\n")
+    assert [json.loads(line) for line in piped.stdout.splitlines()] == lines
+
+
+def test_without_the_test_the_best_validation_is_evaluated(here: Command, workplace: Path) -> None:
+    done = here("train.py", *SMALL, "test=false", "tracking.mistakes=3", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    folder = workplace / "run" / "evaluation-validation"
+    measured, trained = json_of(folder / "metrics.json"), summary(workplace / "run")
+    assert measured["reviews"] == len(predictions(workplace / "run", "validation")) > 0
+    for name in ("loss", "accuracy", "f1"):
+        assert measured[f"validation/{name}"] == pytest.approx(trained[f"val/{name}"], abs=1e-5)
+    with (folder / "mistakes.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 3
+    assert not (workplace / "run" / "evaluation-test").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_prepare_makes_the_store_that_training_uses(
+    here: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    prepared = here("prepare.py", *SMALL)
+    assert prepared.returncode == 0, prepared.stderr
+    path = Path(prepared.stdout.splitlines()[-1].removeprefix("token store: "))
+    assert path.is_relative_to(Path(environment["XDG_CACHE_HOME"]) / "textrnn")
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*")}
+    assert here("train.py", *SMALL, "run_dir=run").returncode == 0
+    assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
+    assert len(list(path.parent.glob("[!.]*/"))) == 1
