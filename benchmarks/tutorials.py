@@ -42,6 +42,8 @@ def run(settings: Settings, report: Report) -> None:
         Table(title="best epoch on the test reviews", unit="%"),
     )
     report.tables += [seconds, best]
+    if settings.only and settings.output is not None:
+        take_over(report, settings.output / f"{report.benchmark}.json", settings.only)
     systems = settings.only or list(SYSTEMS[-1:] if settings.quick else SYSTEMS)
     with TemporaryDirectory() as folder:
         for system in systems:
@@ -60,7 +62,36 @@ def run(settings: Settings, report: Report) -> None:
             if ORIGINAL in times:
                 name = f"{system}: epochs in the time of the original's one, float32"
                 report.claims.append(Claim(name=name, values=ratios(times[ORIGINAL], times[OURS]), at_least=1.0))
+            _sort(report)
             report.keep(settings.output)
+
+
+def _sort(report: Report) -> None:
+    report.claims.sort(key=lambda claim: SYSTEMS.index(_system(claim)))
+    for table in report.tables:
+        for way, cells in table.cells.items():
+            table.cells[way] = {system: cells[system] for system in SYSTEMS if system in cells}
+
+
+def _system(claim: Claim) -> str:
+    return claim.name.partition(":")[0]
+
+
+def take_over(report: Report, path: Path, but: list[str]) -> None:
+    """Take from the report of the same machine and versions, if there is one, the recipes that aren't measured now."""
+    if not path.is_file():
+        return
+    before = Report.read(path)
+    versions = {**before.where["versions"], "tensorflow": None}
+    if before.where["machine"] != report.where["machine"] or versions != {
+        **report.where["versions"],
+        "tensorflow": None,
+    }:
+        raise SystemExit(f"{path.name} is of another machine or of other versions; give another --output, or no --only")
+    report.claims += [claim for claim in before.claims if _system(claim) not in but]
+    for table, old in zip(report.tables, before.tables, strict=True):
+        for way, cells in old.cells.items():
+            table.cells[way] = {system: values for system, values in cells.items() if system not in but}
 
 
 def _epochs(

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from textrnn.threads import SPIN_COUNT
+
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout."""
 IMDB = ROOT.parent / "shared" / "imdb"
@@ -21,7 +23,8 @@ def environment_of(home: Path) -> dict[str, str]:
     """The caller's environment without accounts, launchers or settings that would steer a run."""
     steering = ("WANDB_", "HF_", "SLURM_", "TEXTRNN_", "HYDRA_", "XDG_", "NETRC")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+    # The last one the program sets itself, in this process too where a test runs it here.
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", SPIN_COUNT):
         kept.pop(name, None)
     kept[KERNELS] = os.environ[KERNELS]
     # The user's home may hold a W&B login.

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import readme
 import run
+import tutorials
 from gemms import gemms_alone, layer_flops
 from report import Claim, Report, Table, number, show
 from reviews import representative
@@ -156,6 +157,27 @@ def assert_told(name: str, folder: Path) -> None:
     assert report.claims
     assert all(value > 0 for claim in report.claims for value in claim.values if name != "losses")
     assert readme.HEADINGS[name] in readme.render([name], folder)
+
+
+def test_recipes_that_are_not_measured_again_stay_if_it_is_the_same_machine(tmp_path: Path) -> None:
+    def empty() -> Report:
+        report = make_report()
+        report.claims, report.tables = [], [Table(title="an epoch's training", unit="s")]
+        return report
+
+    before, now = empty(), empty()
+    for system in ("keras_lstm", "torch_lstm_wandb"):
+        before.claims.append(Claim(name=f"{system}: epochs", values=[2.0]))
+        before.tables[0].add("ours", system, [3.0])
+    before.where["versions"]["tensorflow"] = "2.21"  # what a peer's process tells comes later
+    before.write(tmp_path / "tutorials.json")
+    tutorials.take_over(now, tmp_path / "tutorials.json", ["keras_lstm"])
+    assert [claim.name for claim in now.claims] == ["torch_lstm_wandb: epochs"]
+    assert now.tables[0].cells == {"ours": {"torch_lstm_wandb": [3.0]}}
+    elsewhere = empty()
+    elsewhere.where["machine"]["cpu"] = "another one"
+    with pytest.raises(SystemExit, match="another machine"):
+        tutorials.take_over(elsewhere, tmp_path / "tutorials.json", ["keras_lstm"])
 
 
 QUICK = ("--quick", "--repeats", "1", "--output")

@@ -55,8 +55,9 @@ def test_the_third_reads_folders_and_a_project_in_wandb(
     assert server.unknown == []
     told = "".join(output["text"] for output in notebook.cells[-1].outputs)
     assert told.startswith("2 runs; the last one's validations: ")
-    accuracies = [json_of(workplace / f"{seed}" / "summary.json")["test/accuracy"] for seed in (0, 1)]
-    mean, spread = np.mean(accuracies), np.std(accuracies, ddof=1)
+    summaries = [json_of(workplace / f"{seed}" / "summary.json") for seed in (0, 1)]
+    accuracies = np.array([summary["test/accuracy"] for summary in summaries], dtype=float)
+    mean, spread = accuracies.mean(), accuracies.std(ddof=1)
     assert told.splitlines()[-1].split()[:4] == ["gru", "2.0", f"{mean:.4f}", f"{spread:.4f}"]
 
 
