@@ -22,7 +22,7 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEADINGS = {
     "recurrence": "Training steps on full reviews",
     "losses": "The same losses as packing",
-    "tutorials": "The tutorials' model",
+    "tutorials": "The tutorials' systems, original and recipe",
     "pipeline": "The way of the reviews",
     "loop": "The loop",
     "startup": "Startup",
