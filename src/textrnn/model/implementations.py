@@ -7,6 +7,7 @@ order in which the kernels walk through memory.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -144,14 +145,30 @@ IMPLEMENTATIONS: dict[str, Runner] = {
 zeros) -> outputs (time, batch, directions * hidden), which are 0 after a review's last token."""
 
 
+@cache
+def _has_half_lstm(dtype: torch.dtype) -> bool:
+    """Whether torch's LSTM runs under autocast to `dtype` on this processor: without AVX-512 oneDNN raises an error.
+
+    Asked of the kernel itself, with one unit and one token, as torch has no public question for it.
+    """
+    one = torch.zeros(1, 1, 1)
+    weights = [torch.zeros(4, 1)] * 2 + [torch.zeros(4)] * 2
+    try:
+        with torch.autocast("cpu", dtype=dtype), torch.no_grad():
+            torch.lstm(one, (one, one), weights, True, 1, 0.0, False, False, False)
+    except RuntimeError:
+        return False
+    return True
+
+
 def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     """The implementation that `model.implementation` stands for, for weights like `like`; docs/speed.md has figures.
 
     On GPUs cuDNN is the fastest. On the processor our C code is, where it could be compiled; only for an LSTM under
-    autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision.
+    autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision, where the processor has it.
     """
     if name != "auto":
         return name
-    if cell == "lstm" and torch.is_autocast_enabled("cpu"):
+    if cell == "lstm" and torch.is_autocast_enabled("cpu") and _has_half_lstm(torch.get_autocast_dtype("cpu")):
         return "fused"
     return "compiled" if compiled.is_available(like) else "fused"
