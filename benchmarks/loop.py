@@ -85,7 +85,8 @@ class BareLoop:
             self._optimizer.zero_grad()
             logits = self._model(batch["token_ids"], batch["lengths"])
             losses = review_losses(logits, batch["labels"], batch["weights"])
-            step_loss(losses, batch["global_batch_size"], 1).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss = step_loss(losses, batch["global_batch_size"], 1)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if self._clip is not None:
                 torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
             self._optimizer.step()
@@ -118,10 +119,10 @@ class _Blocks(pl.Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,  # noqa: ARG002 - Lightning passes it, and the next ones
-        outputs: Any,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002 - Lightning passes it
+        outputs: Any,  # noqa: ARG002 - as above
         batch: Batch,
-        batch_idx: int,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002 - as above
     ) -> None:
         """From the end of a step to that of another lies all that the steps between cost: batches, hooks, logging."""
         self._batches.append(batch)
@@ -147,7 +148,7 @@ class _Validations(pl.Callback):
         self.program: list[float] = []
         self.bare: list[float] = []
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - as above
         """Lightning has no hook around all of a validation, so its loop is wrapped."""
         loop = trainer.fit_loop.epoch_loop.val_loop
         validate: Callable[[], Any] = loop.run
@@ -164,7 +165,7 @@ class _Validations(pl.Callback):
 
         loop.run = timed  # type: ignore[method-assign]  # to time what the trainer calls
 
-    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, *place: int) -> None:  # noqa: ARG002
+    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, *place: int) -> None:  # noqa: ARG002 - as above
         """Keep the batch for the bare loop."""
         self._batches.append(batch)
 

@@ -53,7 +53,7 @@ class Clock(pl.Callback):
 
     def _average(self, _: None, bucket: GradBucket) -> Future[torch.Tensor]:
         self._ready = time.perf_counter()
-        return allreduce_hook(torch.distributed.group.WORLD, bucket).then(self._note)  # type: ignore[arg-type]
+        return allreduce_hook(torch.distributed.group.WORLD, bucket).then(self._note)  # type: ignore[arg-type]  # None is no group
 
     def _note(self, average: Future[torch.Tensor]) -> torch.Tensor:
         self._averaged = time.perf_counter()

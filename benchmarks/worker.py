@@ -23,7 +23,7 @@ class Worker:
     Args:
         script: Its file name.
         python: The interpreter; that of this process if None.
-        ours: Whether it runs under the environment that the program gives itself; else under what it was before.
+        ours: Whether it keeps the GOMP_SPINCOUNT that the program sets for itself, which no peer has.
     """
 
     def __init__(self, script: str, python: str | None = None, *, ours: bool = True) -> None:

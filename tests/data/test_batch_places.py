@@ -11,9 +11,7 @@ from doubles.small_stores import write_split
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loops.progress import _ProcessedTracker
 
-from textrnn.data.batches import (
-    BatchLoader,
-)
+from textrnn.data.batches import BatchLoader
 from textrnn.data.review_file import Split
 
 # Lightning 2.6 asks torch 2.13 for a tree specification in a way that is deprecated.

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from doubles.run_files import TIMINGS
 from doubles.wandb_server import ServerRun, WandbServer
 
-TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
 KEY = "0123456789abcdef" * 2 + "secret42"
 
 
