@@ -23,7 +23,7 @@ class Worker:
     Args:
         script: Its file name.
         python: The interpreter; that of this process if None.
-        ours: Whether it keeps the GOMP_SPINCOUNT that the program sets for itself, which no peer has.
+        ours: Whether it has the settings that the program makes for itself, which no peer has.
     """
 
     def __init__(self, script: str, python: str | None = None, *, ours: bool = True) -> None:

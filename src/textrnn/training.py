@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textrnn import exit_codes
+from textrnn.check_implementation import check_implementation
 from textrnn.checks import check_devices, differences
 from textrnn.claim import agree, claim, open_shared_store
 from textrnn.cluster.launch import Launch
@@ -49,6 +50,7 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) 
 def _run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
     with ranks.phase():
         check_devices(config.trainer, ranks.launch)
+        check_implementation(config)
     agree(config, ranks)
     config, directory, identity = claim(config, command, ranks)
     with directory:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textrnn.config import CELLS
 from textrnn.errors import InputError
-from textrnn.model import library
+from textrnn.model import implementations, library
 from textrnn.model.implementations import choose_implementation
 from textrnn.model.layer import RecurrentLayer
 
@@ -149,6 +149,31 @@ def test_what_the_c_code_cannot_run_is_refused() -> None:
     assert choose_implementation("packed", "gru", torch.zeros(1)) == "packed"
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert choose_implementation("auto", "lstm", torch.zeros(1)) in ("fused", "compiled")  # by the processor
+
+
+@pytest.mark.parametrize("implementation", ["fused", "packed"])
+def test_torchs_lstm_in_mixed_precision_is_refused_where_the_processor_has_none(
+    implementation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementations, "_has_half_lstm", lambda low: low != torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with pytest.raises(InputError, match=r"model\.implementation=auto"):
+            choose_implementation(implementation, "lstm", torch.zeros(1))
+        assert choose_implementation("auto", "lstm", torch.zeros(1)) == "compiled"
+        assert choose_implementation(implementation, "gru", torch.zeros(1)) == implementation
+    assert choose_implementation(implementation, "lstm", torch.zeros(1)) == implementation
+
+
+@pytest.mark.parametrize(
+    "lengths", [[3], [3, 1, 1], [3, 0], [3, -1], [4, 1], [[3, 1]]], ids=["few", "many", "0", "-1", "long", "2-d"]
+)
+def test_lengths_that_do_not_fit_are_refused(lengths: list[int]) -> None:
+    layer = make_layer("gru", 8)
+    layer.implementation = "compiled"
+    with pytest.raises(ValueError, match="lengths"):
+        layer(torch.randn(2, 3, 7), torch.tensor(lengths))
+    with pytest.raises(ValueError, match=r"torch\.int64"):
+        layer(torch.randn(2, 3, 7), torch.tensor([3, 1], dtype=torch.int32))
 
 
 @pytest.mark.parametrize("cell", CELLS)

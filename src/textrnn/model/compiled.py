@@ -83,7 +83,11 @@ def run_layer(
     Returns:
         (time, batch, directions * hidden); 0 after a review's last token.
 
+    Raises:
+        ValueError: the lengths don't fit `steps`; the C code would read past its end.
+
     """
+    _check_lengths(lengths, *steps.shape[:2])
     product_dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     parts = [tensor for direction in (*weights, *initial) for tensor in direction]
     kind = _Kind(cell, relu, len(weights), product_dtype)
@@ -91,6 +95,14 @@ def run_layer(
         # torch leaves `Function.apply` untyped.
         outputs: Tensor = CompiledLayer.apply(kind, lengths, steps, *parts)  # type: ignore[no-untyped-call]
     return outputs
+
+
+def _check_lengths(lengths: Tensor, time: int, batch: int) -> None:
+    if tuple(lengths.shape) != (batch,) or lengths.dtype != torch.int64:
+        raise ValueError(f"lengths: {tuple(lengths.shape)}, {lengths.dtype}; they must be ({batch},), torch.int64")
+    shortest, longest = (int(length) for length in lengths.aminmax()) if batch > 0 else (1, 1)
+    if shortest < 1 or longest > time:
+        raise ValueError(f"lengths: {shortest} to {longest}; they must be from 1 to the number of steps, {time}")
 
 
 class CompiledLayer(torch.autograd.Function):

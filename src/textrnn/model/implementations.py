@@ -120,18 +120,8 @@ def _each_direction(run: Callable[[Direction, Tensor, Tensor, State, bool], Tens
 
 
 def run_compiled(directions: Sequence[Direction], steps: Tensor, lengths: Tensor, states: Sequence[State]) -> Tensor:
-    """Our own C code, both directions at once; shapes as in `IMPLEMENTATIONS`.
-
-    Raises:
-        InputError: this machine can't run it: another device than the processor, half precision, no C compiler.
-
-    """
+    """Our own C code, both directions at once; shapes as in `IMPLEMENTATIONS`."""
     weights = [direction.weights_and_biases for direction in directions]
-    if not compiled.is_available(weights[0][0]):
-        raise InputError(
-            f"model.implementation=compiled can't run {steps.dtype} on {steps.device.type}: it needs float32 or "
-            "float64, the processor and a C compiler; type model.implementation=auto."
-        )
     return compiled.run_layer(directions[0].cell, weights, states, steps, lengths, relu=directions[0].relu)
 
 
@@ -161,14 +151,40 @@ def _has_half_lstm(dtype: torch.dtype) -> bool:
     return True
 
 
+def check_implementation(name: str, cell: str, like: Tensor, low: torch.dtype | None) -> None:
+    """Whether weights like `like` can go through the implementation of this name, `low` being autocast's type, if any.
+
+    Raises:
+        InputError: this machine can't run it.
+
+    """
+    if name == "compiled" and not compiled.is_available(like):
+        raise InputError(
+            "model.implementation=compiled needs the processor, float32 or float64, and a C compiler; type "
+            "model.implementation=auto."
+        )
+    through_torch = name in ("fused", "packed") and cell == "lstm" and like.device.type == "cpu"
+    if through_torch and low is not None and not _has_half_lstm(low):
+        raise InputError(
+            f"model.implementation={name}: torch has no LSTM in mixed precision for this processor, which lacks "
+            "AVX-512; type model.implementation=auto or trainer.precision=32-true."
+        )
+
+
 def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     """The implementation that `model.implementation` stands for, for weights like `like`; docs/speed.md has figures.
 
     On GPUs cuDNN is the fastest. On the processor our C code is, where it could be compiled; only for an LSTM under
     autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision, where the processor has it.
+
+    Raises:
+        InputError: it is none that this machine can run.
+
     """
+    low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     if name != "auto":
+        check_implementation(name, cell, like, low)
         return name
-    if cell == "lstm" and torch.is_autocast_enabled("cpu") and _has_half_lstm(torch.get_autocast_dtype("cpu")):
+    if cell == "lstm" and low is not None and like.device.type == "cpu" and _has_half_lstm(low):
         return "fused"
     return "compiled" if compiled.is_available(like) else "fused"
