@@ -78,13 +78,14 @@ class BareLoop:
             ),
         )
         self._clip = config.trainer.gradient_clip_val
+        self._label_smoothing = config.model.label_smoothing
 
     def train(self, batches: list[Batch]) -> None:
         """A step on each batch."""
         for batch in batches:
             self._optimizer.zero_grad()
             logits = self._model(batch["token_ids"], batch["lengths"])
-            losses = review_losses(logits, batch["labels"], batch["weights"])
+            losses = review_losses(logits, batch["labels"], batch["weights"], self._label_smoothing)
             loss = step_loss(losses, batch["global_batch_size"], 1)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if self._clip is not None:

@@ -66,14 +66,15 @@ class OurTraining:
         if optimizer is not None:  # what the warm-up's first factor made of it
             for group in self.optimizer.param_groups:
                 group["lr"] = optimizer.lr
-        self.precision, self._clip = precision, clip
+        self.precision, self._clip, self._label_smoothing = precision, clip, model.label_smoothing
 
     def step(self, batch: Mapping[str, Any]) -> Tensor:
         """Train on a batch; its loss, detached."""
         self.optimizer.zero_grad()
         with autocast(self.precision):
             logits = self.model(batch["token_ids"], batch["lengths"])
-            loss = step_loss(review_losses(logits, batch["labels"], batch["weights"]), batch["global_batch_size"], 1)
+            losses = review_losses(logits, batch["labels"], batch["weights"], self._label_smoothing)
+            loss = step_loss(losses, batch["global_batch_size"], 1)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._clip)

@@ -32,6 +32,11 @@ def check_model(model: ModelConfig) -> None:
         rate = getattr(model, name)
         if not 0 <= rate < 1:
             raise InputError(f"model.{name}={rate}: a probability of at least 0 and below 1; type for example 0.3.")
+    if not 0 <= model.label_smoothing < 1:
+        raise InputError(
+            f"model.label_smoothing={model.label_smoothing}: at least 0 and below 1, where nothing is left of a label; "
+            "type for example 0.1."
+        )
     finite("model.forget_bias", model.forget_bias)
 
 

@@ -66,6 +66,9 @@ class ModelConfig:
     """Probability that a unit between two recurrent layers is set to 0 in training; with one layer it has no place."""
     output_dropout: float = 0.5
     """Probability that a component of the pooled review is set to 0 in training."""
+    label_smoothing: float = 0.0
+    """Share of a label that training spreads evenly over both classes (Szegedy et al. 2016): with 0.1 a positive
+    review is one of 0.95. `train/loss` is the loss of these labels; validation and test read the labels as they are."""
     nonlinearity: str = "tanh"
     """An rnn's activation: tanh or relu; lstm and gru have theirs."""
     bias: bool = True

@@ -38,9 +38,13 @@ def step_seed(seed: int, global_step: int, micro_batch: int, rank: int) -> int:
     return int(mixed[0] >> np.uint64(1))
 
 
-def review_losses(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Binary cross-entropy of each review, (batch,); 0 for a filler, whose weight is 0."""
-    return weights * binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none")
+def review_losses(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy of each review, (batch,); 0 for a filler, whose weight is 0.
+
+    With label smoothing e the label is (1 - e) y + e / 2 (Szegedy et al. 2016, section 7, for two classes).
+    """
+    targets = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    return weights * binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
 def step_loss(losses: Tensor, global_batch_size: int, world_size: int) -> Tensor:
@@ -84,6 +88,7 @@ class ReviewClassifier(pl.LightningModule):
             torch.manual_seed(seed)
             self.model = TextClassifier(model, vocab_size, vectors)
         self.optimizer_config = optimizer
+        self.label_smoothing = model.label_smoothing
         self.seed = seed
         self.metrics = nn.ModuleDict({"val": ReviewMetrics(), "test": ReviewMetrics()})
         self.train_metrics: dict[str, float] = {}
@@ -116,7 +121,7 @@ class ReviewClassifier(pl.LightningModule):
         """Loss of a batch."""
         labels, weights = batch["labels"], batch["weights"]
         logits = self(batch["token_ids"], batch["lengths"])
-        losses = review_losses(logits, labels, weights)
+        losses = review_losses(logits, labels, weights, self.label_smoothing)
         correct = weights * ((logits.detach() > 0) == (labels == 1))
         sums = torch.stack([losses.detach().sum(), correct.sum(), weights.sum()])
         self._train_sums = self._train_sums + sums.to(self._train_sums.dtype)
