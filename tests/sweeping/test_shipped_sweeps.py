@@ -24,7 +24,8 @@ def value_at(config: object, key: str) -> object:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_value_arrives_as_itself(path: Path) -> None:
+def test_every_value_arrives_as_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)  # the user's own
     sweep = read_sweep(path)
     first = check_values(sweep)
     # Without it plain `wandb sweep` puts the sweep into a project called uncategorized.
