@@ -60,10 +60,12 @@ def test_configuration(cold_script: Command, workplace: Path, typed: str, mentio
     refused(cold_script, workplace, *SMALL, typed, mentions=mentions)
 
 
-def test_an_implementation_that_this_machine_cannot_run(script: Command, workplace: Path) -> None:
+def test_an_implementation_that_this_machine_cannot_run(
+    script: Command, workplace: Path, environment: dict[str, str]
+) -> None:
     half = ("model.implementation=compiled", "trainer.precision=bf16-true")
     refused(script, workplace, *SMALL, *half, mentions=r"model\.implementation=auto")
-    assert not (workplace / "home").exists(), "no store was made before"
+    assert not (Path(environment["XDG_CACHE_HOME"]) / "textrnn" / "stores").exists(), "reviews were read before"
 
 
 def test_multirun_refuses_before_its_first_job(here: Command, workplace: Path) -> None:

@@ -2,12 +2,12 @@
 
 from textrnn.config import Config
 
-_REALS = {"16-true": "float16", "bf16-true": "bfloat16", "64-true": "float64", "64": "float64"}
+_DTYPES = {"16-true": "float16", "bf16-true": "bfloat16", "64-true": "float64", "64": "float64"}
 _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16")
 
 
 def check_implementation(config: Config) -> None:
-    """Asks for `model.implementation` before any review is read what the first step would find.
+    """Refuses, before any review is read, a `model.implementation` that the first training step would fail with.
 
     Raises:
         InputError: this machine can't run it.
@@ -21,5 +21,6 @@ def check_implementation(config: Config) -> None:
 
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     # "meta" stands for any device but the processor, none of which is touched before its process is started.
-    weights = torch.empty(0, dtype=getattr(torch, _REALS.get(precision, "float32")), device="cpu" if on_cpu else "meta")
+    dtype: torch.dtype = getattr(torch, _DTYPES.get(precision, "float32"))
+    weights = torch.empty(0, dtype=dtype, device="cpu" if on_cpu else "meta")
     check(model.implementation, model.cell, weights, torch.bfloat16 if precision in _MIXED else None)

@@ -120,9 +120,23 @@ def _each_direction(run: Callable[[Direction, Tensor, Tensor, State, bool], Tens
 
 
 def run_compiled(directions: Sequence[Direction], steps: Tensor, lengths: Tensor, states: Sequence[State]) -> Tensor:
-    """Our own C code, both directions at once; shapes as in `IMPLEMENTATIONS`."""
+    """Our own C code, both directions at once; shapes as in `IMPLEMENTATIONS`.
+
+    Raises:
+        ValueError: the lengths don't fit `steps`; the C code would read past its end.
+
+    """
+    _check_lengths(lengths, *steps.shape[:2])
     weights = [direction.weights_and_biases for direction in directions]
     return compiled.run_layer(directions[0].cell, weights, states, steps, lengths, relu=directions[0].relu)
+
+
+def _check_lengths(lengths: Tensor, time: int, batch: int) -> None:
+    if tuple(lengths.shape) != (batch,) or lengths.dtype != torch.int64:
+        raise ValueError(f"lengths: {tuple(lengths.shape)}, {lengths.dtype}; they must be ({batch},), torch.int64")
+    shortest, longest = (int(length) for length in lengths.aminmax()) if batch > 0 else (1, 1)
+    if shortest < 1 or longest > time:
+        raise ValueError(f"lengths: {shortest} to {longest}; they must be from 1 to the number of steps, {time}")
 
 
 IMPLEMENTATIONS: dict[str, Runner] = {
@@ -185,6 +199,6 @@ def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     if name != "auto":
         check_implementation(name, cell, like, low)
         return name
-    if cell == "lstm" and low is not None and like.device.type == "cpu" and _has_half_lstm(low):
+    if cell == "lstm" and low is not None and _has_half_lstm(low):
         return "fused"
     return "compiled" if compiled.is_available(like) else "fused"
