@@ -25,7 +25,8 @@ from textrnn.cluster.launch import Launch
 from textrnn.cluster.ranks import Ranks
 from textrnn.config import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
 from textrnn.data.batches import Batch
-from textrnn.model.classifier import ReviewClassifier, learning_rate_factor, review_losses, step_loss
+from textrnn.model.classifier import ReviewClassifier, learning_rate_factor
+from textrnn.model.loss import review_losses, training_loss
 from textrnn.signals import Signals
 from timing import Stopwatch, ratios
 
@@ -78,15 +79,13 @@ class BareLoop:
             ),
         )
         self._clip = config.trainer.gradient_clip_val
-        self._label_smoothing = config.model.label_smoothing
+        self._config = config.model
 
     def train(self, batches: list[Batch]) -> None:
         """A step on each batch."""
         for batch in batches:
             self._optimizer.zero_grad()
-            logits = self._model(batch["token_ids"], batch["lengths"])
-            losses = review_losses(logits, batch["labels"], batch["weights"], self._label_smoothing)
-            loss = step_loss(losses, batch["global_batch_size"], 1)
+            loss = training_loss(self._model, batch, self._config).loss
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if self._clip is not None:
                 torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)

@@ -10,7 +10,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from textrnn.config import EmbeddingConfig, ModelConfig, OptimizerConfig
-from textrnn.model.classifier import ReviewClassifier, review_losses, step_loss
+from textrnn.model.classifier import ReviewClassifier
+from textrnn.model.loss import training_loss
 
 EMBEDDING_SIZE = 100
 
@@ -66,15 +67,13 @@ class OurTraining:
         if optimizer is not None:  # what the warm-up's first factor made of it
             for group in self.optimizer.param_groups:
                 group["lr"] = optimizer.lr
-        self.precision, self._clip, self._label_smoothing = precision, clip, model.label_smoothing
+        self.precision, self._clip, self._config = precision, clip, model
 
     def step(self, batch: Mapping[str, Any]) -> Tensor:
         """Train on a batch; its loss, detached."""
         self.optimizer.zero_grad()
         with autocast(self.precision):
-            logits = self.model(batch["token_ids"], batch["lengths"])
-            losses = review_losses(logits, batch["labels"], batch["weights"], self._label_smoothing)
-            loss = step_loss(losses, batch["global_batch_size"], 1)
+            loss = training_loss(self.model, batch, self._config).loss
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._clip)

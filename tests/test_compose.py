@@ -85,6 +85,8 @@ def test_trainer_has_every_plain_argument_of_lightning() -> None:
         ("model.num_layers=0", "at least 1"),
         ("model.dropout=1.5", "model.dropout=1.5"),
         ("model.word_dropout=1", "below 1"),
+        ("model.label_smoothing=1", "below 1"),
+        ("model.adversarial=-0.1", "at least 0"),
         ("model.pooling=sum", "last, mean, max, max_mean"),
         ("model.implementation=reference", "auto, compiled, fused, packed, cell"),
         ("model.nonlinearity=relu", "type model=rnn"),

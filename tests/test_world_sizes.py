@@ -18,7 +18,8 @@ from support import Command
 from torch.nn.utils import get_total_norm
 
 from textrnn.data.batches import deal, plan_epoch
-from textrnn.model.classifier import review_losses, step_loss, step_seed
+from textrnn.model.classifier import step_seed
+from textrnn.model.loss import review_losses, training_loss
 from textrnn.model.metrics import ReviewMetrics
 
 WITHOUT_DROPOUT_KEYS = ("model.word_dropout=0", "model.embedding_dropout=0", "model.output_dropout=0")
@@ -29,7 +30,7 @@ EXACT = (
     *("model.hidden_size=8", "model.embedding.size=8", *WITHOUT_DROPOUT_KEYS, f"data.batch_size={BATCH_SIZE}"),
     *("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=64-true", "trainer.max_epochs=2"),
     *("trainer.log_every_n_steps=1", f"trainer.gradient_clip_val={CLIP}", "tracking=none"),
-    *("optimizer.lr=0.02", "optimizer.warmup_steps=0"),
+    *("optimizer.lr=0.02", "optimizer.warmup_steps=0", "model.adversarial=0.3", "model.label_smoothing=0.1"),
 )
 TIMING = "train/tokens_per_second"
 
@@ -91,17 +92,23 @@ def reviews(lengths: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return token_ids.masked_fill(~inside, 0), torch.randint(0, 2, (len(lengths),), generator=generator)
 
 
-@given(LENGTHS, st.integers(1, 24), WORLD_SIZES)
+@given(LENGTHS, st.integers(1, 24), WORLD_SIZES, st.sampled_from([0.0, 0.3]))
 def test_the_mean_of_the_processes_gradients_is_that_of_the_steps_mean_loss(
-    lengths: Any, batch_size: int, world_size: int
+    lengths: Any, batch_size: int, world_size: int, adversarial: float
 ) -> None:
     token_ids, labels = reviews(lengths)
-    module = make_module(**WITHOUT_DROPOUT).double()
+    module = make_module(**WITHOUT_DROPOUT, adversarial=adversarial).double()
     parameters = list(module.model.parameters())
 
     def loss(rows: Any, weights: Any, size: int, processes: int) -> torch.Tensor:
-        logits = module(token_ids[rows, : lengths[rows].max()], torch.from_numpy(lengths[rows]).long())
-        return step_loss(review_losses(logits, labels[rows], torch.from_numpy(weights).double()), size, processes)
+        batch = {
+            "token_ids": token_ids[rows, : lengths[rows].max()],
+            "lengths": torch.from_numpy(lengths[rows]).long(),
+            "labels": labels[rows],
+            "weights": torch.from_numpy(weights).double(),
+            "global_batch_size": size,
+        }
+        return training_loss(module.model, batch, module.model_config, world_size=processes).loss
 
     for step in plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=0):
         whole = torch.autograd.grad(loss(step, np.ones(len(step)), len(step), 1), parameters)

@@ -37,6 +37,11 @@ def check_model(model: ModelConfig) -> None:
             f"model.label_smoothing={model.label_smoothing}: at least 0 and below 1, where nothing is left of a label; "
             "type for example 0.1."
         )
+    if not 0 <= model.adversarial < 1:
+        raise InputError(
+            f"model.adversarial={model.adversarial}: a share of the vectors' length, at least 0 (off) and below 1; "
+            "type for example 0.05."
+        )
     finite("model.forget_bias", model.forget_bias)
 
 

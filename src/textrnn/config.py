@@ -69,6 +69,10 @@ class ModelConfig:
     label_smoothing: float = 0.0
     """Share of a label that training spreads evenly over both classes (Szegedy et al. 2016): with 0.1 a positive
     review is one of 0.95. `train/loss` is the loss of these labels; validation and test read the labels as they are."""
+    adversarial: float = 0.0
+    """Adversarial training (Miyato et al. 2017): each training step also learns from its reviews with their vectors
+    moved against the model, by this share of their length; takes twice the time. 0: off. `train/loss` is that of the
+    reviews as they are."""
     nonlinearity: str = "tanh"
     """An rnn's activation: tanh or relu; lstm and gru have theirs."""
     bias: bool = True

@@ -24,8 +24,8 @@ from doubles.small_runs import (
 from torch import Tensor
 
 from textrnn.config import CELLS, EmbeddingConfig, OptimizerConfig
-from textrnn.model.classifier import learning_rate_factor, review_losses, step_loss, step_seed
-from textrnn.model.metrics import ReviewMetrics
+from textrnn.model.classifier import learning_rate_factor, step_seed
+from textrnn.model.loss import review_losses, step_loss
 from textrnn.model.network import TextClassifier
 
 # Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
@@ -44,30 +44,6 @@ def test_parameters_come_from_the_seed_alone() -> None:
     second, other = make_module(seed=3).state_dict(), make_module(seed=4).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not torch.equal(first["model.embedding.table.weight"], other["model.embedding.table.weight"])
-
-
-# --- label smoothing ----------------------------------------------------------------------------------------------
-
-
-def test_a_smoothed_label_is_the_mixture_of_both_losses() -> None:
-    logits, weights = torch.tensor([2.0, -0.5, 3.0], dtype=torch.float64), torch.tensor([1.0, 1.0, 0.0])
-    labels = torch.tensor([1, 0, 1])
-    right, wrong = (review_losses(logits, given, weights) for given in (labels, 1 - labels))
-    torch.testing.assert_close(review_losses(logits, labels, weights, 0.2), 0.9 * right + 0.1 * wrong)
-
-
-def test_only_training_smooths_labels() -> None:
-    batch, module = make_batch(9, seed=0), make_module(**WITHOUT_DROPOUT, label_smoothing=0.2)
-    with torch.no_grad():
-        module.model.output.weight.mul_(100)  # away from 0, where both losses are the same
-        logits = module(batch["token_ids"], batch["lengths"])
-    module.validation_step(batch, 0)
-    measured = module.metrics["val"]
-    assert isinstance(measured, ReviewMetrics)
-    plain, smoothed = (float(review_losses(logits, batch["labels"], torch.ones(9), share).mean()) for share in (0, 0.2))
-    assert float(measured.loss.compute()) == pytest.approx(plain, rel=1e-6)
-    assert train([batch], module)[1]["loss"] == pytest.approx(smoothed, rel=1e-6)
-    assert smoothed != pytest.approx(plain, rel=1e-3)
 
 
 # --- the loss over ranks -------------------------------------------------------------------------------------------

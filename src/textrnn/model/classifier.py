@@ -1,19 +1,19 @@
 """The training of a network: the loss, the optimiser and the random state of each step."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from textrnn.config import ModelConfig, OptimizerConfig
+from textrnn.model.loss import Batch, review_losses, training_loss
 from textrnn.model.metrics import ReviewMetrics
 from textrnn.model.network import TextClassifier
 
@@ -36,23 +36,6 @@ def step_seed(seed: int, global_step: int, micro_batch: int, rank: int) -> int:
     """A 63-bit seed for a training batch; numpy's SeedSequence makes neighbouring steps independent."""
     mixed = np.random.SeedSequence([seed, global_step, micro_batch, rank]).generate_state(1, np.uint64)
     return int(mixed[0] >> np.uint64(1))
-
-
-def review_losses(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Binary cross-entropy of each review, (batch,); 0 for a filler, whose weight is 0.
-
-    With label smoothing e the label is (1 - e) y + e / 2 (Szegedy et al. 2016, section 7, for two classes).
-    """
-    targets = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
-    return weights * binary_cross_entropy_with_logits(logits, targets, reduction="none")
-
-
-def step_loss(losses: Tensor, global_batch_size: int, world_size: int) -> Tensor:
-    """This rank's loss, such that the mean of all ranks' gradients is that of the mean over the step's reviews."""
-    return losses.sum() / global_batch_size * world_size
-
-
-Batch = Mapping[str, Any]
 
 
 class ReviewClassifier(pl.LightningModule):
@@ -88,7 +71,7 @@ class ReviewClassifier(pl.LightningModule):
             torch.manual_seed(seed)
             self.model = TextClassifier(model, vocab_size, vectors)
         self.optimizer_config = optimizer
-        self.label_smoothing = model.label_smoothing
+        self.model_config = model
         self.seed = seed
         self.metrics = nn.ModuleDict({"val": ReviewMetrics(), "test": ReviewMetrics()})
         self.train_metrics: dict[str, float] = {}
@@ -119,14 +102,21 @@ class ReviewClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
-        labels, weights = batch["labels"], batch["weights"]
-        logits = self(batch["token_ids"], batch["lengths"])
-        losses = review_losses(logits, labels, weights, self.label_smoothing)
-        correct = weights * ((logits.detach() > 0) == (labels == 1))
-        sums = torch.stack([losses.detach().sum(), correct.sum(), weights.sum()])
+        plugin = self.trainer.precision_plugin
+        scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
+        step = training_loss(
+            self.model,
+            batch,
+            self.model_config,
+            world_size=self.trainer.world_size,
+            scale=None if scaler is None else scaler.scale,
+        )
+        weights = batch["weights"]
+        correct = weights * ((step.logits > 0) == (batch["labels"] == 1))
+        sums = torch.stack([step.losses.sum(), correct.sum(), weights.sum()])
         self._train_sums = self._train_sums + sums.to(self._train_sums.dtype)
         self._log_training(batch_idx)
-        return step_loss(losses, batch["global_batch_size"], self.trainer.world_size)
+        return step.loss
 
     def _log_training(self, batch_idx: int) -> None:
         """Turn the sums into `train_metrics` and forget them, if this batch ends an optimiser step to be logged.

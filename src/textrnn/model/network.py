@@ -40,7 +40,20 @@ class TextClassifier(nn.Module):
             (batch,), float32 also under half precision, float64 if the parameters are.
 
         """
-        states = self.encoder(self.embedding(token_ids), lengths)
+        return self.classify(self.embedding(token_ids), lengths)
+
+    def classify(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """Logits from the tokens' vectors.
+
+        Args:
+            vectors: (batch, time, embedding size), 0 at padding.
+            lengths: (batch,) int64, each from 1 to time.
+
+        Returns:
+            As `forward`.
+
+        """
+        states = self.encoder(vectors, lengths)
         logits: Tensor = self.output(self.dropout(self.pooling(states, lengths))).squeeze(1)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

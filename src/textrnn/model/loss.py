@@ -1,0 +1,120 @@
+"""The loss of a training batch: smoothed labels, and a second pass over reviews moved against the model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from textrnn.config import ModelConfig
+from textrnn.model.network import TextClassifier
+
+Batch = Mapping[str, Any]
+
+
+def review_losses(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy of each review, (batch,); 0 for a filler, whose weight is 0.
+
+    With label smoothing e the label is (1 - e) y + e / 2 (Szegedy et al. 2016, section 7, for two classes).
+    """
+    targets = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    return weights * binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+
+def step_loss(losses: Tensor, global_batch_size: int, world_size: int) -> Tensor:
+    """This rank's loss, such that the mean of all ranks' gradients is that of the mean over the step's reviews."""
+    return losses.sum() / global_batch_size * world_size
+
+
+class TrainingLoss(NamedTuple):
+    """What a training batch comes to."""
+
+    loss: Tensor
+    """A scalar to take the gradient of."""
+    losses: Tensor
+    """(batch,), of the reviews as they are; detached."""
+    logits: Tensor
+    """(batch,), of the reviews as they are; detached."""
+
+
+def training_loss(
+    network: TextClassifier,
+    batch: Batch,
+    config: ModelConfig,
+    *,
+    world_size: int = 1,
+    scale: Callable[[Tensor], Tensor] | None = None,
+) -> TrainingLoss:
+    """The loss of a batch by `label_smoothing` and `adversarial` of the configuration.
+
+    Adversarial training (Miyato, Dai & Goodfellow 2017) takes the mean of two losses: of the reviews as they are, and
+    of the same reviews with their tokens' vectors moved along the loss's gradient, which is where the model is wrong
+    soonest. The move of a review has `adversarial` times the length of its vectors, all taken as one; the paper moves
+    by a fixed length and normalises its vectors instead. Both passes see the same dropped words and components.
+
+    Args:
+        network: The network, in training.
+        batch: token_ids (batch, time), lengths, labels and weights (batch,), and global_batch_size.
+        config: The model.
+        world_size: Ranks that share the step.
+        scale: What half precision multiplies a loss with before its gradient is taken; None: nothing.
+
+    """
+    labels, weights = batch["labels"], batch["weights"]
+
+    def passed(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = network.classify(vectors, batch["lengths"])
+        losses = review_losses(logits, labels, weights, config.label_smoothing)
+        return step_loss(losses, batch["global_batch_size"], world_size), losses.detach(), logits.detach()
+
+    vectors: Tensor = network.embedding(batch["token_ids"])
+    if config.adversarial == 0:
+        return TrainingLoss(*passed(vectors))
+    # The first pass's gradient is taken here, as it says where to move, and kept. It must not be written into the
+    # parameters: DDP lets each be written once a step.
+    leaf = vectors.detach().requires_grad_()
+    loss, losses, logits = passed(leaf)
+    parameters = [parameter for name, parameter in network.named_parameters() if not name.startswith("embedding.")]
+    factor = None if scale is None else scale(torch.ones_like(loss))
+    with torch.autocast(vectors.device.type, enabled=False):  # of the forward pass alone
+        gradients = torch.autograd.grad(loss if factor is None else loss * factor, [leaf, *parameters])
+    known: Tensor = _Known.apply(loss.detach(), factor, gradients, vectors, *parameters)  # type: ignore[no-untyped-call]
+    moved = vectors + adversarial_move(leaf.detach(), gradients[0], config.adversarial)
+    return TrainingLoss((known + passed(moved)[0]) / 2, losses, logits)
+
+
+def adversarial_move(vectors: Tensor, gradient: Tensor, share: float) -> Tensor:
+    """The move of each review along its gradient, `share` times as long as its vectors together.
+
+    Args:
+        vectors: (batch, time, size), 0 at padding.
+        gradient: The loss's with respect to `vectors`, of any scale.
+        share: The move's length (L2, over time and size) over that of the review's vectors.
+
+    Returns:
+        (batch, time, size); 0 for a review without a gradient, such as a filler.
+
+    """
+    wide = torch.promote_types(gradient.dtype, torch.float32)
+    lengths, slopes = (torch.linalg.vector_norm(of, dim=(1, 2), keepdim=True, dtype=wide) for of in (vectors, gradient))
+    return gradient * torch.where(slopes > 0, share * lengths / slopes, 0.0).to(gradient.dtype)
+
+
+class _Known(torch.autograd.Function):
+    """A loss whose gradients have been taken already, times a factor or None."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, factor: Tensor | None, gradients: Sequence[Tensor], *_: Tensor) -> Tensor:
+        """The loss; the tensors that it depends on come last, in the order of their gradients."""
+        ctx.factor, ctx.gradients = factor, gradients
+        return loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients, which are forgotten."""
+        gradients, ctx.gradients = ctx.gradients, None
+        outer_factor = outer[0] if ctx.factor is None else outer[0] / ctx.factor
+        return None, None, None, *(gradient * outer_factor for gradient in gradients)
