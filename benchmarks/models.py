@@ -20,12 +20,11 @@ Step = Callable[[Mapping[str, Any]], Tensor]
 
 
 def model_config(cell: str, hidden_size: int, **changes: Any) -> ModelConfig:
-    """`model=CELL` with another size, initialised as its YAML says."""
+    """`model=CELL` with another size, initialised as its YAML says, and one pass a step."""
     recurrent_init = "uniform" if cell == "rnn" else "orthogonal"
     embedding = EmbeddingConfig(size=EMBEDDING_SIZE)
-    return ModelConfig(
-        cell=cell, hidden_size=hidden_size, recurrent_init=recurrent_init, embedding=embedding, **changes
-    )
+    given = {"recurrent_init": recurrent_init, "embedding": embedding, "adversarial": 0.0, **changes}
+    return ModelConfig(cell=cell, hidden_size=hidden_size, **given)
 
 
 def autocast(precision: str) -> AbstractContextManager[None]:

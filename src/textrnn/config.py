@@ -57,7 +57,7 @@ class ModelConfig:
     """last: the state after the last token (of each direction); mean, max: over all tokens; max_mean: both, joined."""
     word_dropout: float = 0.2
     """Probability that a token is replaced by the unknown token in training."""
-    embedding_dropout: float = 0.5
+    embedding_dropout: float = 0.3
     """Probability that a component of a token's vector is set to 0 in training."""
     variational_dropout: bool = False
     """Whether embedding_dropout and dropout zero the same components for all tokens of a review (Gal & Ghahramani
@@ -69,7 +69,7 @@ class ModelConfig:
     label_smoothing: float = 0.0
     """Share of a label that training spreads evenly over both classes (Szegedy et al. 2016): with 0.1 a positive
     review is one of 0.95. `train/loss` is the loss of these labels; validation and test read the labels as they are."""
-    adversarial: float = 0.0
+    adversarial: float = 0.015
     """Adversarial training (Miyato et al. 2017): each training step also learns from its reviews with their vectors
     moved against the model, by this share of their length; takes twice the time. 0: off. `train/loss` is that of the
     reviews as they are."""

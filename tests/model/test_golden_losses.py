@@ -53,7 +53,10 @@ class Losses(pl.Callback):
         self.values.append(float(trainer.callback_metrics["train/loss"]))
 
 
-def losses(cell: str, implementation: str = "cell") -> list[float]:
+ADVERSARIAL = {"plain": 0.0, "adversarial": 0.3}
+
+
+def losses(cell: str, training: str, implementation: str = "cell") -> list[float]:
     """Losses of a small model in float64 without dropout."""
     model = ModelConfig(
         cell=cell,
@@ -66,6 +69,7 @@ def losses(cell: str, implementation: str = "cell") -> list[float]:
         embedding_dropout=0.0,
         dropout=0.0,
         output_dropout=0.0,
+        adversarial=ADVERSARIAL[training],
         initial_state="learned",
     )
     optimizer = OptimizerConfig(lr=0.01, warmup_steps=5, schedule="cosine")
@@ -95,12 +99,14 @@ def losses(cell: str, implementation: str = "cell") -> list[float]:
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("training", ADVERSARIAL)
 @pytest.mark.parametrize("cell", CELLS)
-def test_losses_are_the_golden_ones(cell: str, implementation: str) -> None:
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[cell]
+def test_losses_are_the_golden_ones(cell: str, training: str, implementation: str) -> None:
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[training][cell]
     assert len(golden) == STEPS
-    assert losses(cell, implementation) == pytest.approx(golden, rel=1e-9, abs=0)
+    assert losses(cell, training, implementation) == pytest.approx(golden, rel=1e-9, abs=0)
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({cell: losses(cell) for cell in CELLS}, indent=1) + "\n", encoding="utf-8")
+    made = {training: {cell: losses(cell, training) for cell in CELLS} for training in ADVERSARIAL}
+    GOLDEN.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
