@@ -1,10 +1,12 @@
 """A training batch's loss: smoothed labels, and the second pass of adversarial training."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from doubles.small_runs import WITHOUT_DROPOUT, Batch, make_batch, make_module, train
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 
 from textrnn.config import CELLS, EmbeddingConfig
@@ -161,6 +163,21 @@ def test_mixed_precision_moves_reviews_too() -> None:
     for name, gradient in gradients_of(module, loss).items():
         assert gradient.dtype == torch.float32
         torch.testing.assert_close(gradient, plain[name], rtol=0.1, atol=2e-3, msg=name)
+
+
+def test_half_precision_scales_both_passes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches, losses = [make_batch(9, seed=seed) for seed in range(4)], []
+    scaler = torch.amp.GradScaler("cpu")
+    scale = Mock(wraps=scaler.scale)
+    monkeypatch.setattr(scaler, "scale", scale)
+    half = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+    for plugins in (None, half):
+        module = make_module(**WITHOUT_DROPOUT, adversarial=SHARE, implementation="cell")
+        rows = train(batches, module, plugins=plugins, gradient_clip_val=1.0)
+        losses.append([row["loss"] for row in rows.values()])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert scale.call_count == 2 * len(batches)
+    assert scaler.get_scale() >= 65536, "no step was skipped"
 
 
 def test_the_loss_over_ranks_is_divided_as_one() -> None:
