@@ -1,6 +1,7 @@
 """What each choice costs: real tokens a second of training steps, one choice changed at a time from the defaults.
 
-The floor under them is the recurrent layer's matrix products alone at the default's shapes, in the same run.
+The steps have one pass, but for the choice that tells what adversarial training's second pass costs. The floor under
+them is the recurrent layer's matrix products alone at the default's shapes, in the same run.
 """
 
 import time
@@ -27,7 +28,7 @@ STEPS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What a training step is made of, as its configuration keys; the defaults are those of `python train.py`."""
+    """What a training step is made of, as its configuration keys; the defaults but `adversarial`'s are `train.py`'s."""
 
     hidden: int = 128
     layers: int = 1
@@ -35,13 +36,16 @@ class Choice:
     max_length: int = 400
     batch_size: int = 64
     precision: str = "32-true"
+    adversarial: float = 0.0
     threads: int = 0
     """0: all cores."""
 
 
 DEFAULT = Choice()
+BASE = "the defaults, adversarial=0"
 CHOICES = {
-    "the defaults": DEFAULT,
+    BASE: DEFAULT,
+    "adversarial=0.015": replace(DEFAULT, adversarial=0.015),
     "hidden_size=64": replace(DEFAULT, hidden=64),
     "hidden_size=256": replace(DEFAULT, hidden=256),
     "num_layers=2": replace(DEFAULT, layers=2),
@@ -55,7 +59,7 @@ CHOICES = {
     "precision=bf16-mixed": replace(DEFAULT, precision="bf16-mixed"),
     "one thread": replace(DEFAULT, threads=1),
 }
-FEW = ("the defaults", "batch_size=32", "one thread")
+FEW = (BASE, "adversarial=0.015", "batch_size=32", "one thread")
 """The choices of `--quick`."""
 
 
@@ -79,14 +83,18 @@ def run(settings: Settings, report: Report) -> None:
             tokens.add(name, cell, measured)
             if name in rates:
                 reviews.add(name, cell, [value / rates[name] for value in measured])
-        share = ratios(values["the defaults"], values["its GEMMs alone"])
+        share = ratios(values[BASE], values["its GEMMs alone"])
         report.claims.append(Claim(name=f"{cell}: whole training steps over its layer's GEMMs alone", values=share))
 
 
 def _training(cell: str, choice: Choice, store: Store, settings: Settings) -> tuple[Measure, float]:
     """Measures tokens a second; the second value is the tokens of a review."""
     model = model_config(
-        cell, 16 if settings.quick else choice.hidden, num_layers=choice.layers, bidirectional=choice.bidirectional
+        cell,
+        16 if settings.quick else choice.hidden,
+        num_layers=choice.layers,
+        bidirectional=choice.bidirectional,
+        adversarial=choice.adversarial,
     )
     training = OurTraining(model, store.vocab_size, precision=choice.precision)
     batches = _batches(choice, store)
