@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -184,10 +184,21 @@ def test_a_decay_needs_to_know_the_last_step() -> None:
 
 def test_config_round_trips_through_yaml(tmp_path: Path) -> None:
     config = compose(["model=lstm", "seed=0", "tracking.tags=[a,b]", "data=synthetic"])
-    from dataclasses import asdict
-
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(asdict(config)))
     assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_a_run_from_before_adversarial_training_goes_on_without_it(tmp_path: Path) -> None:
+    config = compose(["model=gru"])
+    assert config.model.adversarial > 0
+    older = asdict(config)
+    del older["model"]["adversarial"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(older))
+    assert load_config(tmp_path / "config.yaml").model.adversarial == 0
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    assert compose([f"resume={tmp_path}"]).model.adversarial == 0
+    assert compose([f"resume={tmp_path}", "model.adversarial=0.1"]).model.adversarial == 0.1
 
 
 def test_unknown_and_mistyped_keys_of_a_file_are_refused() -> None:

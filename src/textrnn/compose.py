@@ -190,6 +190,10 @@ def from_dict(values: Mapping[Any, Any]) -> Config:
     return config
 
 
+_MODEL_OF_OLDER_RUNS = {"adversarial": 0.0}
+"""What a run did whose record doesn't say, where it is not today's default: resumed, it goes on as it began."""
+
+
 def load_config(path: Path) -> Config:
     """Reads a run's `config.yaml`.
 
@@ -202,6 +206,8 @@ def load_config(path: Path) -> Config:
         raise InputError(f"{path} can't be read as a run's configuration: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a run's configuration.")
+    if isinstance(values.get("model"), dict):
+        values["model"] = {**_MODEL_OF_OLDER_RUNS, **values["model"]}
     return from_dict(values)
 
 
