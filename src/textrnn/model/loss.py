@@ -77,9 +77,10 @@ def training_loss(
     leaf = vectors.detach().requires_grad_()
     loss, losses, logits = passed(leaf)
     parameters = [parameter for name, parameter in network.named_parameters() if not name.startswith("embedding.")]
-    factor = None if scale is None else scale(torch.ones_like(loss))
+    factor = torch.ones_like(loss) if scale is None else scale(torch.ones_like(loss))
     with torch.autocast(vectors.device.type, enabled=False):  # of the forward pass alone
-        gradients = torch.autograd.grad(loss if factor is None else loss * factor, [leaf, *parameters])
+        gradients = torch.autograd.grad(loss * factor, [leaf, *parameters])
+    # torch leaves `Function.apply` untyped.
     known: Tensor = _Known.apply(loss.detach(), factor, gradients, vectors, *parameters)  # type: ignore[no-untyped-call]
     moved = vectors + adversarial_move(leaf.detach(), gradients[0], config.adversarial)
     return TrainingLoss((known + passed(moved)[0]) / 2, losses, logits)
@@ -103,10 +104,10 @@ def adversarial_move(vectors: Tensor, gradient: Tensor, share: float) -> Tensor:
 
 
 class _Known(torch.autograd.Function):
-    """A loss whose gradients have been taken already, times a factor or None."""
+    """A loss whose gradients, times a factor, have been taken already."""
 
     @staticmethod
-    def forward(ctx: Any, loss: Tensor, factor: Tensor | None, gradients: Sequence[Tensor], *_: Tensor) -> Tensor:
+    def forward(ctx: Any, loss: Tensor, factor: Tensor, gradients: Sequence[Tensor], *_: Tensor) -> Tensor:
         """The loss; the tensors that it depends on come last, in the order of their gradients."""
         ctx.factor, ctx.gradients = factor, gradients
         return loss.clone()
@@ -116,5 +117,5 @@ class _Known(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients, which are forgotten."""
         gradients, ctx.gradients = ctx.gradients, None
-        outer_factor = outer[0] if ctx.factor is None else outer[0] / ctx.factor
-        return None, None, None, *(gradient * outer_factor for gradient in gradients)
+        rest = outer[0] / ctx.factor
+        return None, None, None, *(gradient * rest for gradient in gradients)
