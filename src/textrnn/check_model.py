@@ -40,7 +40,7 @@ def check_model(model: ModelConfig) -> None:
     if not 0 <= model.adversarial < 1:
         raise InputError(
             f"model.adversarial={model.adversarial}: a share of the vectors' length, at least 0 (off) and below 1; "
-            "type for example 0.05."
+            "type for example 0.015."
         )
     finite("model.forget_bias", model.forget_bias)
 
