@@ -45,6 +45,7 @@ class OurTraining:
         seed: Of the parameters.
         vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
         clip: Largest norm of all gradients together; None: they aren't clipped.
+        dtype: Of the parameters, and so of everything that is computed from them.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class OurTraining:
         seed: int = 0,
         vectors: Tensor | None = None,
         clip: float | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         module = ReviewClassifier(
             model, optimizer or OptimizerConfig(), vocab_size=vocab_size, seed=seed, vectors=vectors
-        )
+        ).to(dtype)
         self.model = module.model
         self.optimizer = cast(torch.optim.Optimizer, cast(dict[str, Any], module.configure_optimizers())["optimizer"])
         if optimizer is not None:  # what the warm-up's first factor made of it
