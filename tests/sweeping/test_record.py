@@ -66,6 +66,7 @@ def test_best_yaml_leaves_out_the_seed_and_what_belongs_to_the_sweep(
     directory.release()
     assert yaml.safe_load((directory.path / "best.yaml").read_text()) == {
         "model": {"cell": "lstm"},
+        "optimizer": {"lr": 0.008},  # of model=lstm, which best.yaml doesn't name
         "trainer": {"max_epochs": 7},
     }
     assert f"python train.py experiment=runs/{directory.path.name}/best.yaml" in capsys.readouterr().out
