@@ -11,6 +11,7 @@ from models import OurTraining, model_config
 from report import Claim, Report, Table
 from reviews import data_config, open_store
 from settings import Settings
+from textrnn.allocator import keep_freed_memory
 from textrnn.data.batches import BatchLoader
 from textrnn.data.preparation import TEXTS_AT_A_TIME, encode_file
 from textrnn.data.review_file import ROWS_PER_BATCH, TEXTS, ReviewWriter, Split
@@ -23,6 +24,7 @@ TEXTS_TO_ENCODE, STEPS = 10_000, 40
 
 def run(settings: Settings, report: Report) -> None:
     """Measure and fill in the report."""
+    keep_freed_memory()  # as the program does; without it a step's freed memory is trimmed while its next batch is made
     config = data_config(settings.data_path, quick=settings.quick)
     store = open_store(config)
     _encoding(store, settings, report)
