@@ -33,7 +33,7 @@ def run(settings: Settings, report: Report) -> None:
             losses[way] = _losses(training, bench.first_batches(steps))
         name = f"{cell}: largest difference to packing's losses over {steps} steps, float32"
         difference = _difference(losses["ours"], losses["packing"])
-        report.claims.append(Claim(name=name, values=[difference], unit="", at_most=1e-4))
+        report.claims.append(Claim(name=name, values=[difference], unit="nats", at_most=1e-4))
         for way in ("ours", "packing"):
             table.add(way, cell, [_difference(losses[way], losses["float64"])])
         report.keep(settings.output)

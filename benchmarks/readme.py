@@ -61,9 +61,10 @@ def _blocks(report: Report) -> list[str]:
 
 def _where(report: Report) -> str:
     machine, versions = report.where["machine"], report.where["versions"]
+    repeats = report.settings["repeats"]
     peers = f", TensorFlow {versions['tensorflow']}" if "tensorflow" in versions else ""
     return (
-        f"{report.settings['reviews']} reviews, {report.settings['repeats']} repeats, {machine['cpu']}, "
+        f"{report.settings['reviews']} reviews, {repeats} repeat{'' if repeats == 1 else 's'}, {machine['cpu']}, "
         f"{machine['cores']} cores, PyTorch {versions['torch']}{peers}, {report.where['date']}"
     )
 
