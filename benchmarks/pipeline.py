@@ -13,13 +13,15 @@ from reviews import data_config, open_store
 from settings import Settings
 from textrnn.allocator import keep_freed_memory
 from textrnn.data.batches import BatchLoader
-from textrnn.data.preparation import TEXTS_AT_A_TIME, encode_file
+from textrnn.data.preparation import encode_file
 from textrnn.data.review_file import ROWS_PER_BATCH, TEXTS, ReviewWriter, Split
 from textrnn.data.store import Store
-from textrnn.data.tokenizer import encode_texts, load_tokenizer
+from textrnn.data.tokenizer import load_tokenizer
 from timing import Measure, Stopwatch, paired, ratios
 
 TEXTS_TO_ENCODE, STEPS = 10_000, 40
+LIBRARY_BATCH = 250
+"""Texts that the library is given at once: enough for all cores, few enough for memory that the process already has."""
 
 
 def run(settings: Settings, report: Report) -> None:
@@ -52,8 +54,8 @@ def _encoding(store: Store, settings: Settings, report: Report) -> None:
     texts = [split.text(row) for row in range(count)]
 
     def library() -> None:
-        for start in range(0, count, TEXTS_AT_A_TIME):
-            encode_texts(tokenizer, texts[start : start + TEXTS_AT_A_TIME])
+        for start in range(0, count, LIBRARY_BATCH):
+            tokenizer.encode_batch_fast(texts[start : start + LIBRARY_BATCH], add_special_tokens=False)
 
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "reviews.texts"), Path(folder, "reviews.arrow")

@@ -16,7 +16,7 @@ from textrnn.model.classifier import ReviewClassifier
 from textrnn.saving import AtomicCheckpointIO
 
 PHASES: dict[str, tuple[type, str]] = {
-    "encode": (ReviewWriter, "write"),
+    "encode": (ReviewWriter, "write_batch"),
     "start": (ReviewClassifier, "configure_optimizers"),
     "train": (ReviewClassifier, "training_step"),
     "validation": (ReviewClassifier, "validation_step"),

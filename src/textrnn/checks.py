@@ -21,6 +21,7 @@ from textrnn.config import (
     TrackingConfig,
     TrainerConfig,
 )
+from textrnn.cores import available_cores
 from textrnn.errors import InputError
 
 _PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
@@ -102,7 +103,7 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
         if (count is not None and count > gpus) or any(number >= gpus for number in numbers):
             raise InputError(f"trainer.devices={wanted}: {gpus} GPU(s) are visible here; type trainer.devices={gpus}.")
     elif trainer.accelerator in ("auto", "cpu") and count is not None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = available_cores()
         if count > _MANY_PROCESSES_A_CORE * cores:
             raise InputError(
                 f"trainer.devices={wanted}: more than two processes a core on {cores} core(s); "

@@ -11,9 +11,6 @@ from textrnn.config import DataConfig
 from textrnn.data.sources import open_source
 from textrnn.errors import InputError
 
-# The client leaves a csv file that was refused half-read to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
 @pytest.mark.parametrize("label", [2, -1, None, "good", 0.5, float("nan")])

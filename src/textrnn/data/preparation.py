@@ -10,23 +10,32 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Encoding, Tokenizer
+import pyarrow as pa
+from tokenizers import Tokenizer
 
 from textrnn.config import DataConfig
 from textrnn.data.ahead import in_advance
-from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, TEXTS, ReviewWriter, file_summary, read_texts
+from textrnn.data.review_file import (
+    REVIEWS,
+    ROWS_PER_BATCH,
+    TEXTS,
+    ReviewWriter,
+    file_summary,
+    lists_of_ids,
+    read_texts,
+)
 from textrnn.data.sources import SPLITS, Row, Source
-from textrnn.data.tokenizer import encode_texts, load_tokenizer, token_ids, train_tokenizer
+from textrnn.data.tokenizer import encode_batch, encoding_threads, load_tokenizer, train_tokenizer
 from textrnn.errors import InputError, disk_errors
 from textrnn.progress import Progress
 
-TEXTS_AT_A_TIME = 250
-"""Texts that the library encodes at once, a divisor of `ROWS_PER_BATCH`: enough for all cores, and few enough that
-their encodings, which take a hundred bytes a token, stay in memory that the process already has."""
+TEXTS_AT_A_TIME = 50
+"""Texts that a thread encodes at once, a divisor of `ROWS_PER_BATCH`: few enough that their encodings, which take a
+hundred bytes a token, are still in the core's cache when their ids are read."""
 
 log = logging.getLogger("textrnn")
 
@@ -142,8 +151,8 @@ def _train(draft: Path, data: DataConfig, total: int) -> str:
     """Train the tokenizer on the training texts and write it."""
 
     def texts() -> Iterator[str]:
-        for _, batch in read_texts(draft / "train.texts"):
-            yield from batch
+        for batch in read_texts(draft / "train.texts"):
+            yield from batch.column("text").to_pylist()
             progress.advance(len(batch))
 
     with Progress("learned from", total) as progress:
@@ -169,8 +178,7 @@ def encode_file(
 ) -> int:
     """Encode a file of texts into a file of reviews; tokens in it.
 
-    A thread has the library encode the next texts, which leaves the interpreter free, while the ids of those before
-    become Python lists and Arrow columns and are written; with many cores that takes about as long as the encoding.
+    Threads encode the next texts, a thread a core, while those before are written.
 
     Args:
         texts: File with the columns `TEXTS`.
@@ -182,20 +190,23 @@ def encode_file(
         InputError: the disk refuses.
     """
 
-    def encode(rows: tuple[list[int], list[str]]) -> tuple[list[int], list[str], list[Encoding]]:
-        return *rows, encode_texts(tokenizer, rows[1])
+    def encode(rows: pa.RecordBatch) -> pa.RecordBatch:
+        ids = lists_of_ids(encode_batch(tokenizer, rows.column("text").to_pylist()))
+        return pa.record_batch([*rows.columns, ids], schema=REVIEWS)
 
     tokens = 0
     with (
         ReviewWriter(reviews, REVIEWS, sync=True) as writer,
-        # Closed, so that the thread ends before the file does.
-        contextlib.closing(in_advance(encode, read_texts(texts, TEXTS_AT_A_TIME), ahead=2)) as encoded,
+        encoding_threads(tokenizer) as threads,
+        # Closed, so that the threads end before the file does.
+        contextlib.closing(
+            in_advance(encode, read_texts(texts, TEXTS_AT_A_TIME), ahead=2 * threads, threads=threads)
+        ) as encoded,
     ):
-        rows = ((labels, batch, token_ids(encodings)) for labels, batch, encodings in encoded)
-        while group := list(islice(rows, ROWS_PER_BATCH // TEXTS_AT_A_TIME)):
-            labels, batch, ids = (list(chain.from_iterable(column)) for column in zip(*group, strict=True))
-            writer.write(labels, batch, ids)
-            tokens += sum(map(len, ids))
+        while parts := list(islice(encoded, ROWS_PER_BATCH // TEXTS_AT_A_TIME)):
+            (batch,) = pa.Table.from_batches(parts).combine_chunks().to_batches()
+            writer.write_batch(batch)
+            tokens += len(batch.column("token_ids").values)
             advance(len(batch))
     return tokens
 

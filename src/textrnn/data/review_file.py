@@ -39,11 +39,15 @@ class ReviewWriter:
     def write(self, *columns: Sequence[Any]) -> None:
         """Add a record batch: the schema's columns, `ROWS_PER_BATCH` long or, at the end of the file, shorter."""
         arrays = [
-            _lists_of_ids(column) if field.name == "token_ids" else pa.array(column, type=field.type)
+            lists_of_ids(column) if field.name == "token_ids" else pa.array(column, type=field.type)
             for column, field in zip(columns, self._schema, strict=True)
         ]
+        self.write_batch(pa.record_batch(arrays, schema=self._schema))
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Add a record batch of the schema, of as many reviews as with `write`."""
         with disk_errors(self._directory):
-            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+            self._writer.write_batch(batch)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +62,7 @@ class ReviewWriter:
                 os.fsync(self._file.fileno())
 
 
-def _lists_of_ids(reviews: Sequence[list[int]]) -> Any:
+def lists_of_ids(reviews: Sequence[list[int]]) -> Any:
     """The column `token_ids`; Arrow's own conversion of lists of lists takes twice as long."""
     values, offsets = array("i"), [0]
     for ids in reviews:
@@ -67,14 +71,13 @@ def _lists_of_ids(reviews: Sequence[list[int]]) -> Any:
     return pa.ListArray.from_arrays(np.array(offsets, dtype=np.int32), np.frombuffer(values, dtype=np.int32))
 
 
-def read_texts(path: Path, rows: int = ROWS_PER_BATCH) -> Iterator[tuple[list[int], list[str]]]:
-    """Labels and texts of a file with these two columns, `rows` reviews of a record batch at a time."""
+def read_texts(path: Path, rows: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
+    """The columns `TEXTS` of a file, `rows` reviews of a record batch at a time: views on its map."""
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
             for start in range(0, len(batch), rows):
-                part = batch.slice(start, rows)
-                yield part.column("label").to_pylist(), part.column("text").to_pylist()
+                yield batch.slice(start, rows)
 
 
 class Split:

@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from textrnn.config import DataConfig
+from textrnn.cores import available_cores
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
 from textrnn.data.segment_stream import SegmentStream
 from textrnn.data.sources import Source, open_source
@@ -201,7 +202,7 @@ def _encode_segments(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     # Half of the cores: the others train. Read when the library starts its threads.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // 2)))
+    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, available_cores() // 2)))
     assert data.segment_size is not None
 
     def check() -> None:

@@ -3,12 +3,15 @@
 The library also cuts texts into words, but for spaCy's, which come to it joined by a separator.
 """
 
+import contextlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from textrnn.cores import available_cores
 from textrnn.data.spacy_words import spacy_version, spacy_words
 from textrnn.errors import InputError
 
@@ -33,6 +36,12 @@ _CLEAN_FOR_SPACY = normalizers.Sequence(
 )
 _SEPARATOR = "\x1f"  # which a cleaned text doesn't have
 _SPACY = "words of spaCy "
+
+_RAYON_THREADS, _PARALLEL = "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"
+"""The library's environment variables: on how many threads it encodes a batch, and whether on more than one."""
+
+_MOST_THREADS = 16
+"""Making Python lists takes the interpreter's lock for a fifteenth of the time; more threads would wait for it."""
 
 
 def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:
@@ -120,20 +129,31 @@ def _set_splitting(tokenizer: Tokenizer, kind: str) -> None:
 
 def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, untruncated and never empty: a text without a token is the single token `<unk>`."""
-    return token_ids(encode_texts(tokenizer, texts))
-
-
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
-    """The library's part of `encode_batch`: Rust, on all cores, the interpreter left free; before it spaCy cuts."""
     if _spacy_that_cuts(tokenizer) is not None:
         texts = [_SEPARATOR.join(words) for words in spacy_words(map(_CLEAN_FOR_SPACY.normalize_str, texts))]
-    encodings: list[Encoding] = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return encodings
-
-
-def token_ids(encodings: Iterable[Encoding]) -> list[list[int]]:
-    """Our part of `encode_batch`: Python lists, on one core."""
+    # Rust, which leaves the interpreter free.
+    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids or [UNKNOWN_ID] for encoding in encodings]
+
+
+@contextlib.contextmanager
+def encoding_threads(tokenizer: Tokenizer) -> Iterator[int]:
+    """How many threads should call `encode_batch` at once; inside, each call stays in the thread that makes it.
+
+    The library would encode a batch on all cores and leave all but one idle while its ids become Python lists. Threads
+    that each take both steps with a batch of their own have no such pause, and find what they encoded in their cache.
+    `RAYON_NUM_THREADS` rules, as it does in the library. spaCy works on one.
+    """
+    wanted = os.environ.get(_RAYON_THREADS, "")
+    threads = int(wanted) if wanted.isdecimal() and int(wanted) else min(available_cores(), _MOST_THREADS)
+    before = os.environ.get(_PARALLEL)
+    os.environ[_PARALLEL] = "false"  # the library reads it at each call
+    try:
+        yield 1 if _spacy_that_cuts(tokenizer) is not None else threads
+    finally:
+        del os.environ[_PARALLEL]
+        if before is not None:
+            os.environ[_PARALLEL] = before
 
 
 def load_tokenizer(tokenizer_json: str) -> Tokenizer:

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 
 from textrnn.config import TrainerConfig
+from textrnn.cores import available_cores
 from textrnn.errors import InputError
 
 THREADS = "OMP_NUM_THREADS"
@@ -31,7 +32,7 @@ def share_out(agents: int | None, trainer: TrainerConfig) -> list[Worker]:
         InputError: for more than two workers a core, or more GPUs a trial than there are.
     """
     gpus = [] if trainer.accelerator in ("cpu", "mps", "tpu") else visible_gpus()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     each = trainer.devices if isinstance(trainer.devices, int) and trainer.devices > 0 else 1
     if gpus and each > len(gpus):
         raise InputError(f"trainer.devices={each}: {len(gpus)} GPU(s) are visible here; type trainer.devices=1.")
