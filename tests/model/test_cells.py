@@ -11,9 +11,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textrnn.config import CELLS, EmbeddingConfig, ModelConfig
 from textrnn.model.cells import KERNELS, Direction
-from textrnn.model.encoder import Encoder, Pooling
+from textrnn.model.encoder import Encoder
 from textrnn.model.implementations import reverse_by_length
 from textrnn.model.layer import RecurrentLayer
+from textrnn.model.pooling import Pooling
 
 INPUT, HIDDEN = 5, 4
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}

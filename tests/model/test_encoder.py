@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from textrnn.config import POOLINGS, ModelConfig
-from textrnn.model.encoder import Encoder, Pooling
+from textrnn.model.encoder import Encoder
+from textrnn.model.pooling import Pooling
 
 STATES = torch.tensor([[[-1.0, 10.0], [-3.0, 30.0], [0.0, 0.0]], [[5.0, -6.0], [1.0, -2.0], [4.0, -4.0]]])
 LENGTHS = torch.tensor([2, 3])

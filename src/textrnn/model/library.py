@@ -46,6 +46,7 @@ def load_library(real: str) -> ctypes.CDLL | None:
         )
         return None
     library.run_pass.restype = ctypes.c_int
+    library.find_largest.restype = None
     library.vector_length.restype = ctypes.c_int64
     for name in ("forward_width", "backward_width"):
         getattr(library, name).restype = ctypes.c_int64

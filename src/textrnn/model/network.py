@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from textrnn.config import ModelConfig
 from textrnn.model.dropout import Dropout
 from textrnn.model.embedding import TokenEmbedding
-from textrnn.model.encoder import Encoder, Pooling
+from textrnn.model.encoder import Encoder
+from textrnn.model.pooling import Pooling
 
 
 class TextClassifier(nn.Module):
@@ -23,7 +24,7 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.embedding = TokenEmbedding(config, vocab_size, vectors)
         self.encoder = Encoder(config, self.embedding.size)
-        self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional)
+        self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional, implementation=config.implementation)
         self.dropout = Dropout(config.output_dropout)
         self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1)
         nn.init.xavier_uniform_(self.output.weight)

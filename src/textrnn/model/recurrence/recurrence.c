@@ -1,7 +1,7 @@
 /* The recurrences of rnn, lstm and gru on the processor, forward and backward, for reviews of different lengths.
  *
  * library.py compiles it for the machine that it runs on (REAL is float or double), compiled.py calls it. vectors.h has the
- * arithmetic, steps.h a step of each cell, this file the order in which steps are taken.
+ * arithmetic, steps.h a step of each cell, this file the order in which steps are taken; pooling.h is what comes after.
  *
  * A tile is ROWS reviews that walk through their tokens together; their states stay in the cache, and each thread takes
  * tiles of both directions until none is left, so that threads never wait for each other within a review. Each row
@@ -11,10 +11,11 @@
  *
  * Results don't depend on the number of threads: a tile's sums have one order.
  */
-#include <pthread.h>
 #include <stdlib.h>
 
+#include "pooling.h"
 #include "steps.h"
+#include "threads.h"
 
 typedef struct {
   const problem_t *problem;
@@ -129,10 +130,6 @@ int run_pass(const problem_t *p, int backward_pass) {
   while (work.tiles > 1 && (tiles + work.tiles - 1) / work.tiles * p->directions < 2 * threads) work.tiles--;
   work.tasks = (tiles + work.tiles - 1) / work.tiles;
   if (threads > work.tasks * p->directions) threads = work.tasks * p->directions;
-  pthread_t others[threads];
-  int64_t started = 0;
-  while (started < threads - 1 && !pthread_create(others + started, 0, run_tasks, &work)) started++;
-  run_tasks(&work);
-  for (int64_t i = 0; i < started; i++) pthread_join(others[i], 0);
+  run_on_threads(threads, run_tasks, &work);
   return work.failed && work.next < work.tasks * p->directions ? 1 : work.failed;
 }
