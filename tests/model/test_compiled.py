@@ -243,7 +243,7 @@ def test_max_pooling_is_that_of_torch_gradient_included(
             leaf = states.clone().requires_grad_()
             pooling = Pooling("max", bidirectional=True, implementation=implementation)
             pooled.append(pooling(leaf, torch.tensor(lengths)))
-            (pooled[-1] * weights).sum().backward()
+            (pooled[-1] * weights).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             gradients.append(leaf.grad)
     finally:
         torch.set_num_threads(before)
