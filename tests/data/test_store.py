@@ -16,10 +16,11 @@ import pytest
 from doubles.small_stores import ListSource, assert_only_store, contents, reviews, synthetic
 
 from textrnn.config import DataConfig, SyntheticConfig
-from textrnn.data.preparation import closing_rows
+from textrnn.data.preparation import closing_rows, encode_file
+from textrnn.data.review_file import TEXTS, ReviewWriter, Split
 from textrnn.data.sources import SPLITS, Row, open_source
 from textrnn.data.store import cache_dir, fingerprint, prepare_store, store_key
-from textrnn.data.tokenizer import encode_batch, load_tokenizer
+from textrnn.data.tokenizer import encode_batch, load_tokenizer, train_tokenizer
 from textrnn.errors import InputError
 
 HERE = Path(__file__).parent
@@ -44,6 +45,28 @@ def test_a_store_holds_every_review_encoded_as_the_tokenizer_does(tmp_path: Path
         assert [split.text(n) for n in range(len(split))] == [row.text for row in expected]
         assert store.meta["splits"][name]["tokens"] == sum(map(len, ids))
     assert_only_store(tmp_path, store)
+
+
+@pytest.mark.parametrize(("threads", "before"), [("1", None), ("3", "true"), ("many", None)])
+def test_threads_encode_in_the_order_of_the_texts_and_leave_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: str, before: str | None
+) -> None:
+    monkeypatch.setenv("RAYON_NUM_THREADS", threads)
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    if before is not None:
+        monkeypatch.setenv("TOKENIZERS_PARALLELISM", before)
+    texts = [f"review {number} " + "of a film " * (number % 7) for number in range(2130)]
+    tokenizer = train_tokenizer(texts, "word", 1000)
+    with ReviewWriter(tmp_path / "texts", TEXTS) as writer:
+        for part in (slice(0, 1000), slice(1000, 2000), slice(2000, 2130)):
+            writer.write([number % 2 for number in range(2130)[part]], texts[part])
+    tokens = encode_file(tmp_path / "texts", tmp_path / "reviews", tokenizer)
+    split, ids = Split(tmp_path / "reviews"), encode_batch(tokenizer, texts)
+    assert [split.token_ids(row).tolist() for row in range(2130)] == ids
+    assert [split.text(row) for row in range(2130)] == texts
+    assert split.labels.tolist() == [number % 2 for number in range(2130)]
+    assert tokens == sum(map(len, ids))
+    assert os.environ.get("TOKENIZERS_PARALLELISM") == before
 
 
 def test_token_ids_are_views_on_the_file(tmp_path: Path) -> None:
