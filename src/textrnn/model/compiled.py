@@ -5,7 +5,6 @@ after the backward pass single products make the gradients of all weights. The C
 token. Tensors are time-major, (time, batch, features).
 """
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,34 +13,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from textrnn.model.library import load_library
+from textrnn.model.passes import bias_sums, pack_backward, pack_forward, run_pass
 
-CELLS = ("rnn", "lstm", "gru")
-"""The cells in the order of their numbers in recurrence/steps.h."""
 REALS = {torch.float32: "float", torch.float64: "double"}
-
-_Pointer = ctypes.c_void_p
-
-
-class _Direction(ctypes.Structure):
-    """`direction_t` of recurrence/steps.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("backward", "gates_stride", "output_stride")),
-        *((name, _Pointer) for name in ("gates", "extra", "output", "grad_output", "packed", "bias")),
-        *((name, _Pointer) for name in ("initial_h", "initial_c", "grad_initial_h", "grad_initial_c")),
-    )
-
-
-class _Problem(ctypes.Structure):
-    """`problem_t` of recurrence/steps.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("cell", "time", "batch", "hidden", "directions", "threads")),
-        *((name, ctypes.c_int64) for name in ("relu", "keep")),
-        ("lengths", _Pointer),
-        ("order", _Pointer),
-        ("each", ctypes.POINTER(_Direction)),
-    )
 
 
 class _Kind(NamedTuple):
@@ -58,6 +32,14 @@ def is_available(steps: Tensor) -> bool:
     return steps.device.type == "cpu" and steps.dtype in REALS and load_library(REALS[steps.dtype]) is not None
 
 
+def multiplies_bfloat16(like: Tensor) -> bool:
+    """Whether the library for tensors like `like` has a twin whose recurrence too multiplies in bfloat16 (AVX-512)."""
+    if like.dtype != torch.float32 or not is_available(like):
+        return False
+    library = load_library("float")
+    return library is not None and bool(library.has_low()) and load_library("bfloat16") is not None
+
+
 def run_layer(
     cell: str,
     weights: Sequence[Sequence[Tensor]],
@@ -69,7 +51,9 @@ def run_layer(
 ) -> Tensor:
     """States of a layer after each token.
 
-    Under autocast the products over all tokens are made in its type, the recurrence stays in that of `weights`.
+    Under autocast to bfloat16, a processor that multiplies it does so in the recurrence too, adds in float32, and keeps
+    gates in bfloat16 for the backward pass; states stay in float32. Other processors, other types of autocast and an
+    lstm with a given state have only the products over all tokens in autocast's type.
 
     Args:
         cell: rnn, lstm or gru.
@@ -101,10 +85,11 @@ class CompiledLayer(torch.autograd.Function):
         """States; shapes as in `run_layer`, whose `weights` and `initial` are `parts`, direction by direction."""
         work = _Work(kind, lengths, parts)
         keep = any(ctx.needs_input_grad)
-        outputs = work.forward(steps, keep=keep)
+        tokens = work.tokens(steps)
+        outputs = work.forward(tokens, len(steps), keep=keep)
         if keep:
-            ctx.work = work
-            ctx.save_for_backward(steps, outputs)
+            ctx.work, ctx.steps = work, (steps.shape, steps.dtype)
+            ctx.save_for_backward(tokens, outputs)
         return outputs
 
     @staticmethod
@@ -114,8 +99,10 @@ class CompiledLayer(torch.autograd.Function):
         work, ctx.work = ctx.work, None
         if work is None:
             raise RuntimeError("a compiled layer's gradient can be taken once; use model.implementation=fused")
-        steps, outputs = ctx.saved_tensors
-        return None, None, *work.backward(steps, outputs, gradients[0], wants_steps=ctx.needs_input_grad[2])
+        tokens, outputs = ctx.saved_tensors
+        of_tokens, *of_parts = work.backward(tokens, outputs, gradients[0], wants_tokens=ctx.needs_input_grad[2])
+        shape, dtype = ctx.steps
+        return None, None, None if of_tokens is None else of_tokens.view(shape).to(dtype), *of_parts
 
 
 class _Work:
@@ -124,6 +111,7 @@ class _Work:
     Attributes:
         gates: (time * batch, directions * gates * hidden): the gates' inputs, then their activations, then gradients.
         extra: For each direction (time * batch, hidden): gru, W_hn h + b_hn, then its gradient; lstm, the state c.
+        kept: Type of both.
 
     """
 
@@ -133,69 +121,86 @@ class _Work:
         self.order = torch.argsort(lengths, descending=True)
         self.weights = [parts[4 * index : 4 * index + 4] for index in range(directions)]
         initial, each = parts[4 * directions :], (len(parts) - 4 * directions) // directions
-        self.initial = [initial[each * index : each * index + each] for index in range(directions)]
+        # Contiguous, as the C code reads them.
+        self.initial = [
+            [part.contiguous() for part in initial[each * index : each * index + each]] for index in range(directions)
+        ]
         self.hidden = self.weights[0][1].shape[1]
         self.width = self.weights[0][1].shape[0]
         """Columns of one direction's gates: gates * hidden."""
         self.gates = self.extra = torch.empty(0)
-        library = load_library(REALS[parts[0].dtype])
+        self.real = parts[0].dtype
+        if self.real == torch.float64:
+            self.product_dtype = None
+        low = (
+            self.product_dtype == torch.bfloat16
+            and not (self.cell == "lstm" and each)
+            and multiplies_bfloat16(parts[0])
+        )
+        self.kept = torch.bfloat16 if low else self.real
+        library = load_library("bfloat16" if low else REALS[self.real])
         assert library is not None, "is_available has said so"
         self.library = library
 
-    def forward(self, steps: Tensor, *, keep: bool) -> Tensor:
+    def tokens(self, steps: Tensor) -> Tensor:
+        """(time, batch, input) as (time * batch, input), in the type of the products."""
+        return steps.reshape(steps.shape[0] * steps.shape[1], -1).to(self.product_dtype or self.real)
+
+    def forward(self, tokens: Tensor, time: int, *, keep: bool) -> Tensor:
         """States, (time, batch, directions * hidden)."""
-        time, batch, _ = steps.shape
         weight_ih = torch.cat([weights[0] for weights in self.weights])
         bias = torch.cat([self._input_bias(weights) for weights in self.weights])
-        tokens = steps.reshape(time * batch, -1).to(weight_ih.dtype)
-        self.gates = self._product(tokens, weight_ih.T, bias)
-        outputs = tokens.new_empty(time, batch, len(self.weights) * self.hidden)
+        if self.kept == tokens.dtype:
+            self.gates = torch.addmm(bias.to(self.kept), tokens, weight_ih.T.to(self.kept))
+        else:
+            self.gates = self._product(tokens, weight_ih.T).add_(bias)
+        batch = len(self.lengths)
+        outputs = bias.new_empty(time, batch, len(self.weights) * self.hidden)
         if keep and self.cell != "rnn":
-            self.extra = tokens.new_empty(len(self.weights), time * batch, self.hidden)
-        packed = [self._pack_forward(weights[1]) for weights in self.weights]
-        self._run(outputs, packed, keep=keep)
+            self.extra = bias.new_empty(len(self.weights), time * batch, self.hidden, dtype=self.kept)
+        packed = [pack_forward(self.library, self.cell, weights[1], self.kept) for weights in self.weights]
+        biases = [weights[3][2 * self.hidden :].contiguous() for weights in self.weights] if self.cell == "gru" else []
+        self._run(outputs, packed, keep=keep, biases=biases)
         return outputs
 
     def backward(
-        self, steps: Tensor, outputs: Tensor, grad_outputs: Tensor, *, wants_steps: bool
+        self, tokens: Tensor, outputs: Tensor, grad_outputs: Tensor, *, wants_tokens: bool
     ) -> Iterator[Tensor | None]:
-        """Gradients of the steps and of all parts, in their order."""
-        grad_initial = [[outputs.new_empty(steps.shape[1], self.hidden) for _ in parts] for parts in self.initial]
-        packed = [self._pack_backward(weights[1]) for weights in self.weights]
-        self._run(outputs, packed, grad_outputs=grad_outputs.contiguous(), grad_initial=grad_initial)
+        """Gradients of the tokens and of all parts, in their order."""
+        grad_initial = [[torch.empty_like(part) for part in parts] for parts in self.initial]
+        packed = [pack_backward(self.library, self.cell, weights[1], self.kept) for weights in self.weights]
+        grad_bias = bias_sums(self.library, self.cell, outputs, len(self.weights))
+        self._run(
+            outputs, packed, grad_outputs=grad_outputs.contiguous(), grad_initial=grad_initial, grad_bias=grad_bias
+        )
         weight_ih = torch.cat([weights[0] for weights in self.weights])
-        yield self._product(self.gates, weight_ih).view(steps.shape) if wants_steps else None
-        grad_weights_ih = self._product(self.gates.T, steps.reshape(self.gates.shape[0], -1)).chunk(len(self.weights))
-        grad_biases_ih = self.gates.sum(0).chunk(len(self.weights))
-        for index, (grad_weight_ih, grad_bias_ih) in enumerate(zip(grad_weights_ih, grad_biases_ih, strict=True)):
-            yield from (grad_weight_ih, self._grad_weight_hh(index, outputs), grad_bias_ih)
-            if self.cell == "gru":
-                yield torch.cat([grad_bias_ih[: 2 * self.hidden], self.extra[index].sum(0)])
-            else:
-                yield grad_bias_ih
+        yield self._product(self.gates, weight_ih) if wants_tokens else None
+        grad_weights_ih = self._product(self.gates.T, tokens).chunk(len(self.weights))
+        grad_biases = grad_bias.sum(1).flatten(1)
+        states = outputs.view(len(tokens), -1).to(self.product_dtype or self.real)
+        for index, (grad_weight_ih, sums) in enumerate(zip(grad_weights_ih, grad_biases, strict=True)):
+            yield from (grad_weight_ih, self._grad_weight_hh(index, states), sums[: self.width])
+            yield torch.cat([sums[: 2 * self.hidden], sums[3 * self.hidden :]]) if self.cell == "gru" else sums
         for parts in grad_initial:
             yield from parts
 
-    def _grad_weight_hh(self, index: int, outputs: Tensor) -> Tensor:
+    def _grad_weight_hh(self, index: int, states: Tensor) -> Tensor:
         """Gradient of W_hh: each token's gates times the state before it, which is its neighbour's output."""
-        time, batch, _ = outputs.shape
-        mine = outputs.view(time * batch, -1)[:, index * self.hidden : (index + 1) * self.hidden]
-        later, earlier = slice(batch, None), slice(None, (time - 1) * batch)
-        reads, states = (later, earlier) if index == 0 else (earlier, later)
+        batch = len(self.lengths)
+        mine = states[:, index * self.hidden : (index + 1) * self.hidden]
+        later, earlier = slice(batch, None), slice(None, len(states) - batch)
+        reads, before = (later, earlier) if index == 0 else (earlier, later)
         gates = self._recurrent_gates(index)
-        gradient = torch.cat([self._product(part[reads].T, mine[states]) for part in gates])
+        gradient = torch.cat([self._product(part[reads].T, mine[before]) for part in gates])
         if self.initial[index]:
             first = torch.arange(batch) if index == 0 else (self.lengths - 1) * batch + torch.arange(batch)
-            gradient += torch.cat([part[first] for part in gates], dim=1).T @ self.initial[index][0]
+            of_first = torch.cat([part[first] for part in gates], dim=1).to(self.real)
+            gradient += of_first.T @ self.initial[index][0]
         return gradient
-
-    def _gates_of(self, index: int) -> Tensor:
-        """One direction's columns of `gates`."""
-        return self.gates[:, index * self.width : (index + 1) * self.width]
 
     def _recurrent_gates(self, index: int) -> list[Tensor]:
         """The gradients that belong to W_hh's product: `gates`, but a GRU's n has its own behind the reset gate."""
-        gates = self._gates_of(index)
+        gates = self.gates[:, index * self.width : (index + 1) * self.width]
         return [gates[:, : 2 * self.hidden], self.extra[index]] if self.cell == "gru" else [gates]
 
     def _input_bias(self, weights: Sequence[Tensor]) -> Tensor:
@@ -205,92 +210,23 @@ class _Work:
             bias_hh[2 * self.hidden :] = 0
         return bias_ih + bias_hh
 
-    def _product(self, left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-        """left @ right + bias in autocast's type, if there is one; the result in the recurrence's."""
-        low = self.product_dtype
-        if low is None or left.dtype == torch.float64:
-            return left @ right if bias is None else torch.addmm(bias, left, right)
-        product = (left.to(low) @ right.to(low)).to(left.dtype)
-        return product if bias is None else product.add_(bias)
+    def _product(self, left: Tensor, right: Tensor) -> Tensor:
+        """left @ right in autocast's type, if there is one; the result in the parameters'."""
+        dtype = self.product_dtype or self.real
+        return (left.to(dtype) @ right.to(dtype)).to(self.real)
 
-    def _pack_forward(self, weight: Tensor) -> Tensor:
-        """W_hh as [block of units][unit of the previous state][gate][lane]; see recurrence/recurrence.c."""
-        gates, (blocks, length) = self.width // self.hidden, self._blocks()
-        width = self.library.forward_width(CELLS.index(self.cell)) if gates == 1 else 1  # blocks side by side
-        panels = -(-blocks // width)
-        padded = self._padded(weight, panels * width * length, blocks * length)
-        split = padded.view(gates, panels, width, length, blocks * length)
-        return split.permute(1, 4, 0, 2, 3).contiguous()
-
-    def _pack_backward(self, weight: Tensor) -> Tensor:
-        """W_hh as [blocks of units of the previous state][gate's unit][block][lane]; see recurrence/recurrence.c."""
-        gates, (blocks, length) = self.width // self.hidden, self._blocks()
-        width = self.library.backward_width(CELLS.index(self.cell))
-        panels = -(-blocks // width)
-        padded = self._padded(weight, blocks * length, panels * width * length)
-        return padded.view(gates * blocks * length, panels, width, length).permute(1, 0, 2, 3).contiguous()
-
-    def _blocks(self) -> tuple[int, int]:
-        """Vectors that hold the units of one gate, and units of a vector."""
-        length = self.library.vector_length()
-        return -(-self.hidden // length), length
-
-    def _padded(self, weight: Tensor, rows: int, columns: int) -> Tensor:
-        """W_hh as (gates, rows, columns), with zeros for the units that there are not."""
-        padded = weight.new_zeros(self.width // self.hidden, rows, columns)
-        padded[:, : self.hidden, : self.hidden] = weight.view(-1, self.hidden, self.hidden)
-        return padded
-
-    def _run(
-        self,
-        outputs: Tensor,
-        packed: Sequence[Tensor],
-        *,
-        keep: bool = True,
-        grad_outputs: Tensor | None = None,
-        grad_initial: Sequence[Sequence[Tensor]] | None = None,
-    ) -> None:
-        """One pass of the C code: forward, or with `grad_outputs` backward."""
-        time, batch, _ = outputs.shape
-        directions = (_Direction * len(self.weights))()
-        # What a pointer points at must live until the call is over.
-        biases = [weights[3][2 * self.hidden :].contiguous() for weights in self.weights] if self.cell == "gru" else []
-        initial = [[part.contiguous() for part in parts] for parts in self.initial]
-        for index, direction in enumerate(directions):
-            direction.backward = index
-            direction.gates_stride, direction.output_stride = self.gates.shape[1], outputs.shape[2]
-            direction.gates = _pointer(self.gates, index * self.width)
-            direction.output = _pointer(outputs, index * self.hidden)
-            direction.packed = packed[index].data_ptr()
-            direction.extra = self.extra[index].data_ptr() if len(self.extra) > 0 else None
-            direction.bias = biases[index].data_ptr() if biases else None
-            direction.initial_h, direction.initial_c = _pointers(initial[index])
-            if grad_outputs is not None and grad_initial is not None:
-                direction.grad_output = _pointer(grad_outputs, index * self.hidden)
-                direction.grad_initial_h, direction.grad_initial_c = _pointers(grad_initial[index])
-        problem = _Problem(
-            cell=CELLS.index(self.cell),
-            time=time,
-            batch=batch,
-            hidden=self.hidden,
-            directions=len(self.weights),
-            threads=torch.get_num_threads(),
+    def _run(self, outputs: Tensor, packed: Sequence[Tensor], **options: Any) -> None:
+        """One pass of the C code."""
+        run_pass(
+            self.library,
+            self.cell,
+            outputs,
+            self.gates,
+            self.extra,
+            packed,
+            self.lengths,
+            self.order,
             relu=self.relu,
-            keep=keep,
-            lengths=self.lengths.data_ptr(),
-            order=self.order.data_ptr(),
-            each=directions,
+            initial=self.initial,
+            **options,
         )
-        if self.library.run_pass(ctypes.byref(problem), grad_outputs is not None) != 0:
-            raise MemoryError("recurrence.c found no memory for its tiles")
-
-
-def _pointer(tensor: Tensor, column: int) -> int:
-    """Address of a contiguous tensor's column."""
-    return tensor.data_ptr() + column * tensor.element_size()
-
-
-def _pointers(parts: Sequence[Tensor]) -> tuple[int | None, int | None]:
-    """Addresses of the state's parts h and c; None where there is none."""
-    addresses = [part.data_ptr() for part in parts]
-    return (addresses[0] if addresses else None), (addresses[1] if len(addresses) > 1 else None)

@@ -17,11 +17,17 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 SOURCES = Path(__file__).with_name("recurrence")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-pthread")
-REALS = ("float", "double")
+KINDS = {
+    "float": ("-DREAL=float",),
+    "double": ("-DREAL=double",),
+    "bfloat16": ("-DREAL=float", "-DLOW=1"),
+}
+"""The libraries that are made of the sources; bfloat16's only runs where float's `has_low()` is true."""
 COMPILE_SECONDS = 120.0
 """Longest time that the compiler gets; it takes about three seconds."""
 
@@ -29,13 +35,13 @@ _log = logging.getLogger("textrnn")
 
 
 @functools.cache
-def load_library(real: str) -> ctypes.CDLL | None:
-    """The library for C's type `real` ("float" or "double"), compiled if it has to be; None where that fails.
+def load_library(kind: str) -> ctypes.CDLL | None:
+    """The library of a kind of `KINDS`, compiled if it has to be; None where that fails.
 
     Once a process, a line says why it failed and what would help.
     """
     try:
-        path = _library(real)
+        path = _library(kind)
         library = ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError) as error:
         detail = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
@@ -47,31 +53,31 @@ def load_library(real: str) -> ctypes.CDLL | None:
         return None
     library.run_pass.restype = ctypes.c_int
     library.find_largest.restype = None
-    library.vector_length.restype = ctypes.c_int64
-    for name in ("forward_width", "backward_width"):
+    library.vector_length.restype = library.has_low.restype = ctypes.c_int64
+    for name in ("tile_rows", "forward_width", "backward_width"):
         getattr(library, name).restype = ctypes.c_int64
         getattr(library, name).argtypes = [ctypes.c_int64]
     return library
 
 
-def _library(real: str) -> Path:
+def _library(kind: str) -> Path:
     """Path of the compiled library."""
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")]
-    key = hashlib.sha256(repr((sources, FLAGS, real, _processor(), os.environ.get("CC"))).encode())
+    key = hashlib.sha256(repr((sources, FLAGS, KINDS[kind], _processor(), os.environ.get("CC"))).encode())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn"
-    path = Path(os.environ.get("TEXTRNN_KERNELS") or cache / "kernels") / f"recurrence-{real}-{key.hexdigest()[:16]}.so"
+    path = Path(os.environ.get("TEXTRNN_KERNELS") or cache / "kernels") / f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _compile(real, path)
+        _compile(KINDS[kind], path)
     return path
 
 
-def _compile(real: str, path: Path) -> None:
+def _compile(defines: Sequence[str], path: Path) -> None:
     """Compile beside `path` and rename: processes that start at once may all do it, each sees a whole library."""
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
     descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".so")
     os.close(descriptor)
-    command = [*compiler, *FLAGS, "-march=native", f"-DREAL={real}", "-o", beside, str(SOURCES / "recurrence.c"), "-lm"]
+    command = [*compiler, *FLAGS, "-march=native", *defines, "-o", beside, str(SOURCES / "recurrence.c"), "-lm"]
     started = time.monotonic()
     try:
         try:

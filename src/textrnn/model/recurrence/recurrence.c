@@ -1,6 +1,7 @@
 /* The recurrences of rnn, lstm and gru on the processor, forward and backward, for reviews of different lengths.
  *
- * library.py compiles it for the machine that it runs on (REAL is float or double), compiled.py calls it. vectors.h has the
+ * library.py compiles it for the machine that it runs on (REAL is float or double; LOW, with float: bfloat16 where a
+ * number is kept for the backward pass or multiplied), compiled.py calls it. vectors.h has the
  * arithmetic, steps.h a step of each cell, this file the order in which steps are taken; pooling.h is what comes after.
  *
  * A tile is ROWS reviews that walk through their tokens together; their states stay in the cache, and each thread takes
@@ -17,6 +18,9 @@
 #include "steps.h"
 #include "threads.h"
 
+enum { PLANES = LOW ? 5 : 3 }; /* state, next and carry; with LOW also what is multiplied of the first two */
+enum { SUMS = 4 };             /* at most: see grad_bias */
+
 typedef struct {
   const problem_t *problem;
   int64_t rows, tiles, tasks, next; /* rows of a tile, tiles of a task, tasks of a direction, the next task to take */
@@ -30,8 +34,8 @@ static void clear_padding(const tile_t *t, int rows, int backward_pass, int gate
     for (int64_t time = t->length[r]; t->row[r] >= 0 && time < p->time; time++) {
       int64_t token = time * p->batch + t->row[r];
       if (backward_pass) {
-        memset(d->gates + token * d->gates_stride, 0, gates * p->hidden * sizeof(real));
-        if (p->cell == GRU) memset(d->extra + token * p->hidden, 0, p->hidden * sizeof(real));
+        memset(d->gates + token * d->gates_stride, 0, gates * p->hidden * sizeof(kept_t));
+        if (p->cell == GRU) memset(d->extra + token * p->hidden, 0, p->hidden * sizeof(kept_t));
       } else {
         memset(d->output + token * d->output_stride, 0, p->hidden * sizeof(real));
       }
@@ -47,13 +51,18 @@ static void begin(tile_t *t, int rows, int backward_pass) {
       if (d->initial_h) t->state[at] = d->initial_h[from];
       if (d->initial_c) t->carry[at] = d->initial_c[from];
     }
+  for (int64_t at = 0; LOW && !backward_pass && at < t->blocks * rows * VL; at += VL)
+    set_factor(t->factor + at, *(vec *)(t->state + at));
 }
 
-static void end(const tile_t *t, int rows) {
+static void end(const tile_t *t, int rows, int64_t tile, int sums) {
   const direction_t *d = t->d;
+  const int64_t hidden = t->problem->hidden;
+  for (int64_t sum = 0; sum < sums; sum++)
+    memcpy(d->grad_bias + (tile * sums + sum) * hidden, t->sums + sum * t->blocks * VL, hidden * sizeof(real));
   for (int r = 0; r < rows; r++)
-    for (int64_t unit = 0; t->row[r] >= 0 && unit < t->problem->hidden; unit++) {
-      int64_t at = (unit / VL * rows + r) * VL + unit % VL, to = t->row[r] * t->problem->hidden + unit;
+    for (int64_t unit = 0; t->row[r] >= 0 && unit < hidden; unit++) {
+      int64_t at = (unit / VL * rows + r) * VL + unit % VL, to = t->row[r] * hidden + unit;
       if (d->grad_initial_h) d->grad_initial_h[to] = t->state[at];
       if (d->grad_initial_c) d->grad_initial_c[to] = t->carry[at];
     }
@@ -72,8 +81,12 @@ INLINE void run_task(work_t *work, int64_t task, real *memory, int64_t size, con
     tile_t *t = tiles + count;
     real *base = memory + count * (size / MOST_TILES);
     *t = (tile_t){.problem = p, .d = d, .blocks = blocks};
-    t->state = base, t->next = base + plane, t->carry = base + 2 * plane, t->grads = base + 3 * plane;
-    t->nowhere = base + 3 * plane + gates * blocks * rows * VL;
+    t->state = base, t->next = base + plane, t->carry = base + 2 * plane;
+    t->factor = (factor_t *)(LOW ? base + 3 * plane : t->state);
+    t->next_factor = (factor_t *)(LOW ? base + 4 * plane : t->next);
+    t->grads = (factor_t *)(base + PLANES * plane);
+    t->sums = base + PLANES * plane + gates * blocks * rows * VL;
+    t->nowhere = t->sums + SUMS * blocks * VL;
     memset(base, 0, size / MOST_TILES * sizeof(real));
     for (int r = 0; r < rows; r++) {
       int64_t place = first + count * rows + r;
@@ -89,7 +102,7 @@ INLINE void run_task(work_t *work, int64_t task, real *memory, int64_t size, con
     for (int64_t s = 0; s < steps; s++) step_forward(tiles, count, s, cell, rows);
   for (int i = 0; i < count; i++) {
     clear_padding(tiles + i, rows, work->backward_pass, gates);
-    if (work->backward_pass) end(tiles + i, rows);
+    if (work->backward_pass) end(tiles + i, rows, first / rows + i, cell == RNN ? 1 : SUMS);
   }
 }
 
@@ -97,8 +110,8 @@ static void *run_tasks(void *argument) {
   work_t *work = argument;
   const problem_t *p = work->problem;
   const int64_t blocks = (p->hidden + VL - 1) / VL, most_gates = 4;
-  /* A tile: three states, the gates' gradients, and a row of gates for reviews that have ended. */
-  int64_t size = ((3 * (blocks + 3) + most_gates * blocks) * MOST_ROWS * VL + most_gates * blocks * VL) * MOST_TILES;
+  /* A tile: its states, the gates' gradients, their sums, and a row of gates for reviews that have ended. */
+  int64_t size = ((PLANES * (blocks + 3) + most_gates * blocks) * MOST_ROWS + (SUMS + most_gates) * blocks) * VL * MOST_TILES;
   void *memory;
   if (posix_memalign(&memory, 64, size * sizeof(real))) {
     work->failed = 1;
@@ -115,15 +128,25 @@ static void *run_tasks(void *argument) {
   return 0;
 }
 
+/* Whether this processor multiplies bfloat16, so that it can run what LOW makes of this file. */
+int64_t has_low(void) {
+#ifdef __AVX512BF16__
+  return 1;
+#else
+  return 0;
+#endif
+}
+
 /* Vectors that the packed weights are wide: [block of `width` vectors][depth][width][VL]. */
 int64_t vector_length(void) { return VL; }
+int64_t tile_rows(int64_t cell) { return cell == RNN ? RNN_ROWS : cell == GRU ? GRU_ROWS : LSTM_ROWS; }
 int64_t forward_width(int64_t cell) { return cell == RNN ? RNN_WIDTH : cell == GRU ? GRU_WIDTH : LSTM_WIDTH; }
 int64_t backward_width(int64_t cell) { return cell == RNN ? RNN_WIDTH : cell == GRU ? GRU_BACK_WIDTH : LSTM_WIDTH; }
 
 /* Runs one pass over all tiles; 0, or 1 where there was no memory. */
 int run_pass(const problem_t *p, int backward_pass) {
   work_t work = {.problem = p, .backward_pass = backward_pass};
-  work.rows = p->cell == RNN ? RNN_ROWS : p->cell == GRU ? GRU_ROWS : LSTM_ROWS;
+  work.rows = tile_rows(p->cell);
   int64_t tiles = (p->batch + work.rows - 1) / work.rows, threads = p->threads;
   work.tiles = 16 / work.rows < MOST_TILES ? 16 / work.rows : MOST_TILES;
   /* Fewer tiles a task where threads would be left without one. */

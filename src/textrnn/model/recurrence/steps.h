@@ -17,16 +17,17 @@ typedef struct {
   int64_t backward;      /* whether reviews are read from their last token to their first */
   int64_t gates_stride;  /* elements from one token's gates to the next */
   int64_t output_stride; /* the same for output and grad_output */
-  real *gates;           /* (time, batch, gates * hidden) input products; activations; at last their gradients */
-  real *extra;           /* (time, batch, hidden) gru: recurrent part of n, at last its gradient; lstm: cell state c */
+  kept_t *gates;         /* (time, batch, gates * hidden) input products; activations; at last their gradients */
+  kept_t *extra;         /* (time, batch, hidden) gru: recurrent part of n, at last its gradient; lstm: cell state c */
   real *output;          /* (time, batch, hidden) states h, 0 after a review's last token */
   const real *grad_output;
-  const real *packed;    /* recurrent weights, packed for the pass at hand */
+  const factor_t *packed; /* recurrent weights, packed for the pass at hand */
   const real *bias;      /* gru: recurrent bias of n, (hidden,) */
   const real *initial_h; /* (batch, hidden) or null: zeros */
   const real *initial_c;
   real *grad_initial_h;  /* (batch, hidden) */
   real *grad_initial_c;
+  real *grad_bias;       /* (tiles, sums, hidden): of rnn and lstm a sum for each gate, of gru also the recurrent n's */
 } direction_t;
 
 typedef struct {
@@ -45,9 +46,11 @@ typedef struct {
   int64_t row[MOST_ROWS];     /* its reviews; -1: none, the batch is no multiple of the tile */
   int64_t length[MOST_ROWS];
   real *state, *next, *carry; /* [block][row][VL]: h and its successor, or dh; c, or dc */
-  real *grads;                /* [gate][block][row][VL] */
+  factor_t *factor, *next_factor; /* state and next as what is multiplied: the same memory, or with LOW their own */
+  factor_t *grads;            /* [gate][block][row][VL] */
+  real *sums;                 /* [gate][block][VL]: the gates' gradients, of all rows and tokens */
   real *nowhere;              /* what rows that have ended read (zeros) and write */
-  real *gates[MOST_ROWS], *extra[MOST_ROWS], *before[MOST_ROWS];
+  kept_t *gates[MOST_ROWS], *extra[MOST_ROWS], *before[MOST_ROWS];
   real *output[MOST_ROWS];
   const real *grad_output[MOST_ROWS], *previous[MOST_ROWS];
 } tile_t;
@@ -58,7 +61,8 @@ INLINE void seek(tile_t *t, int64_t s, const int rows) {
   const direction_t *d = t->d;
   for (int r = 0; r < rows; r++) {
     if (s >= t->length[r]) {
-      t->gates[r] = t->extra[r] = t->before[r] = t->output[r] = t->nowhere;
+      t->gates[r] = t->extra[r] = t->before[r] = (kept_t *)t->nowhere;
+      t->output[r] = t->nowhere;
       t->grad_output[r] = t->previous[r] = t->nowhere;
       continue;
     }
@@ -71,7 +75,9 @@ INLINE void seek(tile_t *t, int64_t s, const int rows) {
     const int64_t own = t->row[r] * p->hidden;
     t->previous[r] = s ? d->output + (token + step) * d->output_stride : d->initial_h ? d->initial_h + own : t->nowhere;
     if (d->extra)
-      t->before[r] = s ? d->extra + (token + step) * p->hidden : d->initial_c ? (real *)d->initial_c + own : t->nowhere;
+      t->before[r] = s              ? d->extra + (token + step) * p->hidden
+                     : d->initial_c ? (kept_t *)d->initial_c + own /* with LOW compiled.py gives none */
+                                    : (kept_t *)t->nowhere;
   }
 }
 
@@ -80,19 +86,30 @@ INLINE int units(const tile_t *t, int64_t block) {
   return left < VL ? (int)left : VL;
 }
 
+INLINE void set_factor(factor_t *to, vec v) { store_kept(to, v, VL); }
+
+INLINE void set_next(tile_t *t, int64_t at, vec h) {
+  *(vec *)(t->next + at) = h;
+  if (LOW) set_factor(t->next_factor + at, h);
+}
+
+INLINE void add_up(tile_t *t, int64_t gate, int64_t block, vec gradient) {
+  *(vec *)(t->sums + (gate * t->blocks + block) * VL) += gradient;
+}
+
 INLINE void rnn_forward(tile_t *t, int64_t block, const int rows) {
-  const real *packed = t->d->packed + block * t->blocks * VL * VL;
+  const factor_t *packed = t->d->packed + block * t->blocks * VL * VL;
   int n[2] = {units(t, block), block + 1 < t->blocks ? units(t, block + 1) : 0};
   vec sum[MOST_ROWS * RNN_WIDTH];
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int w = 0; w < RNN_WIDTH; w++)
-      sum[r * RNN_WIDTH + w] = n[w] ? load(t->gates[r] + (block + w) * VL, n[w]) : (vec){0};
-  multiply(sum, packed, t->state, t->blocks, rows, RNN_WIDTH);
+      sum[r * RNN_WIDTH + w] = n[w] ? load_kept(t->gates[r] + (block + w) * VL, n[w]) : (vec){0};
+  multiply(sum, packed, t->factor, t->blocks, rows, RNN_WIDTH);
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int w = 0; w < RNN_WIDTH; w++) {
       if (!n[w]) continue;
       vec a = sum[r * RNN_WIDTH + w], h = t->problem->relu ? relu_v(a) : tanh_v(a);
-      *(vec *)(t->next + ((block + w) * rows + r) * VL) = h;
+      set_next(t, ((block + w) * rows + r) * VL, h);
       store(t->output[r] + (block + w) * VL, h, n[w]);
     }
 }
@@ -102,23 +119,23 @@ INLINE void gru_forward(tile_t *t, int64_t block, const int rows) {
   const int n = units(t, block), keep = (int)t->problem->keep;
   vec sum[MOST_ROWS * GRU_WIDTH], bias = load(t->d->bias + at, n);
   UNROLL for (int r = 0; r < rows; r++) {
-    sum[r * 3] = load(t->gates[r] + at, n);
-    sum[r * 3 + 1] = load(t->gates[r] + hidden + at, n);
+    sum[r * 3] = load_kept(t->gates[r] + at, n);
+    sum[r * 3 + 1] = load_kept(t->gates[r] + hidden + at, n);
     sum[r * 3 + 2] = bias;
   }
-  multiply(sum, t->d->packed + block * t->blocks * VL * 3 * VL, t->state, t->blocks, rows, GRU_WIDTH);
+  multiply(sum, t->d->packed + block * t->blocks * VL * 3 * VL, t->factor, t->blocks, rows, GRU_WIDTH);
   UNROLL for (int r = 0; r < rows; r++) {
-    real *gates = t->gates[r];
+    kept_t *gates = t->gates[r];
     vec reset = sigmoid_v(sum[r * 3]), z = sigmoid_v(sum[r * 3 + 1]), recurrent = sum[r * 3 + 2];
-    vec candidate = tanh_v(load(gates + 2 * hidden + at, n) + reset * recurrent);
+    vec candidate = tanh_v(load_kept(gates + 2 * hidden + at, n) + reset * recurrent);
     vec h = candidate + z * (*(vec *)(t->state + (block * rows + r) * VL) - candidate);
-    *(vec *)(t->next + (block * rows + r) * VL) = h;
+    set_next(t, (block * rows + r) * VL, h);
     store(t->output[r] + at, h, n);
     if (keep) {
-      store(gates + at, reset, n);
-      store(gates + hidden + at, z, n);
-      store(gates + 2 * hidden + at, candidate, n);
-      store(t->extra[r] + at, recurrent, n);
+      store_kept(gates + at, reset, n);
+      store_kept(gates + hidden + at, z, n);
+      store_kept(gates + 2 * hidden + at, candidate, n);
+      store_kept(t->extra[r] + at, recurrent, n);
     }
   }
 }
@@ -128,19 +145,19 @@ INLINE void lstm_forward(tile_t *t, int64_t block, const int rows) {
   const int n = units(t, block), keep = (int)t->problem->keep;
   vec sum[MOST_ROWS * LSTM_WIDTH];
   UNROLL for (int r = 0; r < rows; r++)
-    UNROLL for (int g = 0; g < 4; g++) sum[r * 4 + g] = load(t->gates[r] + g * hidden + at, n);
-  multiply(sum, t->d->packed + block * t->blocks * VL * 4 * VL, t->state, t->blocks, rows, LSTM_WIDTH);
+    UNROLL for (int g = 0; g < 4; g++) sum[r * 4 + g] = load_kept(t->gates[r] + g * hidden + at, n);
+  multiply(sum, t->d->packed + block * t->blocks * VL * 4 * VL, t->factor, t->blocks, rows, LSTM_WIDTH);
   UNROLL for (int r = 0; r < rows; r++) {
     vec i = sigmoid_v(sum[r * 4]), f = sigmoid_v(sum[r * 4 + 1]);
     vec g = tanh_v(sum[r * 4 + 2]), o = sigmoid_v(sum[r * 4 + 3]);
     vec *carry = (vec *)(t->carry + (block * rows + r) * VL), c = f * *carry + i * g, h = o * tanh_v(c);
     *carry = c;
-    *(vec *)(t->next + (block * rows + r) * VL) = h;
+    set_next(t, (block * rows + r) * VL, h);
     store(t->output[r] + at, h, n);
     if (keep) {
       vec act[4] = {i, f, g, o};
-      UNROLL for (int k = 0; k < 4; k++) store(t->gates[r] + k * hidden + at, act[k], n);
-      store(t->extra[r] + at, c, n);
+      UNROLL for (int k = 0; k < 4; k++) store_kept(t->gates[r] + k * hidden + at, act[k], n);
+      store_kept(t->extra[r] + at, c, n);
     }
   }
 }
@@ -150,43 +167,49 @@ INLINE void rnn_backward(tile_t *t, int64_t block, int r, vec *dh, const int row
   const int64_t at = block * VL;
   const int n = units(t, block);
   vec h = load(t->output[r] + at, n), da = t->problem->relu ? relu_gradient_v(h, *dh) : *dh * (1 - h * h);
-  store(t->gates[r] + at, da, n);
-  *(vec *)(t->grads + (block * rows + r) * VL) = da;
+  store_kept(t->gates[r] + at, da, n);
+  set_factor(t->grads + (block * rows + r) * VL, da);
+  add_up(t, 0, block, da);
   *dh = (vec){0};
 }
 
 INLINE void gru_backward(tile_t *t, int64_t block, int r, vec *dh, const int rows) {
   const int64_t hidden = t->problem->hidden, at = block * VL;
   const int n = units(t, block);
-  real *gates = t->gates[r], *grads = t->grads + (block * rows + r) * VL;
+  kept_t *gates = t->gates[r];
+  factor_t *grads = t->grads + (block * rows + r) * VL;
   const int64_t gate = t->blocks * rows * VL;
-  vec reset = load(gates + at, n), z = load(gates + hidden + at, n), candidate = load(gates + 2 * hidden + at, n);
-  vec recurrent = load(t->extra[r] + at, n), h = load(t->previous[r] + at, n);
+  vec reset = load_kept(gates + at, n), z = load_kept(gates + hidden + at, n);
+  vec candidate = load_kept(gates + 2 * hidden + at, n), recurrent = load_kept(t->extra[r] + at, n);
+  vec h = load(t->previous[r] + at, n);
   vec dn = *dh * (1 - z) * (1 - candidate * candidate), dz = *dh * (h - candidate) * z * (1 - z);
   vec dr = dn * recurrent * reset * (1 - reset), drecurrent = dn * reset;
-  store(gates + at, dr, n);
-  store(gates + hidden + at, dz, n);
-  store(gates + 2 * hidden + at, dn, n);
-  store(t->extra[r] + at, drecurrent, n);
-  *(vec *)grads = dr;
-  *(vec *)(grads + gate) = dz;
-  *(vec *)(grads + 2 * gate) = drecurrent;
+  store_kept(gates + at, dr, n);
+  store_kept(gates + hidden + at, dz, n);
+  store_kept(gates + 2 * hidden + at, dn, n);
+  store_kept(t->extra[r] + at, drecurrent, n);
+  set_factor(grads, dr);
+  set_factor(grads + gate, dz);
+  set_factor(grads + 2 * gate, drecurrent);
+  add_up(t, 0, block, dr), add_up(t, 1, block, dz), add_up(t, 2, block, dn), add_up(t, 3, block, drecurrent);
   *dh *= z;
 }
 
 INLINE void lstm_backward(tile_t *t, int64_t block, int r, vec *dh, const int rows) {
   const int64_t hidden = t->problem->hidden, at = block * VL, gate = t->blocks * rows * VL;
   const int n = units(t, block);
-  real *gates = t->gates[r], *grads = t->grads + (block * rows + r) * VL;
-  vec i = load(gates + at, n), f = load(gates + hidden + at, n);
-  vec g = load(gates + 2 * hidden + at, n), o = load(gates + 3 * hidden + at, n);
-  vec c = tanh_v(load(t->extra[r] + at, n)), *carry = (vec *)(t->carry + (block * rows + r) * VL);
+  kept_t *gates = t->gates[r];
+  factor_t *grads = t->grads + (block * rows + r) * VL;
+  vec i = load_kept(gates + at, n), f = load_kept(gates + hidden + at, n);
+  vec g = load_kept(gates + 2 * hidden + at, n), o = load_kept(gates + 3 * hidden + at, n);
+  vec c = tanh_v(load_kept(t->extra[r] + at, n)), *carry = (vec *)(t->carry + (block * rows + r) * VL);
   vec dc = *carry + *dh * o * (1 - c * c);
-  vec da[4] = {dc * g * i * (1 - i), dc * load(t->before[r] + at, n) * f * (1 - f), dc * i * (1 - g * g),
+  vec da[4] = {dc * g * i * (1 - i), dc * load_kept(t->before[r] + at, n) * f * (1 - f), dc * i * (1 - g * g),
                *dh * c * o * (1 - o)};
   UNROLL for (int k = 0; k < 4; k++) {
-    store(gates + k * hidden + at, da[k], n);
-    *(vec *)(grads + k * gate) = da[k];
+    store_kept(gates + k * hidden + at, da[k], n);
+    set_factor(grads + k * gate, da[k]);
+    add_up(t, k, block, da[k]);
   }
   *carry = dc * f;
   *dh = (vec){0};
@@ -203,8 +226,9 @@ INLINE void step_forward(tile_t *t, int tiles, int64_t s, const int cell, const 
     }
   for (int i = 0; i < tiles; i++) {
     real *swap = t[i].state;
-    t[i].state = t[i].next;
-    t[i].next = swap;
+    factor_t *swap_factor = t[i].factor;
+    t[i].state = t[i].next, t[i].next = swap;
+    t[i].factor = t[i].next_factor, t[i].next_factor = swap_factor;
   }
 }
 

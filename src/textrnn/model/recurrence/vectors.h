@@ -7,6 +7,9 @@
 #ifndef REAL
 #define REAL float
 #endif
+#ifndef LOW
+#define LOW 0
+#endif
 typedef REAL real;
 
 #if defined(__AVX512F__)
@@ -102,16 +105,58 @@ INLINE vec relu_v(vec x) {
   return x;
 }
 
-/* sum[r][w] += state (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL][width][VL]. */
-INLINE void multiply(vec *sum, const real *packed, const real *state, int64_t blocks, const int rows, const int width) {
-  for (int64_t b = 0; b < blocks; b++, state += rows * VL)
+/* What a tile keeps of all its tokens (`kept_t`: gates, extra) and multiplies (`factor_t`): reals, or with LOW bfloat16,
+ * of which the processor multiplies two pairs at a time and adds them in float32. */
+#if LOW
+#include <immintrin.h>
+typedef uint16_t kept_t, factor_t;
+
+INLINE vec load_kept(const kept_t *p, int n) {
+  uint16_t part[VL];
+  if (n < VL) memcpy(memset(part, 0, sizeof part), p, n * sizeof *p), p = part;
+  __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+  return (vec)_mm512_slli_epi32(wide, 16);
+}
+
+INLINE void store_kept(kept_t *p, vec v, int n) {
+  __m256i low = (__m256i)_mm512_cvtneps_pbh((__m512)v);
+  if (n == VL)
+    _mm256_storeu_si256((__m256i *)p, low);
+  else
+    memcpy(p, &low, n * sizeof *p);
+}
+
+/* sum[r][w] += factor (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL / 2][width][VL][2]. */
+INLINE void multiply(vec *sum, const factor_t *packed, const factor_t *factor, int64_t blocks, const int rows,
+                     const int width) {
+  for (int64_t b = 0; b < blocks; b++, factor += rows * VL)
+    for (int k = 0; k < VL; k += 2, packed += width * VL * 2) {
+      __m512i weight[4];
+      UNROLL for (int w = 0; w < width; w++) weight[w] = _mm512_load_si512(packed + w * VL * 2);
+      UNROLL for (int r = 0; r < rows; r++) {
+        int32_t pair;
+        memcpy(&pair, factor + r * VL + k, sizeof pair);
+        __m512bh s = (__m512bh)_mm512_set1_epi32(pair);
+        UNROLL for (int w = 0; w < width; w++)
+          sum[r * width + w] = (vec)_mm512_dpbf16_ps((__m512)sum[r * width + w], (__m512bh)weight[w], s);
+      }
+    }
+}
+#else
+typedef real kept_t, factor_t;
+#define load_kept load
+#define store_kept store
+
+/* sum[r][w] += factor (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL][width][VL]. */
+INLINE void multiply(vec *sum, const real *packed, const real *factor, int64_t blocks, const int rows, const int width) {
+  for (int64_t b = 0; b < blocks; b++, factor += rows * VL)
     for (int k = 0; k < VL; k++, packed += width * VL) {
       vec weight[4];
       UNROLL for (int w = 0; w < width; w++) weight[w] = *(const vec *)(packed + w * VL);
       UNROLL for (int r = 0; r < rows; r++) {
-        vec s = splat(state[r * VL + k]);
+        vec s = splat(factor[r * VL + k]);
         UNROLL for (int w = 0; w < width; w++) sum[r * width + w] += s * weight[w];
       }
     }
 }
-
+#endif

@@ -1,0 +1,177 @@
+"""How the C code in `recurrence/` is called, and the recurrent weights in the order in which it reads them."""
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CELLS = ("rnn", "lstm", "gru")
+"""The cells in the order of their numbers in recurrence/steps.h."""
+
+_Pointer = ctypes.c_void_p
+
+
+class _Direction(ctypes.Structure):
+    """`direction_t` of recurrence/steps.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("backward", "gates_stride", "output_stride")),
+        *((name, _Pointer) for name in ("gates", "extra", "output", "grad_output", "packed", "bias")),
+        *((name, _Pointer) for name in ("initial_h", "initial_c", "grad_initial_h", "grad_initial_c", "grad_bias")),
+    )
+
+
+class _Problem(ctypes.Structure):
+    """`problem_t` of recurrence/steps.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("cell", "time", "batch", "hidden", "directions", "threads")),
+        *((name, ctypes.c_int64) for name in ("relu", "keep")),
+        ("lengths", _Pointer),
+        ("order", _Pointer),
+        ("each", ctypes.POINTER(_Direction)),
+    )
+
+
+def run_pass(
+    library: Any,
+    cell: str,
+    outputs: Tensor,
+    gates: Tensor,
+    extra: Tensor,
+    packed: Sequence[Tensor],
+    lengths: Tensor,
+    order: Tensor,
+    *,
+    relu: bool,
+    keep: bool = True,
+    biases: Sequence[Tensor] = (),
+    initial: Sequence[Sequence[Tensor]],
+    grad_outputs: Tensor | None = None,
+    grad_initial: Sequence[Sequence[Tensor]] = (),
+    grad_bias: Tensor | None = None,
+) -> None:
+    """One pass over a layer: forward, or with `grad_outputs` backward.
+
+    Args:
+        library: From `load_library`; its types are those of the tensors, which are contiguous.
+        cell: One of `CELLS`.
+        outputs: (time, batch, directions * hidden), written by the forward pass, read by the backward pass.
+        gates: (time * batch, directions * gates * hidden), overwritten by both.
+        extra: (directions, time * batch, hidden), as `gates`; may be empty where the cell or the pass needs none.
+        packed: Each direction's recurrent weights, from `pack_forward` or `pack_backward`.
+        lengths: (batch,) int64.
+        order: (batch,) int64, the rows by falling length.
+        relu: See `run_layer`.
+        keep: Whether the forward pass keeps what the backward pass needs.
+        biases: Of a gru, each direction's recurrent bias of n, (hidden,).
+        initial: Each direction's parts of the state before the first token, each (batch, hidden); empty: zeros.
+        grad_outputs: As `outputs`.
+        grad_initial: As `initial`, written by the backward pass.
+        grad_bias: From `bias_sums`, written by the backward pass.
+
+    Raises:
+        MemoryError: none for the tiles.
+
+    """
+    time, batch, _ = outputs.shape
+    directions = (_Direction * len(packed))()
+    hidden, width = outputs.shape[2] // len(packed), gates.shape[1] // len(packed)
+    for index, direction in enumerate(directions):
+        direction.backward = index
+        direction.gates_stride, direction.output_stride = gates.shape[1], outputs.shape[2]
+        direction.gates = _pointer(gates, index * width)
+        direction.output = _pointer(outputs, index * hidden)
+        direction.packed = packed[index].data_ptr()
+        direction.extra = extra[index].data_ptr() if len(extra) > 0 else None
+        direction.bias = biases[index].data_ptr() if biases else None
+        direction.initial_h, direction.initial_c = _pointers(initial[index])
+        if grad_outputs is not None and grad_bias is not None:
+            direction.grad_bias = grad_bias[index].data_ptr()
+            direction.grad_output = _pointer(grad_outputs, index * hidden)
+            direction.grad_initial_h, direction.grad_initial_c = _pointers(grad_initial[index])
+    problem = _Problem(
+        cell=CELLS.index(cell),
+        time=time,
+        batch=batch,
+        hidden=hidden,
+        directions=len(packed),
+        threads=torch.get_num_threads(),
+        relu=relu,
+        keep=keep,
+        lengths=lengths.data_ptr(),
+        order=order.data_ptr(),
+        each=directions,
+    )
+    if library.run_pass(ctypes.byref(problem), grad_outputs is not None) != 0:
+        raise MemoryError("recurrence.c found no memory for its tiles")
+
+
+def _pointer(tensor: Tensor, column: int) -> int:
+    """Address of a contiguous tensor's column."""
+    return tensor.data_ptr() + column * tensor.element_size()
+
+
+def _pointers(parts: Sequence[Tensor]) -> tuple[int | None, int | None]:
+    """Addresses of the state's parts h and c; None where there is none."""
+    addresses = [part.data_ptr() for part in parts]
+    return (addresses[0] if addresses else None), (addresses[1] if len(addresses) > 1 else None)
+
+
+def bias_sums(library: Any, cell: str, outputs: Tensor, directions: int) -> Tensor:
+    """(directions, tiles, sums, hidden), uninitialised: each tile's sums of the gates' gradients over its tokens.
+
+    There is one for each gate, and for a gru's n, whose recurrent bias lies behind the reset gate, another one.
+    """
+    tiles = -(-outputs.shape[1] // library.tile_rows(CELLS.index(cell)))
+    return outputs.new_empty(directions, tiles, 1 if cell == "rnn" else 4, outputs.shape[2] // directions)
+
+
+def pack_forward(library: Any, cell: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """W_hh (gates * hidden, hidden) as [block of units][unit of the previous state][gate][lane]; see recurrence.c.
+
+    In bfloat16 two units of the previous state lie side by side: [block][pair of units][gate][lane][2].
+    """
+    gates, (blocks, length) = _gates(weight), _blocks(library, weight)
+    width = library.forward_width(CELLS.index(cell)) if gates == 1 else 1  # blocks side by side
+    panels = -(-blocks // width)
+    padded = _padded(weight, panels * width * length, blocks * length)
+    split = padded.view(gates, panels, width, length, blocks * length)
+    return _in_pairs(split.permute(1, 4, 0, 2, 3), dtype)
+
+
+def pack_backward(library: Any, cell: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """W_hh as [blocks of units of the previous state][gate's unit][block][lane], or in pairs of gates' units."""
+    gates, (blocks, length) = _gates(weight), _blocks(library, weight)
+    width = library.backward_width(CELLS.index(cell))
+    panels = -(-blocks // width)
+    padded = _padded(weight, blocks * length, panels * width * length)
+    return _in_pairs(padded.view(gates * blocks * length, panels, width, length).permute(1, 0, 2, 3), dtype)
+
+
+def _in_pairs(packed: Tensor, dtype: torch.dtype) -> Tensor:
+    """(panels, depth, ...) as it is, or for bfloat16 as (panels, depth / 2, ..., 2)."""
+    if dtype == torch.bfloat16:
+        packed = packed.to(dtype)
+        packed = packed.reshape(len(packed), -1, 2, *packed.shape[2:]).movedim(2, -1)
+    return packed.contiguous()
+
+
+def _gates(weight: Tensor) -> int:
+    return weight.shape[0] // weight.shape[1]
+
+
+def _blocks(library: Any, weight: Tensor) -> tuple[int, int]:
+    """Vectors that hold the units of one gate, and units of a vector."""
+    length = library.vector_length()
+    return -(-weight.shape[1] // length), length
+
+
+def _padded(weight: Tensor, rows: int, columns: int) -> Tensor:
+    """W_hh as (gates, rows, columns), with zeros for the units that there are not."""
+    hidden = weight.shape[1]
+    padded = weight.new_zeros(_gates(weight), rows, columns)
+    padded[:, :hidden, :hidden] = weight.view(-1, hidden, hidden)
+    return padded
