@@ -140,6 +140,56 @@ def test_autocast_rounds_products_and_keeps_the_recurrence(cell: str) -> None:
         assert 0 < float((ours - theirs).abs().max() / theirs.abs().max()) < 0.05  # bfloat16 has 8 bits
 
 
+@pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
+@settings(max_examples=15, deadline=None)
+@given(
+    hidden=st.integers(1, 70),
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40),
+    bidirectional=st.booleans(),
+    initial_state=st.sampled_from(["zeros", "learned", "given"]),
+)
+@example(hidden=48, lengths=[1] * 17, bidirectional=True, initial_state="given")
+@example(hidden=128, lengths=[30, 1, 17, 30, 2, 29, 3, 3, 3], bidirectional=True, initial_state="zeros")
+def test_bfloat16_comes_to_the_equations_within_its_digits(
+    cell: str, hidden: int, lengths: list[int], bidirectional: bool, initial_state: str
+) -> None:
+    torch.manual_seed(0)
+    layer = make_layer(cell, hidden, bidirectional=bidirectional, initial_state=initial_state)
+    inputs = torch.randn(len(lengths), max(lengths), 7)
+    parts = (2 if cell == "lstm" else 1) if initial_state == "given" else 0
+    state = [torch.randn(1 + bidirectional, len(lengths), hidden) for _ in range(parts)] or None
+    expected = results(layer, "cell", inputs, torch.tensor(lengths), state)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = results(layer, "compiled", inputs, torch.tensor(lengths), state)
+    for number, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
+        assert ours.dtype == torch.float32
+        # Factors have 8 bits. In a gradient, what is summed may cancel, and a relu may lie on the other side of 0.
+        share = float((ours - theirs).norm() / theirs.norm().clamp(min=0.1))
+        assert share < (0.02 if number < 2 else 0.2)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_bfloat16_takes_no_notice_of_threads_padding_and_neighbours(cell: str) -> None:
+    torch.manual_seed(0)
+    layer, lengths = make_layer(cell, 24), torch.randint(1, 20, (50,))
+    lengths[0] = 20
+    inputs, threads, runs = torch.randn(50, 20, 7), torch.get_num_threads(), []
+    poisoned = inputs.clone()
+    poisoned[torch.arange(20) >= lengths[:, None]] = torch.nan
+    try:
+        for count, given_inputs in ((1, inputs), (2, poisoned), (5, inputs)):
+            torch.set_num_threads(count)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                runs.append(results(layer, "compiled", given_inputs, lengths))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert all(torch.equal(one, other) for one, other in zip(runs[0], runs[2], strict=True))
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        alone = layer(inputs[:1], lengths[:1])
+    assert torch.equal(alone[0], runs[0][1][0])
+
+
 def test_what_the_c_code_cannot_run_is_refused() -> None:
     layer = make_layer("gru", 8).bfloat16()
     layer.implementation = "compiled"

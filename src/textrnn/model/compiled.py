@@ -52,8 +52,8 @@ def run_layer(
     """States of a layer after each token.
 
     Under autocast to bfloat16, a processor that multiplies it does so in the recurrence too, adds in float32, and keeps
-    gates in bfloat16 for the backward pass; states stay in float32. Other processors, other types of autocast and an
-    lstm with a given state have only the products over all tokens in autocast's type.
+    gates in bfloat16 for the backward pass; states stay in float32. Other processors and other types of autocast have
+    only the products over all tokens in autocast's type.
 
     Args:
         cell: rnn, lstm or gru.
@@ -132,11 +132,7 @@ class _Work:
         self.real = parts[0].dtype
         if self.real == torch.float64:
             self.product_dtype = None
-        low = (
-            self.product_dtype == torch.bfloat16
-            and not (self.cell == "lstm" and each)
-            and multiplies_bfloat16(parts[0])
-        )
+        low = self.product_dtype == torch.bfloat16 and multiplies_bfloat16(parts[0])
         self.kept = torch.bfloat16 if low else self.real
         library = load_library("bfloat16" if low else REALS[self.real])
         assert library is not None, "is_available has said so"

@@ -189,7 +189,8 @@ def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     """The implementation that `model.implementation` stands for, for weights like `like`; docs/speed.md has figures.
 
     On GPUs cuDNN is the fastest. On the processor our C code is, where it could be compiled; only for an LSTM under
-    autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision, where the processor has it.
+    autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision on some processors where ours
+    doesn't.
 
     Raises:
         InputError: it is none that this machine can run.
@@ -199,6 +200,7 @@ def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     if name != "auto":
         check_implementation(name, cell, like, low)
         return name
-    if cell == "lstm" and low is not None and _has_half_lstm(low):
+    ours_is_low = low == torch.bfloat16 and compiled.multiplies_bfloat16(like)
+    if cell == "lstm" and low is not None and not ours_is_low and _has_half_lstm(low):
         return "fused"
     return "compiled" if compiled.is_available(like) else "fused"

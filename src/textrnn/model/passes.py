@@ -19,7 +19,8 @@ class _Direction(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("backward", "gates_stride", "output_stride")),
         *((name, _Pointer) for name in ("gates", "extra", "output", "grad_output", "packed", "bias")),
-        *((name, _Pointer) for name in ("initial_h", "initial_c", "grad_initial_h", "grad_initial_c", "grad_bias")),
+        *((name, _Pointer) for name in ("initial_h", "initial_c", "kept_c", "grad_initial_h", "grad_initial_c")),
+        ("grad_bias", _Pointer),
     )
 
 
@@ -78,6 +79,8 @@ def run_pass(
     """
     time, batch, _ = outputs.shape
     directions = (_Direction * len(packed))()
+    # What a pointer points at must live until the call is over.
+    kept_c = [parts[1].to(gates.dtype) if len(parts) > 1 else None for parts in initial]
     hidden, width = outputs.shape[2] // len(packed), gates.shape[1] // len(packed)
     for index, direction in enumerate(directions):
         direction.backward = index
@@ -88,6 +91,8 @@ def run_pass(
         direction.extra = extra[index].data_ptr() if len(extra) > 0 else None
         direction.bias = biases[index].data_ptr() if biases else None
         direction.initial_h, direction.initial_c = _pointers(initial[index])
+        if (part := kept_c[index]) is not None:
+            direction.kept_c = part.data_ptr()
         if grad_outputs is not None and grad_bias is not None:
             direction.grad_bias = grad_bias[index].data_ptr()
             direction.grad_output = _pointer(grad_outputs, index * hidden)

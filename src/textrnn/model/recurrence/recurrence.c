@@ -111,7 +111,8 @@ static void *run_tasks(void *argument) {
   const problem_t *p = work->problem;
   const int64_t blocks = (p->hidden + VL - 1) / VL, most_gates = 4;
   /* A tile: its states, the gates' gradients, their sums, and a row of gates for reviews that have ended. */
-  int64_t size = ((PLANES * (blocks + 3) + most_gates * blocks) * MOST_ROWS + (SUMS + most_gates) * blocks) * VL * MOST_TILES;
+  int64_t size = (PLANES * (blocks + 3) + most_gates * blocks) * MOST_ROWS + (SUMS + most_gates) * blocks;
+  size *= VL * MOST_TILES;
   void *memory;
   if (posix_memalign(&memory, 64, size * sizeof(real))) {
     work->failed = 1;

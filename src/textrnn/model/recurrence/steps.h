@@ -25,6 +25,7 @@ typedef struct {
   const real *bias;      /* gru: recurrent bias of n, (hidden,) */
   const real *initial_h; /* (batch, hidden) or null: zeros */
   const real *initial_c;
+  const kept_t *kept_c;  /* initial_c as `extra` would keep it */
   real *grad_initial_h;  /* (batch, hidden) */
   real *grad_initial_c;
   real *grad_bias;       /* (tiles, sums, hidden): of rnn and lstm a sum for each gate, of gru also the recurrent n's */
@@ -50,7 +51,8 @@ typedef struct {
   factor_t *grads;            /* [gate][block][row][VL] */
   real *sums;                 /* [gate][block][VL]: the gates' gradients, of all rows and tokens */
   real *nowhere;              /* what rows that have ended read (zeros) and write */
-  kept_t *gates[MOST_ROWS], *extra[MOST_ROWS], *before[MOST_ROWS];
+  kept_t *gates[MOST_ROWS], *extra[MOST_ROWS];
+  const kept_t *before[MOST_ROWS];
   real *output[MOST_ROWS];
   const real *grad_output[MOST_ROWS], *previous[MOST_ROWS];
 } tile_t;
@@ -61,7 +63,8 @@ INLINE void seek(tile_t *t, int64_t s, const int rows) {
   const direction_t *d = t->d;
   for (int r = 0; r < rows; r++) {
     if (s >= t->length[r]) {
-      t->gates[r] = t->extra[r] = t->before[r] = (kept_t *)t->nowhere;
+      t->gates[r] = t->extra[r] = (kept_t *)t->nowhere;
+      t->before[r] = t->gates[r];
       t->output[r] = t->nowhere;
       t->grad_output[r] = t->previous[r] = t->nowhere;
       continue;
@@ -75,9 +78,7 @@ INLINE void seek(tile_t *t, int64_t s, const int rows) {
     const int64_t own = t->row[r] * p->hidden;
     t->previous[r] = s ? d->output + (token + step) * d->output_stride : d->initial_h ? d->initial_h + own : t->nowhere;
     if (d->extra)
-      t->before[r] = s              ? d->extra + (token + step) * p->hidden
-                     : d->initial_c ? (kept_t *)d->initial_c + own /* with LOW compiled.py gives none */
-                                    : (kept_t *)t->nowhere;
+      t->before[r] = s ? d->extra + (token + step) * p->hidden : d->kept_c ? d->kept_c + own : (kept_t *)t->nowhere;
   }
 }
 

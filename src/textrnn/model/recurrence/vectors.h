@@ -105,7 +105,7 @@ INLINE vec relu_v(vec x) {
   return x;
 }
 
-/* What a tile keeps of all its tokens (`kept_t`: gates, extra) and multiplies (`factor_t`): reals, or with LOW bfloat16,
+/* What is kept of all tokens (`kept_t`: gates, extra) and what is multiplied (`factor_t`): reals, or with LOW bfloat16,
  * of which the processor multiplies two pairs at a time and adds them in float32. */
 #if LOW
 #include <immintrin.h>
@@ -126,7 +126,7 @@ INLINE void store_kept(kept_t *p, vec v, int n) {
     memcpy(p, &low, n * sizeof *p);
 }
 
-/* sum[r][w] += factor (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL / 2][width][VL][2]. */
+/* As below, with packed weights [blocks * VL / 2][width][VL][2]. */
 INLINE void multiply(vec *sum, const factor_t *packed, const factor_t *factor, int64_t blocks, const int rows,
                      const int width) {
   for (int64_t b = 0; b < blocks; b++, factor += rows * VL)
@@ -148,7 +148,8 @@ typedef real kept_t, factor_t;
 #define store_kept store
 
 /* sum[r][w] += factor (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL][width][VL]. */
-INLINE void multiply(vec *sum, const real *packed, const real *factor, int64_t blocks, const int rows, const int width) {
+INLINE void multiply(vec *sum, const factor_t *packed, const factor_t *factor, int64_t blocks, const int rows,
+                     const int width) {
   for (int64_t b = 0; b < blocks; b++, factor += rows * VL)
     for (int k = 0; k < VL; k++, packed += width * VL) {
       vec weight[4];
