@@ -150,5 +150,21 @@ def test_resume(here: Command, workplace: Path, tmp_path: Path) -> None:
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("typed", "mentions"),
+    [
+        ("trainer.val_check_interval=1000", "an epoch has 4 training batches; type 4 or less"),
+        ("trainer.limit_train_batches=0.1", "of the 4 train batches that is not even one"),
+        ("trainer.limit_val_batches=0.001", "validation batches"),
+        ("trainer.limit_test_batches=0.001", "test batches"),
+        ("trainer.overfit_batches=0.001", "train batches"),
+    ],
+)
+def test_limits_that_leave_no_batch(here: Command, workplace: Path, typed: str, mentions: str) -> None:
+    cache = f"data.cache_dir={workplace.parent / 'cache'}"
+    refused(here, workplace, *SMALL, "trainer=cpu", "data.batch_size=50", cache, typed, mentions=mentions)
+
+
 def test_predict_needs_texts(cold_script: Command, workplace: Path, tmp_path: Path) -> None:
     refused(cold_script, workplace, str(tmp_path), name="predict.py", mentions="--file")

@@ -5,7 +5,9 @@ that import.
 """
 
 import argparse
+import io
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -38,14 +40,22 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(list(argv))
     if bool(arguments.texts) == (arguments.file is not None):
         raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
+    for number, text in enumerate(arguments.texts, 1):
+        if not _is_unicode(text):
+            raise InputError(f"text {number} is not UTF-8; save it as UTF-8 in a file and type --file FILE.")
     run = local_run(arguments.run)
     from textrnn.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(run)
     texts = arguments.texts or _lines(arguments.file)
+    escapes = (sys.stdout.encoding or "utf-8").lower().replace(
+        "-", ""
+    ) != "utf8"  # a terminal or pipe that can't take all texts
     for text, probability in predict(checkpoint, texts):
+        if not math.isfinite(probability):
+            raise InputError(f"{arguments.run}: its weights give no number, so the run has diverged; name another one.")
         label = "positive" if probability > 0.5 else "negative"
-        print(json.dumps({"text": text, "label": label, "probability": round(probability, 6)}, ensure_ascii=False))
+        print(json.dumps({"text": text, "label": label, "probability": round(probability, 6)}, ensure_ascii=escapes))
     return 0
 
 
@@ -73,9 +83,20 @@ def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[st
         yield from zip(batch, probabilities, strict=True)
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether the command line's bytes were text; what wasn't, Python has kept as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _lines(name: str) -> Iterator[str]:
     try:
         if name == "-":
+            if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the locale says
+                sys.stdin.reconfigure(encoding="utf-8", errors="strict")
             yield from (line.rstrip("\n") for line in sys.stdin)
             return
         with Path(name).open(encoding="utf-8") as file:

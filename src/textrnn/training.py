@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textrnn import exit_codes
+from textrnn.check_batches import check_batches
 from textrnn.check_implementation import check_implementation
 from textrnn.checks import check_devices, differences
 from textrnn.claim import agree, claim, open_shared_store
@@ -109,6 +110,8 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
     # A checkpoint holds its vectors; those of a new run are refused, if they are, before reviews are downloaded.
     vectors = _vectors(config, ranks) if checkpoint is None else None
     store = _prepare(config, ranks)
+    with ranks.phase():
+        check_batches(config, store)
     if line is not None:
         LOGGER.info(line)
     from textrnn.fitting import fit

@@ -16,11 +16,12 @@ import pytest
 from doubles.small_stores import ListSource, assert_only_store, contents, reviews, synthetic
 
 from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.cores import available_cores
 from textrnn.data.preparation import closing_rows, encode_file
 from textrnn.data.review_file import TEXTS, ReviewWriter, Split
 from textrnn.data.sources import SPLITS, Row, open_source
 from textrnn.data.store import cache_dir, fingerprint, prepare_store, store_key
-from textrnn.data.tokenizer import encode_batch, load_tokenizer, train_tokenizer
+from textrnn.data.tokenizer import encode_batch, encoding_threads, load_tokenizer, train_tokenizer
 from textrnn.errors import InputError
 
 HERE = Path(__file__).parent
@@ -47,7 +48,7 @@ def test_a_store_holds_every_review_encoded_as_the_tokenizer_does(tmp_path: Path
     assert_only_store(tmp_path, store)
 
 
-@pytest.mark.parametrize(("threads", "before"), [("1", None), ("3", "true"), ("many", None)])
+@pytest.mark.parametrize(("threads", "before"), [("1", None), ("3", "true"), ("many", None), ("3", "false")])
 def test_threads_encode_in_the_order_of_the_texts_and_leave_no_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: str, before: str | None
 ) -> None:
@@ -67,6 +68,20 @@ def test_threads_encode_in_the_order_of_the_texts_and_leave_no_setting(
     assert split.labels.tolist() == [number % 2 for number in range(2130)]
     assert tokens == sum(map(len, ids))
     assert os.environ.get("TOKENIZERS_PARALLELISM") == before
+    with encoding_threads(tokenizer) as count:
+        assert count == {"1": 1, "3": 1 if before == "false" else 3}.get(threads, min(available_cores(), 16))
+
+
+def test_without_a_home_the_cache_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(InputError, match="set XDG_CACHE_HOME=FOLDER"):
+        cache_dir(DataConfig())
+    with pytest.raises(InputError, match=r"data\.cache_dir=~nobody-here/x: there is no such home directory"):
+        cache_dir(DataConfig(cache_dir="~nobody-here/x"))
 
 
 def test_token_ids_are_views_on_the_file(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from textrnn.config import CELLS
 from textrnn.errors import InputError
 from textrnn.model import implementations, library
+from textrnn.model.compiled import is_available
 from textrnn.model.implementations import choose_implementation
 from textrnn.model.layer import RecurrentLayer
 from textrnn.model.pooling import Pooling, find_largest
@@ -257,6 +258,9 @@ def test_without_a_compiler_torchs_kernels_run_and_a_line_says_so(environment: d
     assert implementation == "fused"
     assert "no-such-compiler" in line
     assert "install a C compiler" in line
+    implementation, line = chosen(environment, CC="gcc '", TEXTRNN_KERNELS=str(tmp_path / "kernels"))
+    assert implementation == "fused"
+    assert "No closing quotation" in line
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho cannot compile >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -288,6 +292,7 @@ def test_max_pooling_is_that_of_torch_gradient_included(
     pooled: list[Tensor] = []
     gradients: list[Tensor | None] = []
     torch.set_num_threads(threads)
+    assert is_available(states), "both would be torch's"
     try:
         for implementation in ("fused", "auto"):
             leaf = states.clone().requires_grad_()

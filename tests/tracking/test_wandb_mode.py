@@ -1,5 +1,6 @@
 import logging
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -77,14 +78,14 @@ def test_a_netrc_that_can_not_be_read_is_said(wandb_home: Path, caplog: pytest.L
     assert api_key not in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["closed", "silent", "broken"])
+@pytest.mark.parametrize("kind", ["closed", "silent"])
 def test_a_server_out_of_reach_costs_seconds(
     kind: str, wandb_home: Path, monkeypatch: pytest.MonkeyPatch, api_key: str
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", api_key)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}" if kind != "broken" else "http://[::bad")
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
         if kind == "closed":
             silent.close()
         started = time.monotonic()
@@ -97,3 +98,48 @@ def test_a_server_out_of_reach_costs_seconds(
         with pytest.raises(InputError, match=r"does not answer.* tracking=offline or tracking=auto"):
             resolve_mode(TrackingConfig(mode="online"), RUN)
         assert time.monotonic() - started < 5
+
+
+def test_an_address_that_is_none_is_said(wandb_home: Path, monkeypatch: pytest.MonkeyPatch, api_key: str) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", api_key)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://[::bad")
+    mode, line = resolve_mode(TrackingConfig(), RUN)
+    assert mode == "offline"
+    assert line is not None
+    assert "is no URL" in line
+    with pytest.raises(InputError, match=r"is no URL .* correct WANDB_BASE_URL"):
+        resolve_mode(TrackingConfig(mode="online"), RUN)
+
+
+@pytest.mark.usefixtures("wandb_home")
+def test_a_server_that_speaks_no_http_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], api_key: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", api_key)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def greet() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"SSH-2.0-OpenSSH_8.9\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{other.getsockname()[1]}")
+        mode, line = resolve_mode(TrackingConfig(), RUN)
+        thread.join()
+    assert (mode, "does not answer" in str(line)) == ("offline", True)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_password_in_the_address_is_not_shown(
+    wandb_home: Path, monkeypatch: pytest.MonkeyPatch, api_key: str
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://user:hidden@127.0.0.1:1")
+    _, line = resolve_mode(TrackingConfig(), RUN)
+    assert "http://127.0.0.1:1 found" in str(line)
+    (wandb_home / ".netrc").write_text(f"machine 127.0.0.1:1\n  login user\n  password {api_key}\n")
+    _, line = resolve_mode(TrackingConfig(), RUN)
+    assert "http://127.0.0.1:1 does not answer" in str(line)
+    assert "hidden" not in str(line)

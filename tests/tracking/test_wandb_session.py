@@ -220,3 +220,17 @@ def test_the_offline_record_is_readable(wandb_home: Path, tmp_path: Path) -> Non
     assert run.url is None
     values = _inspect(run)
     assert values["summary"]["val/accuracy"] == 0.75
+
+
+def test_without_a_folder_for_tables_the_row_is_kept(
+    wandb_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "file" / "data"))
+    run, _ = _start(tmp_path / "run", "offline")
+    run.log({"test/loss": 0.5, "test/predictions": wandb.Table(columns=["text"], data=[["a film"]])}, step=10)
+    assert run.finish(0)
+    assert "can't write to its data folder, which WANDB_DATA_DIR names" in caplog.text
+    assert _inspect(run)["summary"]["test/loss"] == 0.5

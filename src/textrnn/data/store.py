@@ -9,11 +9,11 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from textrnn.cache import user_cache
 from textrnn.config import DataConfig
 from textrnn.data.preparation import make_store
 from textrnn.data.review_file import Split, file_summary
@@ -74,10 +74,17 @@ class Store:
 
 
 def cache_dir(data: DataConfig) -> Path:
-    """Where stores are: `data.cache_dir`, else `$XDG_CACHE_HOME/textrnn`, else `~/.cache/textrnn`."""
-    if data.cache_dir is not None:
+    """Where stores are: `data.cache_dir`, else `user_cache()`.
+
+    Raises:
+        InputError: there is no home directory that either would be in.
+    """
+    if data.cache_dir is None:
+        return user_cache()
+    try:
         return Path(data.cache_dir).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn"
+    except RuntimeError as error:
+        raise InputError(f"data.cache_dir={data.cache_dir}: there is no such home directory; type a path.") from error
 
 
 def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,9 @@ _SPACY = "words of spaCy "
 _RAYON_THREADS, _PARALLEL = "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"
 """The library's environment variables: on how many threads it encodes a batch, and whether on more than one."""
 
+_OFF = ("", "off", "false", "f", "no", "n", "0")
+"""What the library takes for no in `TOKENIZERS_PARALLELISM`."""
+
 _MOST_THREADS = 16
 """Making Python lists takes the interpreter's lock for a fifteenth of the time; more threads would wait for it."""
 
@@ -142,11 +145,12 @@ def encoding_threads(tokenizer: Tokenizer) -> Iterator[int]:
 
     The library would encode a batch on all cores and leave all but one idle while its ids become Python lists. Threads
     that each take both steps with a batch of their own have no such pause, and find what they encoded in their cache.
-    `RAYON_NUM_THREADS` rules, as it does in the library. spaCy works on one.
+    `RAYON_NUM_THREADS` and `TOKENIZERS_PARALLELISM` rule, as they do in the library. spaCy works on one.
     """
-    wanted = os.environ.get(_RAYON_THREADS, "")
+    wanted, before = os.environ.get(_RAYON_THREADS, ""), os.environ.get(_PARALLEL)
     threads = int(wanted) if wanted.isdecimal() and int(wanted) else min(available_cores(), _MOST_THREADS)
-    before = os.environ.get(_PARALLEL)
+    if before is not None and before.lower() in _OFF:
+        threads = 1
     os.environ[_PARALLEL] = "false"  # the library reads it at each call
     try:
         yield 1 if _spacy_that_cuts(tokenizer) is not None else threads

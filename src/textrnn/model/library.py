@@ -20,6 +20,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from textrnn.cache import user_cache
+from textrnn.errors import InputError
+
 SOURCES = Path(__file__).with_name("recurrence")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-pthread")
 KINDS = {
@@ -43,7 +46,7 @@ def load_library(kind: str) -> ctypes.CDLL | None:
     try:
         path = _library(kind)
         library = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, InputError, subprocess.SubprocessError) as error:  # ValueError: CC's quotes
         detail = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         _log.warning(
             "the recurrence runs on torch's kernels, several times as slow for gru and rnn: recurrence.c was not "
@@ -64,8 +67,8 @@ def _library(kind: str) -> Path:
     """Path of the compiled library."""
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")]
     key = hashlib.sha256(repr((sources, FLAGS, KINDS[kind], _processor(), os.environ.get("CC"))).encode())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn"
-    path = Path(os.environ.get("TEXTRNN_KERNELS") or cache / "kernels") / f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
+    folder = Path(os.environ.get("TEXTRNN_KERNELS") or user_cache() / "kernels")
+    path = folder / f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _compile(KINDS[kind], path)

@@ -1,6 +1,7 @@
 """Whether a run is online in Weights & Biases. Never a prompt, never a hang."""
 
 import configparser
+import http.client
 import logging
 import netrc
 import os
@@ -64,10 +65,16 @@ def check_account(*, needed_for: str, instead: str) -> None:
 def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
     """What is in the way of being online, and what helps; None if nothing is."""
     base_url = settings.get("base_url") or _default_base_url()
-    if not _has_credentials(settings, base_url):
-        return f"no API key for {base_url} found", "run `wandb login`"
+    try:
+        address = urlsplit(base_url)
+    except ValueError as error:
+        return f"the address of W&B's server is no URL ({error})", "correct WANDB_BASE_URL"
+    host = address.netloc.rpartition("@")[2]
+    shown = address._replace(netloc=host).geturl()  # no password in a terminal or a log
+    if not _has_credentials(settings, host, is_default=base_url == _default_base_url()):
+        return f"no API key for {shown} found", "run `wandb login`"
     if not _answers(base_url):
-        return f"{base_url} does not answer", "look at the network"
+        return f"{shown} does not answer", "look at the network"
     return None
 
 
@@ -100,11 +107,11 @@ def _client_settings() -> dict[str, str]:
     return settings
 
 
-def _has_credentials(settings: Mapping[str, str], base_url: str) -> bool:
+def _has_credentials(settings: Mapping[str, str], host: str, *, is_default: bool) -> bool:
     if settings.get("api_key") or settings.get("identity_token_file"):
         return True
-    hosts = [urlsplit(base_url).netloc]
-    if base_url == _default_base_url():
+    hosts = [host]
+    if is_default:
         hosts.append("api.wandb.ai")  # the default server's earlier name, under which older logins are kept
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
@@ -129,7 +136,7 @@ def _answers(base_url: str) -> bool:
             with error:
                 if error.code < 500:
                     answered.set()
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):  # the last: what answers speaks no HTTP
             return
 
     # In a thread of its own, because the timeout of a socket does not bound the lookup of a name.

@@ -185,12 +185,14 @@ class WandbRun:
             return False
         try:
             self._tell(lambda: in_time(action, ANSWER_TIMEOUT))
-        except (TimeoutError, ValueError, wandb.errors.Error) as error:
+        except (OSError, ValueError, wandb.errors.Error) as error:
             self._silent = True
             reason = " ".join(str(error).split())
-            logger.warning(
-                f"W&B does not answer ({reason}): it gets no charts and no model; the run directory has them"
-            )
+            what = "does not answer"
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                # A table or a model is staged in the user's own folder before it is sent or written beside the run.
+                what = "can't write to its data folder, which WANDB_DATA_DIR names"
+            logger.warning(f"W&B {what} ({reason}): it gets no charts and no model; the run directory has them")
             return False
         return not self._broken
 

@@ -4,6 +4,7 @@
 #include "vectors.h"
 
 enum { POOL_ROWS = 4, POOL_FEATURES = 256 }; /* of a tile, whose maxima stay in the first cache */
+enum { TILES_A_THREAD = 2 };                 /* for less, starting a thread takes longer than what it does */
 
 /* A token's number as wide as a real, so that one vector's comparison chooses both. */
 typedef __typeof__(__builtin_choose_expr(IS_FLOAT, (int32_t)0, (int64_t)0)) place_t;
@@ -18,7 +19,7 @@ typedef struct {
 
 typedef struct {
   const pool_t *pool;
-  int64_t next; /* the next tile to take */
+  int64_t across, tiles, next; /* tiles side by side, all of them, the next one to take */
 } pooling_t;
 
 static void find_largest_of_tile(const pool_t *p, int64_t first_row, int64_t first_feature) {
@@ -49,15 +50,14 @@ static void find_largest_of_tile(const pool_t *p, int64_t first_row, int64_t fir
 
 static void *find_largest_of_tiles(void *argument) {
   pooling_t *work = argument;
-  const pool_t *p = work->pool;
-  const int64_t across = (p->features + POOL_FEATURES - 1) / POOL_FEATURES;
-  const int64_t tiles = (p->batch + POOL_ROWS - 1) / POOL_ROWS * across;
-  for (int64_t tile; (tile = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED)) < tiles;)
-    find_largest_of_tile(p, tile / across * POOL_ROWS, tile % across * POOL_FEATURES);
+  for (int64_t tile; (tile = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED)) < work->tiles;)
+    find_largest_of_tile(work->pool, tile / work->across * POOL_ROWS, tile % work->across * POOL_FEATURES);
   return 0;
 }
 
 void find_largest(const pool_t *p) {
-  pooling_t work = {.pool = p};
-  run_on_threads(p->threads, find_largest_of_tiles, &work);
+  pooling_t work = {.pool = p, .across = (p->features + POOL_FEATURES - 1) / POOL_FEATURES};
+  work.tiles = (p->batch + POOL_ROWS - 1) / POOL_ROWS * work.across;
+  const int64_t worth = work.tiles / TILES_A_THREAD + 1;
+  run_on_threads(p->threads < worth ? p->threads : worth, find_largest_of_tiles, &work);
 }

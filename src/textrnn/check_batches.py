@@ -1,0 +1,47 @@
+"""Whether limits that count batches fit the reviews that there are; Lightning would say so in a traceback, or late."""
+
+import math
+
+from textrnn.config import Config
+from textrnn.data.store import Store
+from textrnn.errors import InputError
+
+
+def check_batches(config: Config, store: Store) -> None:
+    """Refuse a share of a split's batches that comes to none, and a validation that no epoch would reach.
+
+    Raises:
+        InputError: with the number of batches that there are.
+    """
+    trainer = config.trainer
+    if trainer.fast_dev_run:
+        return
+    counts = {split: math.ceil(len(store.split(split)) / config.data.batch_size) for split in ("train", "validation")}
+    limits = [("limit_train_batches", "train"), ("limit_val_batches", "validation")]
+    if config.test:
+        counts["test"] = math.ceil(len(store.split("test")) / config.data.batch_size)
+        limits.append(("limit_test_batches", "test"))
+    if trainer.overfit_batches:
+        limits = [("overfit_batches", "train"), ("overfit_batches", "validation"), *limits[2:]]
+    for key, split in limits:
+        limit = getattr(trainer, key)
+        if isinstance(limit, float) and 0 < limit < 1 and int(limit * counts[split]) == 0:
+            raise InputError(
+                f"trainer.{key}={limit}: of the {counts[split]} {split} batches that is not even one; type the number "
+                "of batches (integer) or a larger share."
+            )
+    every = trainer.val_check_interval
+    training = _limited(counts["train"], trainer.overfit_batches or trainer.limit_train_batches)
+    # Without check_val_every_n_epoch, Lightning counts over epochs.
+    if isinstance(every, int) and trainer.check_val_every_n_epoch is not None and every > training > 0:
+        raise InputError(
+            f"trainer.val_check_interval={every}: an epoch has {training} training batches; type {training} or less, "
+            "or trainer.check_val_every_n_epoch=null to count over epochs."
+        )
+
+
+def _limited(count: int, limit: float | None) -> int:
+    """Batches that are left of `count` by a number of batches or a share of them; None: all."""
+    if limit is None:
+        return count
+    return min(count, limit) if isinstance(limit, int) else int(count * limit)
