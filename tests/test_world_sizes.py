@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from support import Command
 from torch.nn.utils import get_total_norm
 
+from textrnn.cores import available_cores
 from textrnn.data.batches import deal, plan_epoch
 from textrnn.model.classifier import step_seed
 from textrnn.model.loss import review_losses, training_loss
@@ -45,6 +46,7 @@ def close(one: str, other: str, tolerance: float) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(available_cores() < 2, reason="the program refuses four processes on one core")
 def test_every_world_size_trains_and_measures_the_same(script: Command, workplace: Path) -> None:
     # An epoch has 21 batches: ten steps of two and one of a single batch.
     for devices in (1, 2, 4):
