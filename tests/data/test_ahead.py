@@ -25,13 +25,25 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 50])
-def test_results_are_those_of_map_in_order(ahead: int) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_results_are_those_of_map_in_order(ahead: int, workers: int) -> None:
     def square(number: int) -> int:
+        time.sleep(0.002 * (number % 3))  # so that with several threads later ones are done before
         return number * number
 
-    assert list(in_advance(square, range(20), ahead=ahead)) == [n * n for n in range(20)]
-    assert list(in_advance(square, [], ahead=ahead)) == []
+    assert list(in_advance(square, range(20), ahead=ahead, threads=workers)) == [n * n for n in range(20)]
+    assert list(in_advance(square, [], ahead=ahead, threads=workers)) == []
     assert not threads()
+
+
+def test_threads_work_at_once() -> None:
+    together = threading.Barrier(3)
+
+    def meet(number: int) -> int:
+        together.wait(timeout=10)
+        return number
+
+    assert list(in_advance(meet, range(6), ahead=3, threads=3)) == list(range(6))
 
 
 def test_no_more_than_asked_for_is_made_ahead() -> None:
