@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from doubles.quick_agent import told_at_once
 from doubles.sweep_runs import broken, leaderboard, start, sweep_directory, sweep_file, wait
 from doubles.tracked_runs import KEY, log_in
 from doubles.wandb_server import WandbServer
+
+from textrnn.locks import FileLock
 
 
 @pytest.fixture
@@ -82,6 +85,26 @@ def test_ctrl_c_preempts_and_resume_goes_on(
     assert row["status"] == run.state == "finished"
     summary = json.loads((workplace / row["run_dir"] / "summary.json").read_text())
     assert run.rows[-1]["_step"] == summary["step"]
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_trains_on_and_resume_takes_up_all_of_it(
+    server: WandbServer, workplace: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["PYTHONPATH"] = broken(tmp_path, "trainer.max_epochs=3")
+    path = sweep_file(workplace, tracking="auto", parameters={"trainer.max_epochs": {"values": [40, 3, 2]}})
+    process = start([str(path), "early_stopping.patience=null"], workplace, environment)
+    wait(process, lambda: bool(list(workplace.glob("runs/*/*/metrics.csv"))))
+    process.kill()
+    process.communicate()
+    directory = sweep_directory(workplace)
+    lock = FileLock(directory / "agents" / "0" / "agent.lock")
+    deadline = time.monotonic() + 120
+    while lock.is_held():
+        assert time.monotonic() < deadline, "the agent does not end"
+        time.sleep(0.2)
+    (sweep,) = server.sweeps.values()
+    assert len(sweep.handed_out) == 3, (directory / "agents" / "0" / "agent.log").read_text()
 
 
 @pytest.mark.parametrize("refusal", [401, 403])

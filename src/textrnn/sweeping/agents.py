@@ -56,6 +56,8 @@ class Agent:
     """One `wandb agent`, which runs one trial at a time."""
 
     def __init__(self, path: str, folder: Path, environment: Mapping[str, str]) -> None:
+        from wandb.env import SERVICE
+
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._log = folder / "agent.log"
@@ -65,8 +67,9 @@ class Agent:
         self._process = TrialProcess.start(
             [sys.executable, "-m", "wandb", "agent", "--forward-signals", path],
             # WANDB_DIR: where an agent keeps what it gave its trials. PATH: an agent calls `python` by that name.
+            # Not SERVICE, the client's process that the registration started: it ends with us, and the agent goes on.
             {
-                **environment,
+                **{name: value for name, value in environment.items() if name != SERVICE},
                 "WANDB_DIR": str(folder),
                 "PATH": os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", os.defpath))),
             },
