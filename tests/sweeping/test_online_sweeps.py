@@ -30,6 +30,10 @@ def told(process: "subprocess.Popen[str]") -> str:
     return process.communicate(timeout=200)[0]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.mark.slow
 def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
     parameters = {"optimizer.lr": {"values": [0.5, 0.01, 0.02]}}
@@ -92,12 +96,21 @@ def test_a_killed_sweep_trains_on_and_resume_takes_up_all_of_it(
     server: WandbServer, workplace: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     environment["PYTHONPATH"] = broken(tmp_path, "trainer.max_epochs=3")
-    path = sweep_file(workplace, tracking="auto", parameters={"trainer.max_epochs": {"values": [40, 3, 2]}})
+    path = sweep_file(workplace, tracking="auto", parameters={"trainer.max_epochs": {"values": [20, 3, 2]}})
     process = start([str(path), "early_stopping.patience=null"], workplace, environment)
     wait(process, lambda: bool(list(workplace.glob("runs/*/*/metrics.csv"))))
     process.kill()
     process.communicate()
     directory = sweep_directory(workplace)
+    saved = contents(directory / "trials")
+    # One agent runs; a second worker's would be free, and must not be started beside it.
+    refused = start(["--resume", str(directory), "--agents", "2"], workplace, environment)
+    output = told(refused)
+    assert refused.returncode == 2, output
+    assert "an agent of an earlier sweep.py still runs" in output
+    assert contents(directory / "trials") == saved
+    assert not (directory / "agents" / "1").exists()
+
     lock = FileLock(directory / "agents" / "0" / "agent.lock")
     deadline = time.monotonic() + 120
     while lock.is_held():
@@ -105,6 +118,18 @@ def test_a_killed_sweep_trains_on_and_resume_takes_up_all_of_it(
         time.sleep(0.2)
     (sweep,) = server.sweeps.values()
     assert len(sweep.handed_out) == 3, (directory / "agents" / "0" / "agent.log").read_text()
+    again = start(["--resume", str(directory)], workplace, environment)
+    output = told(again)
+    assert again.returncode == 1, output  # one of the trials has failed
+    assert len(sweep.handed_out) == 3, "nothing is repeated"
+    rows = leaderboard(directory)
+    assert [row["run"] for row in sorted(rows, key=lambda row: int(row["trial"]))] == [run.id for run in sweep.runs]
+    assert [(row["rank"], row["status"]) for row in rows] == [("1", "finished"), ("2", "finished"), ("", "failed")]
+    assert (rows[-1]["trainer.max_epochs"], rows[-1]["reason"]) == ("3", "RuntimeError: planted")
+    assert all(float(row["seconds"]) > 1 for row in rows[:2])
+    for number in (1, 2, 3):
+        assert sum(line.startswith(f"trial {number} f") for line in output.splitlines()) == 1
+    assert (directory / "best.yaml").is_file()
 
 
 @pytest.mark.parametrize("refusal", [401, 403])

@@ -59,7 +59,7 @@ class Trial:
     """The worker that it runs on."""
     pid: int | None = None
     started: float | None = None
-    """When its process started, in seconds since 1970; None while it has none."""
+    """When its process last started, in seconds since 1970; without an account None while it has none."""
     seconds: float = 0.0
     """Wall-clock seconds in which it ran."""
     reason: str | None = None
