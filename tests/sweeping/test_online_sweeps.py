@@ -66,7 +66,7 @@ def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, env
 
 
 @pytest.mark.slow
-def test_ctrl_c_preempts_and_resume_goes_on(
+def test_ctrl_c_preempts_and_resume_goes_on_also_from_another_folder(
     server: WandbServer, workplace: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     environment["PYTHONPATH"] = told_at_once(tmp_path, patience=3)
@@ -81,9 +81,10 @@ def test_ctrl_c_preempts_and_resume_goes_on(
     assert (row["status"], row["rank"]) == ("preempted", "")
     (run,) = server.runs.values()
     assert run.state == "preempted"
-    again = start(["--resume", str(sweep_directory(workplace))], workplace, environment)
+    again = start(["--resume", str(sweep_directory(workplace))], tmp_path, environment)
     output = told(again)
     assert again.returncode == 0, output
+    assert not (tmp_path / "runs").exists()
     assert "goes on: optimizer.lr=0.01" in output
     (row,) = leaderboard(sweep_directory(workplace))
     assert row["status"] == run.state == "finished"

@@ -1,6 +1,7 @@
 """The verb `sweep`: one sweep file on all workers of this machine."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,19 +117,38 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
     """A sweep that has begun, as it was begun."""
     if arguments.typed:
         raise InputError(f"{arguments.typed[0]}: can't change in a sweep that has begun; leave it out.")
+    file = None if arguments.file is None else arguments.file.absolute()
     directory = SweepDirectory.open(arguments.resume)
     try:
+        _go_where_it_began(directory)
         sweep = read_sweep(directory.sweep_yaml, count=arguments.count)
         if arguments.count is not None and directory.registered.is_file():
             raise InputError(f"--count {arguments.count}: this sweep is W&B's and keeps its run_cap; leave it out.")
-        if arguments.file is not None:
-            given = read_sweep(arguments.file, count=sweep.cap).config
+        if file is not None:
+            given = read_sweep(file, count=sweep.cap).config
             if any(given[key] != sweep.config[key] for key in ("method", "parameters")):
                 raise InputError(f"{arguments.file}: is not the sweep in {directory.shown()}; leave the file out.")
     except BaseException:
         directory.release()
         raise
     return sweep, directory
+
+
+def _go_where_it_began(directory: SweepDirectory) -> None:
+    """Goes to the folder that holds `runs`: relative paths in a command hold there, and agents write to runs/SWEEP.
+
+    Raises:
+        InputError: for a sweep of W&B that is elsewhere than its agents would write to.
+    """
+    path = directory.path
+    if path.is_absolute() and path.parent.name == "runs":
+        os.chdir(path.parent.parent)
+        print(f"going on in {Path.cwd()}, where the sweep was begun")
+    if directory.registered.is_file():
+        name = directory.registered.read_text(encoding="utf-8").strip().rpartition("/")[2]
+        agents = Path("runs", name)
+        if not (agents.is_dir() and agents.samefile(path)):
+            raise InputError(f"{path}: W&B's agents would write to {agents.absolute()}; move it there first.")
 
 
 def _default_metric(config: Config) -> Metric:

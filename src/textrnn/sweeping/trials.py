@@ -8,7 +8,6 @@ leaderboard.csv sweep.png best.yaml     what came out
 """
 
 import json
-import os
 import secrets
 import string
 from collections.abc import Mapping
@@ -108,10 +107,14 @@ class SweepDirectory:
     def open(cls, path: Path) -> Self:
         """Takes an existing one, named by its path or by the sweep's id.
 
+        Its path is runs/SWEEP where that is here, and else absolute.
+
         Raises:
             InputError: where there is none, or another process has it.
         """
-        directory = cls(path if path.is_dir() else Path("runs", path))
+        found = (path if path.is_dir() else Path("runs", path)).absolute()
+        here = Path("runs", found.name)
+        directory = cls(here if here.is_dir() and here.samefile(found) else found)
         if not directory.sweep_yaml.is_file():
             raise InputError(f"--resume {path}: there is no sweep; type the directory that sweep.py named, runs/SWEEP.")
         directory.acquire()
@@ -184,7 +187,7 @@ class SweepDirectory:
 
     def shown(self) -> str:
         """The path as a user would type it."""
-        return os.path.relpath(self.path)
+        return str(self.path)
 
 
 def new_id() -> str:
