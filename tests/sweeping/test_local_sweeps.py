@@ -113,6 +113,20 @@ def test_ctrl_c_ends_trials_cleanly_and_resume_goes_on(workplace: Path, environm
 
 
 @pytest.mark.slow
+def test_the_file_names_project_and_entity_where_nothing_is_typed(script: Command, workplace: Path) -> None:
+    path = sweep_file(workplace, tracking="offline", project="plays", entity="drama")
+    fast = ["trainer.max_epochs=1", "tracking.entity=comedy"]
+    done = script("sweep.py", str(path), *fast, WANDB_PROJECT="environment")
+    assert done.returncode == 0, done.stdout + done.stderr
+    directory = sweep_directory(workplace)
+    (row,) = leaderboard(directory)
+    tracking = yaml.safe_load((workplace / row["run_dir"] / "config.yaml").read_text())["tracking"]
+    assert (tracking["project"], tracking["entity"], tracking["group"]) == ("plays", "comedy", directory.name)
+    (record,) = (workplace / row["run_dir"]).glob("wandb/offline-run-*/*.wandb")
+    assert b"plays" in record.read_bytes(), "where wandb sync takes it"
+
+
+@pytest.mark.slow
 def test_a_weak_trial_is_stopped_while_it_runs(workplace: Path, environment: dict[str, str]) -> None:
     path = sweep_file(
         workplace,

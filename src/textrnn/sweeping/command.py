@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
             if line is not None:
                 print(line)
             environment = {"WANDB_MODE": "offline"} if mode == "offline" else {}
-            running = LocalSweep(sweep, metric, directory, workers, environment)
+            running = LocalSweep(sweep, metric, directory, workers, environment, config.tracking)
         print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
         code = running.run()
         _conclude(sweep, metric, directory, running)
