@@ -145,3 +145,15 @@ def test_a_bad_key_and_no_permission_are_one_sentence(
     assert "W&B refuses the sweep" in sentence
     assert "Traceback" not in output
     assert not (workplace / "runs").exists()
+
+
+def test_where_no_directory_can_be_made_nothing_is_made_at_wandb(
+    server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    (workplace / "runs").touch()
+    process = start([str(sweep_file(workplace, tracking="auto"))], workplace, environment)
+    output = told(process)
+    assert process.returncode == 2, output
+    (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert f"{workplace}/runs is not a folder" in sentence
+    assert server.sweeps == {}

@@ -24,7 +24,7 @@ BEGUN = 1_750_000_000
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepDirectory]:
     monkeypatch.chdir(tmp_path)
-    made = SweepDirectory.create(sweep(), "sweep001")
+    made = SweepDirectory.create(sweep(), "tester/films/sweep001")
     yield made
     made.release()
 

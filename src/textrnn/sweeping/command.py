@@ -16,7 +16,6 @@ from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
 from textrnn.sweeping.trials import SweepDirectory
 from textrnn.sweeping.values import check_values
 from textrnn.sweeping.workers import share_out
-from textrnn.tracking.rundir import write_atomically
 from textrnn.tracking.wandb_mode import resolve_mode
 
 DESCRIPTION = """Runs a W&B sweep file on all workers of this machine: with a W&B account as a sweep of W&B with one
@@ -66,15 +65,14 @@ def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tu
     if directory is not None:
         registered = directory.registered
         return registered.read_text(encoding="utf-8").strip() if registered.is_file() else None, directory
+    SweepDirectory.check()  # before anything is made at W&B
     mode, _ = resolve_mode(config.tracking, Path("runs"))
     if mode != "online":
         return None, SweepDirectory.create(sweep)
     from textrnn.sweeping.agents import register
 
     online = register(sweep, config)
-    directory = SweepDirectory.create(sweep, online.rpartition("/")[2])
-    write_atomically(directory.registered, online + "\n")
-    return online, directory
+    return online, SweepDirectory.create(sweep, online)
 
 
 def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: LocalSweep | OnlineSweep) -> None:

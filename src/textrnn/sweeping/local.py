@@ -14,7 +14,7 @@ from textrnn.sweeping.outcome import Ended, outcome
 from textrnn.sweeping.processes import TrialProcess, last_words, trial_command
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric, Sweep
-from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id, next_number
 from textrnn.sweeping.workers import Worker
 from textrnn.tracking.rundir import write_atomically
 
@@ -144,7 +144,7 @@ class LocalSweep:
         if parameters is None:
             self._exhausted = True
             return None
-        trial = Trial(number=len(self.trials) + 1, run=new_id(), parameters=parameters)
+        trial = Trial(number=next_number(self.trials), run=new_id(), parameters=parameters)
         self._directory.save(trial)
         self.trials.append(trial)
         return trial

@@ -14,7 +14,7 @@ from textrnn.sweeping.interrupts import Interrupts
 from textrnn.sweeping.local import FAILURES, POLL, gave_up
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric
-from textrnn.sweeping.trials import Status, SweepDirectory, Trial
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial, next_number
 from textrnn.sweeping.workers import Worker
 from textrnn.tracking.rundir import LOCK_NAME
 
@@ -164,7 +164,7 @@ class OnlineSweep:
         for trial in self.trials:
             if trial.run == run:
                 return trial
-        trial = Trial(number=len(self.trials) + 1, run=run, parameters=log.parameters(run), status=Status.RUNNING)
+        trial = Trial(number=next_number(self.trials), run=run, parameters=log.parameters(run), status=Status.RUNNING)
         self.trials.append(trial)
         return trial
 

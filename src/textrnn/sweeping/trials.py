@@ -8,9 +8,10 @@ leaderboard.csv sweep.png best.yaml     what came out
 """
 
 import json
+import os
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 
 from textrnn.errors import InputError
 from textrnn.locks import FileLock
+from textrnn.overrides import first_line
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
 from textrnn.tracking.metrics import read_metrics
@@ -82,7 +84,11 @@ class Trial:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The trial that `to_json` wrote."""
+        """The trial that `to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: for any other text.
+        """
         values = json.loads(text)
         return cls(**{**values, "status": Status(values["status"])})
 
@@ -95,13 +101,41 @@ class SweepDirectory:
         self._lock = FileLock(path / ".lock")
 
     @classmethod
-    def create(cls, sweep: Sweep, name: str | None = None) -> Self:
-        """Makes runs/SWEEP, with a copy of the sweep."""
-        directory = cls(Path("runs", name or new_id()))
-        (directory.path / "trials").mkdir(parents=True, exist_ok=True)
-        directory.acquire()
-        write_atomically(directory.sweep_yaml, yaml.safe_dump(sweep.config, sort_keys=False, allow_unicode=True))
+    def create(cls, sweep: Sweep, online: str | None = None) -> Self:
+        """Makes runs/SWEEP, with a copy of the sweep; `online` is its path at W&B, if it has one.
+
+        Raises:
+            InputError: where the disk refuses.
+        """
+        directory = cls(Path("runs", new_id() if online is None else online.rpartition("/")[2]))
+        try:
+            (directory.path / "trials").mkdir(parents=True, exist_ok=True)
+            directory.acquire()
+            if online is not None:  # first, or else one that is killed here would go on without an account
+                write_atomically(directory.registered, online + "\n")
+            directory.write(sweep)
+        except OSError as error:
+            directory.release()
+            raise InputError(f"{directory.path} can't be made ({error.strerror}: {error.filename}).") from error
         return directory
+
+    @staticmethod
+    def check() -> None:
+        """Looks whether `create` can make a directory here, without making one.
+
+        Raises:
+            InputError: where it can't.
+        """
+        runs = Path("runs")
+        if (runs.exists() or runs.is_symlink()) and not runs.is_dir():
+            raise InputError(f"{runs.absolute()} is not a folder, and a sweep makes its directory in it; move it away.")
+        folder = runs if runs.exists() else Path()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{folder.absolute()} is not writable; run sweep.py where it can make runs/SWEEP.")
+
+    def write(self, sweep: Sweep) -> None:
+        """Writes the sweep down."""
+        write_atomically(self.sweep_yaml, yaml.safe_dump(sweep.config, sort_keys=False, allow_unicode=True))
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -115,14 +149,26 @@ class SweepDirectory:
         found = (path if path.is_dir() else Path("runs", path)).absolute()
         here = Path("runs", found.name)
         directory = cls(here if here.is_dir() and here.samefile(found) else found)
-        if not directory.sweep_yaml.is_file():
+        try:
+            there = directory.sweep_yaml.is_file()
+        except OSError as error:
+            raise InputError(f"--resume {path}: can't be read ({error.strerror}: {error.filename}).") from error
+        if not there:
             raise InputError(f"--resume {path}: there is no sweep; type the directory that sweep.py named, runs/SWEEP.")
         directory.acquire()
         return directory
 
     def acquire(self) -> None:
-        """Takes the lock."""
-        if not self._lock.acquire(blocking=False):
+        """Takes the lock.
+
+        Raises:
+            InputError: where another process has it, or the disk refuses.
+        """
+        try:
+            acquired = self._lock.acquire(blocking=False)
+        except OSError as error:
+            raise InputError(f"{self.path} can't be used ({error.strerror}: {error.filename}).") from error
+        if not acquired:
             raise InputError(f"{self.path} is in use: another sweep.py runs this sweep; wait until it ends.")
 
     def release(self) -> None:
@@ -156,8 +202,12 @@ class SweepDirectory:
         write_atomically(self.path / "trials" / f"{trial.run}.json", trial.to_json())
 
     def trials(self, metric: str | None = None) -> list[Trial]:
-        """All trials, in the order in which they were drawn, with their histories of `metric`."""
-        found = [Trial.from_json(path.read_text()) for path in (self.path / "trials").glob("[!.]*.json")]
+        """All trials, in the order in which they were drawn, with their histories of `metric`.
+
+        Raises:
+            InputError: naming the file of a trial that is damaged.
+        """
+        found = [_read_trial(path) for path in (self.path / "trials").glob("[!.]*.json")]
         if metric is not None:
             for trial in found:
                 self.read_history(trial, metric)
@@ -188,6 +238,23 @@ class SweepDirectory:
     def shown(self) -> str:
         """The path as a user would type it."""
         return str(self.path)
+
+
+def next_number(trials: Sequence[Trial]) -> int:
+    """The number of the trial that is drawn next; a trial's file may have been moved away."""
+    return 1 + max((trial.number for trial in trials), default=0)
+
+
+def _read_trial(path: Path) -> Trial:
+    try:
+        return Trial.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}).") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); mend it, or move it away, "
+            "and the sweep goes on without this trial."
+        ) from error
 
 
 def new_id() -> str:
