@@ -100,7 +100,7 @@ def test_a_sweep_of_which_nothing_finished_has_no_best(
     directory.release()
     assert "no trial has finished" in capsys.readouterr().out
     assert sorted(path.name for path in directory.path.iterdir() if path.suffix) == [
-        *("leaderboard.csv", "sweep.png", "sweep.yaml")
+        *("leaderboard.csv", "sweep.png", "sweep.yaml", "typed.json")
     ]
 
 

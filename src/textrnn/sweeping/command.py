@@ -10,7 +10,7 @@ from textrnn.errors import InputError
 from textrnn.logs import log_to_console
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.online import OnlineSweep
-from textrnn.sweeping.processes import trial_command
+from textrnn.sweeping.processes import find_program, trial_command
 from textrnn.sweeping.record import record
 from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
 from textrnn.sweeping.trials import SweepDirectory
@@ -18,6 +18,8 @@ from textrnn.sweeping.values import check_values
 from textrnn.sweeping.workers import share_out
 from textrnn.tracking.wandb_mode import resolve_mode
 
+COMPARED = ("program", "command", "method", "metric", "parameters", "early_terminate")
+"""What makes a sweep; the rest of its file are names and the number of trials."""
 DESCRIPTION = """Runs a W&B sweep file on all workers of this machine: with a W&B account as a sweep of W&B with one
 agent a worker, without one by W&B's own engine, offline. KEY=VALUE goes to every trial. The best setting is left as
 an experiment: python train.py experiment=runs/SWEEP/best.yaml."""
@@ -123,13 +125,25 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
         if arguments.count is not None and directory.registered.is_file():
             raise InputError(f"--count {arguments.count}: this sweep is W&B's and keeps its run_cap; leave it out.")
         if file is not None:
-            given = read_sweep(file, count=sweep.cap).config
-            if any(given[key] != sweep.config[key] for key in ("method", "parameters")):
-                raise InputError(f"{arguments.file}: is not the sweep in {directory.shown()}; leave the file out.")
+            _compare(read_sweep(file, directory.typed(), sweep.cap), sweep, directory)
+        if arguments.count is not None:
+            directory.write(sweep)
     except BaseException:
         directory.release()
         raise
     return sweep, directory
+
+
+def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
+    """Refuses a file that isn't the one that the sweep began with, except for names and the number of trials."""
+    for key in COMPARED:
+        # A program is kept as it was found, because agents are told so.
+        values = [find_program(sweep) if key == "program" else sweep.config.get(key) for sweep in (given, begun)]
+        if values[0] != values[1]:
+            raise InputError(
+                f"{given.path}: {key}: is another one than in {directory.sweep_yaml}, and can't change in a sweep that "
+                "has begun; leave the file out."
+            )
 
 
 def _go_where_it_began(directory: SweepDirectory) -> None:

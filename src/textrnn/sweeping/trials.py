@@ -1,6 +1,7 @@
 """Trials and the directory that remembers them: `runs/SWEEP`, with one small file a trial.
 
-sweep.yaml            the sweep, itself a sweep file
+sweep.yaml            the sweep, itself a sweep file, with what was typed beside the one that it came from
+typed.json            what that was
 trials/RUN.json       parameters and status
 trials/RUN.log        what the trial printed
 RUN/                  the trial's run directory
@@ -113,6 +114,7 @@ class SweepDirectory:
             directory.acquire()
             if online is not None:  # first, or else one that is killed here would go on without an account
                 write_atomically(directory.registered, online + "\n")
+            write_atomically(directory.typed_json, json.dumps(sweep.typed) + "\n")
             directory.write(sweep)
         except OSError as error:
             directory.release()
@@ -181,9 +183,26 @@ class SweepDirectory:
         return self.path / "sweep.yaml"
 
     @property
+    def typed_json(self) -> Path:
+        """What was typed beside the sweep file, which a command is compared without."""
+        return self.path / "typed.json"
+
+    @property
     def registered(self) -> Path:
         """Holds the sweep's path at W&B, ENTITY/PROJECT/ID, if it is one of W&B's."""
         return self.path / "wandb-sweep"
+
+    def typed(self) -> list[str]:
+        """What was typed beside the sweep file.
+
+        Raises:
+            InputError: where that can't be read.
+        """
+        try:
+            return [str(text) for text in json.loads(self.typed_json.read_text(encoding="utf-8"))]
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise InputError(f"{self.typed_json} can't be read ({reason}); leave the sweep file out.") from error
 
     def run(self, trial: Trial) -> RunDirectory:
         """The trial's run directory, which its process makes."""
