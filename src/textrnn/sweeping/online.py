@@ -106,12 +106,12 @@ class OnlineSweep:
         for trial in self.trials:
             if trial.status.ended:
                 continue
+            attempt = last.get(trial.run, Attempt())
+            trial.started = attempt.since or trial.started
             if FileLock(self._directory.run(trial).path / LOCK_NAME).is_held():  # its agent alone was killed
                 self._report.line(f"trial {trial.number} ({trial.run}) is still running")
                 self._directory.save(trial)
                 continue
-            attempt = last.get(trial.run, Attempt())
-            trial.started = attempt.since or trial.started
             status = self._said(trial, since=attempt.since)
             if status is None and trial.status == Status.RUNNING:
                 # Without a word from its agent either, both were killed.
