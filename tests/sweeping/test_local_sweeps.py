@@ -24,6 +24,9 @@ def test_a_sweep_ends_in_a_ranking_a_picture_and_an_experiment(script: Command, 
         assert sum(line.startswith(f"trial {number}: val/loss") for line in lines) == 2
         assert sum(line.startswith(f"trial {number} finished with val/loss") for line in lines) == 1
     assert lines[-1] == f"sweep directory: runs/{directory.name}"
+    (offline,) = [line for line in lines if line.startswith("W&B is offline")]
+    assert f"To look: wandb leet runs/{directory.name}/TRIAL/wandb;" in offline  # it takes one folder
+    assert offline.endswith(f"wandb sync runs/{directory.name}/*/wandb/offline-run-*")
     rows = leaderboard(directory)
     assert [row["rank"] for row in rows] == ["1", "2"]
     assert sorted(row["optimizer.lr"] for row in rows) == ["0.001", "0.01"]
@@ -110,6 +113,20 @@ def test_ctrl_c_ends_trials_cleanly_and_resume_goes_on(workplace: Path, environm
     with (workplace / row["run_dir"] / "metrics.csv").open() as file:
         steps = [int(line["step"]) for line in csv.DictReader(file)]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+def test_the_file_names_project_and_entity_where_nothing_is_typed(script: Command, workplace: Path) -> None:
+    path = sweep_file(workplace, tracking="offline", project="plays", entity="drama")
+    fast = ["trainer.max_epochs=1", "tracking.entity=comedy"]
+    done = script("sweep.py", str(path), *fast, WANDB_PROJECT="environment")
+    assert done.returncode == 0, done.stdout + done.stderr
+    directory = sweep_directory(workplace)
+    (row,) = leaderboard(directory)
+    tracking = yaml.safe_load((workplace / row["run_dir"] / "config.yaml").read_text())["tracking"]
+    assert (tracking["project"], tracking["entity"], tracking["group"]) == ("plays", "comedy", directory.name)
+    (record,) = (workplace / row["run_dir"]).glob("wandb/offline-run-*/*.wandb")
+    assert b"plays" in record.read_bytes(), "where wandb sync takes it"
 
 
 @pytest.mark.slow

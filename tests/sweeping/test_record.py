@@ -11,6 +11,7 @@ from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.sweeping.picture import plot_sweep
 from textrnn.sweeping.record import best_setting, leaderboard, record
+from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, SweepDirectory, Trial
 
 NAN = float("nan")
@@ -72,6 +73,23 @@ def test_best_yaml_leaves_out_the_seed_and_what_belongs_to_the_sweep(
     assert f"python train.py experiment=runs/{directory.path.name}/best.yaml" in capsys.readouterr().out
 
 
+def test_the_test_set_chooses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_test = Metric(name="test/accuracy", goal="maximize", target=None)
+    made = sweep()
+    directory = SweepDirectory.create(made)
+    finished = [trial(number, {"seed": number}, Status.FINISHED, [number / 10]) for number in (1, 2)]
+    record(made, by_test, directory, finished)
+    directory.release()
+    assert not (directory.path / "best.yaml").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "validation chooses: a sweep by test/accuracy compares its settings and leaves no best.yaml"
+    rows = csv.DictReader((directory.path / "leaderboard.csv").read_text().splitlines())
+    assert [row["rank"] for row in rows] == ["1", "2"]
+
+
 def test_a_sweep_of_which_nothing_finished_has_no_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,7 +100,7 @@ def test_a_sweep_of_which_nothing_finished_has_no_best(
     directory.release()
     assert "no trial has finished" in capsys.readouterr().out
     assert sorted(path.name for path in directory.path.iterdir() if path.suffix) == [
-        *("leaderboard.csv", "sweep.png", "sweep.yaml")
+        *("leaderboard.csv", "sweep.png", "sweep.yaml", "typed.json")
     ]
 
 

@@ -10,7 +10,9 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ import yaml
 
 from textrnn.config import Config
 from textrnn.errors import InputError
-from textrnn.sweeping.processes import TrialProcess, find_program, last_words
+from textrnn.sweeping.processes import TrialProcess, find_program, telling_line
 from textrnn.sweeping.sweep_file import Sweep
 
-STARTED = re.compile(r"INFO - Running runs: \['([\w-]+)'\]")
-ENDED = re.compile(r"INFO - Cleaning up finished run: ([\w-]+)")
+SAYS = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) - \S+ - INFO - "
+STARTED = re.compile(SAYS + r"Running runs: \['([\w-]+)'\]")
+ENDED = re.compile(SAYS + r"Cleaning up finished run: ([\w-]+)")
+CHATTER = re.compile((SAYS + ".*").encode())
 
 
 def register(sweep: Sweep, config: Config) -> str:
@@ -52,28 +56,86 @@ def register(sweep: Sweep, config: Config) -> str:
     return "/".join(part for part in (entity, project, name) if part)
 
 
+@dataclass(kw_only=True, slots=True)
+class Event:
+    """A trial has started, or ended."""
+
+    run: str
+    when: float
+    """Seconds since 1970."""
+    last_words: str | None
+    """Of a trial that has ended, the line that says why it failed, if it did; None of one that has started."""
+
+
+class AgentLog:
+    """The folder of a worker's agents, with the log that all of them append to, one after another."""
+
+    def __init__(self, folder: Path, sweep: str) -> None:
+        self.folder = folder
+        self.path = folder / "agent.log"
+        self.lock = folder / "agent.lock"
+        """Held while an agent lives, whoever started it."""
+        self._sweep = sweep
+        self._read = 0
+        self._since = 0
+
+    def events(self) -> Iterator[Event]:
+        """What is new since the last call; at first, since the sweep began."""
+        content = self._content()
+        end = content.rfind(b"\n") + 1
+        for line in content[self._read : end].splitlines(keepends=True):
+            self._read += len(line)
+            text = line.decode(errors="replace")
+            if started := STARTED.search(text):
+                yield Event(run=started[3], when=_seconds(started), last_words=None)
+            elif ended := ENDED.search(text):
+                words = _telling(content[self._since : self._read])
+                self._since = self._read
+                yield Event(run=ended[3], when=_seconds(ended), last_words=words)
+
+    def last_words(self) -> str:
+        """Why the last trial, or the agent itself, failed: a line of what was printed since the trial before."""
+        return _telling(self._content()[self._since :])
+
+    def parameters(self, run: str) -> dict[str, Any]:
+        """What an agent gave a trial."""
+        path = self.folder / "wandb" / f"sweep-{self._sweep}" / f"config-{run}.yaml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {key: item["value"] for key, item in content.items() if key != "wandb_version"}
+
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+
+def _telling(content: bytes) -> str:
+    """Why what is logged there failed, which an agent's own progress doesn't say."""
+    return telling_line(CHATTER.sub(b"", content))
+
+
+def _seconds(logged: re.Match[str]) -> float:
+    return time.mktime(time.strptime(logged[1], "%Y-%m-%d %H:%M:%S")) + int(logged[2]) / 1000
+
+
 class Agent:
     """One `wandb agent`, which runs one trial at a time."""
 
-    def __init__(self, path: str, folder: Path, environment: Mapping[str, str]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._log = folder / "agent.log"
-        self._read = self._log.stat().st_size if self._log.exists() else 0
-        self._since = self._read
-        self._sweep = path.rpartition("/")[2]
+    def __init__(self, path: str, log: AgentLog, environment: Mapping[str, str]) -> None:
+        from wandb.env import SERVICE
+
+        self.log = log
+        log.folder.mkdir(parents=True, exist_ok=True)
         self._process = TrialProcess.start(
             [sys.executable, "-m", "wandb", "agent", "--forward-signals", path],
             # WANDB_DIR: where an agent keeps what it gave its trials. PATH: an agent calls `python` by that name.
+            # Not SERVICE, the client's process that the registration started: it ends with us, and the agent goes on.
             {
-                **environment,
-                "WANDB_DIR": str(folder),
+                **{name: value for name, value in environment.items() if name != SERVICE},
+                "WANDB_DIR": str(log.folder),
                 "PATH": os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", os.defpath))),
             },
-            log=self._log,
-            lock=folder / "agent.lock",
+            log=log.path,
+            lock=log.lock,
         )
-        self._times_told = 0
 
     def has_ended(self) -> bool:
         """Whether the agent is over."""
@@ -83,26 +145,3 @@ class Agent:
         """Asks the agent to end, with its trial. It takes the second request as `now`, the third as SIGKILL."""
         for _ in range(2 if number == signal.SIGKILL else 1):
             self._process.send(signal.SIGTERM)
-
-    def events(self) -> Iterator[tuple[str, bool]]:
-        """The trials that have started (True) and ended (False) since the last call."""
-        content = self._log.read_bytes()
-        end = content.rfind(b"\n") + 1
-        for line in content[self._read : end].splitlines(keepends=True):
-            self._read += len(line)
-            text = line.decode(errors="replace")
-            if started := STARTED.search(text):
-                yield started[1], True
-            elif ended := ENDED.search(text):
-                yield ended[1], False
-                self._since = self._read
-
-    def last_words(self) -> str:
-        """Why its current trial, or the agent itself, failed: a line of what was printed since the trial before."""
-        return last_words(self._log, since=self._since)
-
-    def parameters(self, run: str) -> dict[str, Any]:
-        """What the agent gave a trial."""
-        path = self._folder / "wandb" / f"sweep-{self._sweep}" / f"config-{run}.yaml"
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {key: item["value"] for key, item in content.items() if key != "wandb_version"}

@@ -1,6 +1,7 @@
 """The verb `sweep`: one sweep file on all workers of this machine."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +10,16 @@ from textrnn.errors import InputError
 from textrnn.logs import log_to_console
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.online import OnlineSweep
-from textrnn.sweeping.processes import trial_command
+from textrnn.sweeping.processes import find_program, trial_command
 from textrnn.sweeping.record import record
 from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
 from textrnn.sweeping.trials import SweepDirectory
 from textrnn.sweeping.values import check_values
 from textrnn.sweeping.workers import share_out
-from textrnn.tracking.rundir import write_atomically
 from textrnn.tracking.wandb_mode import resolve_mode
 
+COMPARED = ("program", "command", "method", "metric", "parameters", "early_terminate")
+"""What makes a sweep; the rest of its file are names and the number of trials."""
 DESCRIPTION = """Runs a W&B sweep file on all workers of this machine: with a W&B account as a sweep of W&B with one
 agent a worker, without one by W&B's own engine, offline. KEY=VALUE goes to every trial. The best setting is left as
 an experiment: python train.py experiment=runs/SWEEP/best.yaml."""
@@ -50,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
             if line is not None:
                 print(line)
             environment = {"WANDB_MODE": "offline"} if mode == "offline" else {}
-            running = LocalSweep(sweep, metric, directory, workers, environment)
+            running = LocalSweep(sweep, metric, directory, workers, environment, config.tracking)
         print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
         code = running.run()
         _conclude(sweep, metric, directory, running)
@@ -65,15 +67,14 @@ def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tu
     if directory is not None:
         registered = directory.registered
         return registered.read_text(encoding="utf-8").strip() if registered.is_file() else None, directory
+    SweepDirectory.check()  # before anything is made at W&B
     mode, _ = resolve_mode(config.tracking, Path("runs"))
     if mode != "online":
         return None, SweepDirectory.create(sweep)
     from textrnn.sweeping.agents import register
 
     online = register(sweep, config)
-    directory = SweepDirectory.create(sweep, online.rpartition("/")[2])
-    write_atomically(directory.registered, online + "\n")
-    return online, directory
+    return online, SweepDirectory.create(sweep, online)
 
 
 def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: LocalSweep | OnlineSweep) -> None:
@@ -116,19 +117,50 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
     """A sweep that has begun, as it was begun."""
     if arguments.typed:
         raise InputError(f"{arguments.typed[0]}: can't change in a sweep that has begun; leave it out.")
+    file = None if arguments.file is None else arguments.file.absolute()
     directory = SweepDirectory.open(arguments.resume)
     try:
+        _go_where_it_began(directory)
         sweep = read_sweep(directory.sweep_yaml, count=arguments.count)
         if arguments.count is not None and directory.registered.is_file():
             raise InputError(f"--count {arguments.count}: this sweep is W&B's and keeps its run_cap; leave it out.")
-        if arguments.file is not None:
-            given = read_sweep(arguments.file, count=sweep.cap).config
-            if any(given[key] != sweep.config[key] for key in ("method", "parameters")):
-                raise InputError(f"{arguments.file}: is not the sweep in {directory.shown()}; leave the file out.")
+        if file is not None:
+            _compare(read_sweep(file, directory.typed(), sweep.cap), sweep, directory)
+        if arguments.count is not None:
+            directory.write(sweep)
     except BaseException:
         directory.release()
         raise
     return sweep, directory
+
+
+def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
+    """Refuses a file that isn't the one that the sweep began with, except for names and the number of trials."""
+    for key in COMPARED:
+        # A program is kept as it was found, because agents are told so.
+        values = [find_program(sweep) if key == "program" else sweep.config.get(key) for sweep in (given, begun)]
+        if values[0] != values[1]:
+            raise InputError(
+                f"{given.path}: {key}: is another one than in {directory.sweep_yaml}, and can't change in a sweep that "
+                "has begun; leave the file out."
+            )
+
+
+def _go_where_it_began(directory: SweepDirectory) -> None:
+    """Goes to the folder that holds `runs`: relative paths in a command hold there, and agents write to runs/SWEEP.
+
+    Raises:
+        InputError: for a sweep of W&B that is elsewhere than its agents would write to.
+    """
+    path = directory.path
+    if path.is_absolute() and path.parent.name == "runs":
+        os.chdir(path.parent.parent)
+        print(f"going on in {Path.cwd()}, where the sweep was begun")
+    if directory.registered.is_file():
+        name = directory.registered.read_text(encoding="utf-8").strip().rpartition("/")[2]
+        agents = Path("runs", name)
+        if not (agents.is_dir() and agents.samefile(path)):
+            raise InputError(f"{path}: W&B's agents would write to {agents.absolute()}; move it there first.")
 
 
 def _default_metric(config: Config) -> Metric:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from textrnn import exit_codes
+from textrnn.config import TrackingConfig
 from textrnn.experiment_files import as_override
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.interrupts import Interrupts
@@ -13,7 +14,7 @@ from textrnn.sweeping.outcome import Ended, outcome
 from textrnn.sweeping.processes import TrialProcess, last_words, trial_command
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric, Sweep
-from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id, next_number
 from textrnn.sweeping.workers import Worker
 from textrnn.tracking.rundir import write_atomically
 
@@ -34,9 +35,10 @@ class LocalSweep:
         directory: SweepDirectory,
         workers: Sequence[Worker],
         environment: Mapping[str, str],
+        tracking: TrackingConfig,
     ) -> None:
         self._sweep, self._metric, self._directory, self._workers = sweep, metric, directory, workers
-        self._environment = environment
+        self._environment, self._tracking = environment, tracking
         self._engine = Engine(sweep)
         self._report = Report(metric)
         self.trials: list[Trial] = directory.trials(metric.name)
@@ -142,7 +144,7 @@ class LocalSweep:
         if parameters is None:
             self._exhausted = True
             return None
-        trial = Trial(number=len(self.trials) + 1, run=new_id(), parameters=parameters)
+        trial = Trial(number=next_number(self.trials), run=new_id(), parameters=parameters)
         self._directory.save(trial)
         self.trials.append(trial)
         return trial
@@ -158,7 +160,7 @@ class LocalSweep:
         trial.worker = free[0] if free else 0
         again = self._directory.run(trial).path.is_dir()
         command = trial_command(
-            self._sweep, trial.parameters, as_override("run_dir", str(self._directory.run(trial).path)), *self._group()
+            self._sweep, trial.parameters, as_override("run_dir", str(self._directory.run(trial).path)), *self._names()
         )
         environment = {**os.environ, **self._environment, **self._workers[trial.worker].environment}
         # No WANDB_SWEEP_ID: the server that `wandb sync` brings the runs to knows no sweep of this name.
@@ -176,10 +178,20 @@ class LocalSweep:
         self._directory.save(trial)
         self._report.started(trial, again=again)
 
-    def _group(self) -> list[str]:
-        """All trials in one W&B group, unless the file has one of its own."""
-        named = any(text.startswith("tracking.group") for text in [*self._sweep.fixed, *self._sweep.parameters])
-        return [] if named or GROUP in os.environ else [as_override("tracking.group", self._directory.path.name)]
+    def _names(self) -> list[str]:
+        """W&B's project and entity as the file names them, and all trials in one group, unless something else is typed.
+
+        What is typed goes before the file, and the file before the environment, as where a sweep is registered.
+        """
+        names = {key: self._sweep.config.get(key) for key in ("project", "entity")}
+        if GROUP not in os.environ:
+            names["group"] = self._directory.path.name
+        typed = {text.partition("=")[0] for text in [*self._sweep.fixed, *self._sweep.parameters]}  # as null, perhaps
+        return [
+            as_override(f"tracking.{key}", name)
+            for key, name in names.items()
+            if name and getattr(self._tracking, key) is None and f"tracking.{key}" not in typed
+        ]
 
 
 def gave_up(trial: Trial) -> str:

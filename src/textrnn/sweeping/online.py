@@ -5,16 +5,18 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from textrnn import exit_codes
-from textrnn.sweeping.agents import Agent
+from textrnn.errors import InputError
+from textrnn.locks import FileLock
+from textrnn.sweeping.agents import Agent, AgentLog, Event
 from textrnn.sweeping.interrupts import Interrupts
 from textrnn.sweeping.local import FAILURES, POLL, gave_up
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric
-from textrnn.sweeping.trials import Status, SweepDirectory, Trial
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial, next_number
 from textrnn.sweeping.workers import Worker
+from textrnn.tracking.rundir import LOCK_NAME
 
 SAID = {
     "finished": Status.FINISHED,
@@ -29,9 +31,19 @@ SAID = {
 class Running:
     """A trial while an agent runs it."""
 
-    agent: Agent
+    log: AgentLog
+    """Of its agent."""
     since: float
     """When it started, as files are dated: an older summary is that of an earlier attempt."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Attempt:
+    """What the agents' logs say of one start of a trial."""
+
+    since: float = 0.0
+    last_words: str | None = None
+    """None where its agent did not see it end."""
 
 
 class OnlineSweep:
@@ -54,34 +66,87 @@ class OnlineSweep:
         Raises:
             InputError: when an agent of an earlier `sweep.py` still runs.
         """
-        self._report.resumed(self.trials)
-        for trial in self.trials:
-            if trial.status == Status.RUNNING:  # an earlier sweep.py was killed; whether it goes on is W&B's to say
-                self._settle(trial, self._said(trial, since=0.0) or Status.PREEMPTED, None)
+        logs = self._logs()
+        # Before anything is settled or started. Nobody else can start one meanwhile: the sweep's directory is ours.
+        for log in logs:
+            if FileLock(log.lock).is_held():
+                raise InputError(
+                    f"{log.lock}: an agent of an earlier sweep.py still runs and goes on with the sweep; "
+                    "wait for its end, then type this again."
+                )
+        self._take_up(logs)
         with self._interrupts:
-            agents = [self._agent(number, worker) for number, worker in enumerate(self._workers)]
+            agents = [
+                Agent(self._path, log, {**os.environ, **worker.environment})
+                for log, worker in zip(logs, self._workers, strict=False)
+            ]
             self._watch(agents)
         if self._interrupts.asked is not None:
             return self._interrupts.exit_code
         if not self.trials:
-            self.broken = f"no agent was given a trial; the last said: {agents[-1].last_words()}"
+            self.broken = f"no agent was given a trial; the last said: {agents[-1].log.last_words()}"
         good = all(trial.status in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
         return exit_codes.DONE if good and self.trials else exit_codes.CRASH
 
-    def _agent(self, number: int, worker: Worker) -> Agent:
-        folder: Path = self._directory.path / "agents" / str(number)
-        return Agent(self._path, folder, {**os.environ, **worker.environment})
+    def _logs(self) -> list[AgentLog]:
+        """One a worker, and then those of an earlier `sweep.py` that had more workers."""
+        folder = self._directory.path / "agents"
+        count = max(len(self._workers), len(list(folder.glob("[0-9]*"))))
+        return [AgentLog(folder / str(number), self._path.rpartition("/")[2]) for number in range(count)]
+
+    def _take_up(self, logs: Sequence[AgentLog]) -> None:
+        """Takes up what became of the trials while nobody watched: agents go on when their `sweep.py` is killed.
+
+        Whether a trial that was interrupted is handed out again is W&B's to say.
+        """
+        last = self._replay(logs)
+        for trial in self.trials:
+            self._directory.read_history(trial, self._metric.name)
+        self._report.resumed(self.trials)
+        for trial in self.trials:
+            if trial.status.ended:
+                continue
+            attempt = last.get(trial.run, Attempt())
+            trial.started = attempt.since or trial.started
+            if FileLock(self._directory.run(trial).path / LOCK_NAME).is_held():  # its agent alone was killed
+                self._report.line(f"trial {trial.number} ({trial.run}) is still running")
+                self._directory.save(trial)
+                continue
+            status = self._said(trial, since=attempt.since)
+            if status is None and trial.status == Status.RUNNING:
+                # Without a word from its agent either, both were killed.
+                status = Status.PREEMPTED if attempt.last_words is None else Status.FAILED
+            if status in (None, trial.status):
+                self._directory.save(trial)
+            else:
+                self._settle(trial, status, attempt.last_words)
+
+    def _replay(self, logs: Sequence[AgentLog]) -> dict[str, Attempt]:
+        """The last attempt at each trial that agents began; adds trials that are new and seconds nobody counted."""
+        attempts: dict[str, Attempt] = {}
+        events = [(event, log) for log in logs for event in log.events()]
+        for event, log in sorted(events, key=lambda pair: pair[0].when):
+            trial = self._known(event.run, log)
+            if event.last_words is None:
+                attempts[event.run] = Attempt(since=event.when)
+            elif event.run in attempts:
+                attempt = attempts[event.run]
+                attempt.last_words = event.last_words
+                begun = trial.started or 0.0
+                if attempt.since > begun or (attempt.since == begun and trial.status == Status.RUNNING):
+                    trial.seconds += event.when - attempt.since
+        return attempts
 
     def _watch(self, agents: Sequence[Agent]) -> None:
         told_to_end = False
         while True:
             over = all(agent.has_ended() for agent in agents)  # asked first: after it, nothing more is logged
-            for agent in agents:
-                for run, started in agent.events():
-                    if started:
-                        self._begin(run, agent)
-                    elif run in self._running:
-                        self._end(self._trial(run))
+            for log in [agent.log for agent in agents]:
+                for event in log.events():
+                    if event.last_words is None:
+                        self._begin(event, log)
+                    elif event.run in self._running:
+                        self._end(self._known(event.run, log), event.last_words)
             self._look()
             if over:
                 break
@@ -91,28 +156,32 @@ class OnlineSweep:
                 for agent in agents:
                     agent.send(signal.SIGTERM)
             time.sleep(POLL)
-        for run in list(self._running):
-            self._end(self._trial(run))
+        for run, running in list(self._running.items()):
+            self._end(self._known(run, running.log), running.log.last_words())
 
-    def _trial(self, run: str) -> Trial:
-        return next(trial for trial in self.trials if trial.run == run)
+    def _known(self, run: str, log: AgentLog) -> Trial:
+        """The trial of a run, which is new if it is not among them."""
+        for trial in self.trials:
+            if trial.run == run:
+                return trial
+        trial = Trial(number=next_number(self.trials), run=run, parameters=log.parameters(run), status=Status.RUNNING)
+        self.trials.append(trial)
+        return trial
 
-    def _begin(self, run: str, agent: Agent) -> None:
-        if all(trial.run != run for trial in self.trials):
-            self.trials.append(Trial(number=len(self.trials) + 1, run=run, parameters=agent.parameters(run)))
-        trial = self._trial(run)
-        trial.status, trial.reason = Status.RUNNING, None
-        self._running[run] = Running(agent=agent, since=time.time())
+    def _begin(self, event: Event, log: AgentLog) -> None:
+        trial = self._known(event.run, log)
+        trial.status, trial.reason, trial.started = Status.RUNNING, None, event.when
+        self._running[trial.run] = Running(log=log, since=event.when)
         self._directory.save(trial)
         self._report.started(trial, again=bool(trial.history))
 
     def _look(self) -> None:
-        for run in self._running:
-            trial = self._trial(run)
+        for run, running in self._running.items():
+            trial = self._known(run, running.log)
             if self._directory.read_history(trial, self._metric.name):
                 self._report.progressed(trial)
 
-    def _end(self, trial: Trial) -> None:
+    def _end(self, trial: Trial, last_words: str) -> None:
         running = self._running.pop(trial.run)
         trial.seconds += time.time() - running.since
         if self._directory.read_history(trial, self._metric.name):
@@ -120,7 +189,7 @@ class OnlineSweep:
         status = self._said(trial, since=running.since)
         if status is None:
             status = Status.FAILED if self._interrupts.asked is None else Status.INTERRUPTED
-        self._settle(trial, status, running.agent.last_words())
+        self._settle(trial, status, last_words)
         failed_at_once = trial.status == Status.FAILED and not trial.history
         self._failures = self._failures + 1 if failed_at_once else 0
         if self._failures == FAILURES:

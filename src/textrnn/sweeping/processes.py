@@ -115,13 +115,14 @@ def find_program(sweep: Sweep) -> str:
     raise InputError(f"{sweep.path}: program: there is no {name} here; run sweep.py from the repository's root.")
 
 
-def last_words(log: Path, *, since: int = 0) -> str:
-    """The line of a log, from byte `since` on, that says why its process failed."""
-    try:
-        text = log.read_bytes()[since:].decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return "it printed nothing"
-    lines = [line.strip() for line in text.splitlines()]
+def last_words(log: Path) -> str:
+    """The line of a log that says why its process failed."""
+    return telling_line(log.read_bytes() if log.exists() else b"")
+
+
+def telling_line(printed: bytes) -> str:
+    """The line that says why what printed this failed: the last that names an error, else the last."""
+    lines = [line.strip() for line in printed.decode("utf-8", errors="replace").splitlines()]
     lines = [line for line in lines if line]
     telling = [line for line in lines if MESSAGE.match(line)]
     return (telling or lines or ["it printed nothing"])[-1]

@@ -1,5 +1,6 @@
 """What a sweep leaves: the ranking on the terminal, `leaderboard.csv`, `sweep.png` and `best.yaml`.
 
+A sweep by a metric of the test set compares and leaves no `best.yaml`: that set is for what was chosen already.
 Where `seed` is swept there is a comparison of the settings too, the same as after a multirun.
 """
 
@@ -44,6 +45,9 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
     if not finished:
         print("no trial has finished, so there is no best.yaml")
+        return
+    if metric.name.startswith("test/"):
+        print(f"validation chooses: a sweep by {metric.name} compares its settings and leaves no best.yaml")
         return
     group = best_setting(finished, metric)
     _write_best(sweep, metric, directory, group)

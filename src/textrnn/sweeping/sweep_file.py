@@ -5,7 +5,7 @@ What its values come to in a run is looked at in `values.py`.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Sweep:
     fixed: list[str]
     """Overrides that every trial gets."""
     metric: Metric | None
+    typed: list[str] = field(default_factory=list)
+    """Those of `fixed` that were typed beside the file."""
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
@@ -131,7 +133,7 @@ def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int 
     if cap is None and config["method"] != "grid":
         raise InputError(f"method: {config['method']} draws trials without end; type --count N or write run_cap: N.")
     config["command"] = [*prefix, *fixed, ARGUMENTS]
-    return Sweep(path=path, config=config, prefix=prefix, fixed=fixed, metric=_metric(config))
+    return Sweep(path=path, config=config, prefix=prefix, fixed=fixed, metric=_metric(config), typed=list(typed))
 
 
 def _check_names(config: Mapping[str, Any]) -> None:

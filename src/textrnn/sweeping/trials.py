@@ -1,6 +1,7 @@
 """Trials and the directory that remembers them: `runs/SWEEP`, with one small file a trial.
 
-sweep.yaml            the sweep, itself a sweep file
+sweep.yaml            the sweep, itself a sweep file, with what was typed beside the one that it came from
+typed.json            what that was
 trials/RUN.json       parameters and status
 trials/RUN.log        what the trial printed
 RUN/                  the trial's run directory
@@ -11,7 +12,7 @@ import json
 import os
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ import yaml
 
 from textrnn.errors import InputError
 from textrnn.locks import FileLock
+from textrnn.overrides import first_line
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
 from textrnn.tracking.metrics import read_metrics
@@ -59,7 +61,7 @@ class Trial:
     """The worker that it runs on."""
     pid: int | None = None
     started: float | None = None
-    """When its process started, in seconds since 1970; None while it has none."""
+    """When its process last started, in seconds since 1970; without an account None while it has none."""
     seconds: float = 0.0
     """Wall-clock seconds in which it ran."""
     reason: str | None = None
@@ -83,7 +85,11 @@ class Trial:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The trial that `to_json` wrote."""
+        """The trial that `to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: for any other text.
+        """
         values = json.loads(text)
         return cls(**{**values, "status": Status(values["status"])})
 
@@ -96,30 +102,75 @@ class SweepDirectory:
         self._lock = FileLock(path / ".lock")
 
     @classmethod
-    def create(cls, sweep: Sweep, name: str | None = None) -> Self:
-        """Makes runs/SWEEP, with a copy of the sweep."""
-        directory = cls(Path("runs", name or new_id()))
-        (directory.path / "trials").mkdir(parents=True, exist_ok=True)
-        directory.acquire()
-        write_atomically(directory.sweep_yaml, yaml.safe_dump(sweep.config, sort_keys=False, allow_unicode=True))
+    def create(cls, sweep: Sweep, online: str | None = None) -> Self:
+        """Makes runs/SWEEP, with a copy of the sweep; `online` is its path at W&B, if it has one.
+
+        Raises:
+            InputError: where the disk refuses.
+        """
+        directory = cls(Path("runs", new_id() if online is None else online.rpartition("/")[2]))
+        try:
+            (directory.path / "trials").mkdir(parents=True, exist_ok=True)
+            directory.acquire()
+            if online is not None:  # first, or else one that is killed here would go on without an account
+                write_atomically(directory.registered, online + "\n")
+            write_atomically(directory.typed_json, json.dumps(sweep.typed) + "\n")
+            directory.write(sweep)
+        except OSError as error:
+            directory.release()
+            raise InputError(f"{directory.path} can't be made ({error.strerror}: {error.filename}).") from error
         return directory
+
+    @staticmethod
+    def check() -> None:
+        """Looks whether `create` can make a directory here, without making one.
+
+        Raises:
+            InputError: where it can't.
+        """
+        runs = Path("runs")
+        if (runs.exists() or runs.is_symlink()) and not runs.is_dir():
+            raise InputError(f"{runs.absolute()} is not a folder, and a sweep makes its directory in it; move it away.")
+        folder = runs if runs.exists() else Path()
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"{folder.absolute()} is not writable; run sweep.py where it can make runs/SWEEP.")
+
+    def write(self, sweep: Sweep) -> None:
+        """Writes the sweep down."""
+        write_atomically(self.sweep_yaml, yaml.safe_dump(sweep.config, sort_keys=False, allow_unicode=True))
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Takes an existing one, named by its path or by the sweep's id.
 
+        Its path is runs/SWEEP where that is here, and else absolute.
+
         Raises:
             InputError: where there is none, or another process has it.
         """
-        directory = cls(path if path.is_dir() else Path("runs", path))
-        if not directory.sweep_yaml.is_file():
+        found = (path if path.is_dir() else Path("runs", path)).absolute()
+        here = Path("runs", found.name)
+        directory = cls(here if here.is_dir() and here.samefile(found) else found)
+        try:
+            there = directory.sweep_yaml.is_file()
+        except OSError as error:
+            raise InputError(f"--resume {path}: can't be read ({error.strerror}: {error.filename}).") from error
+        if not there:
             raise InputError(f"--resume {path}: there is no sweep; type the directory that sweep.py named, runs/SWEEP.")
         directory.acquire()
         return directory
 
     def acquire(self) -> None:
-        """Takes the lock."""
-        if not self._lock.acquire(blocking=False):
+        """Takes the lock.
+
+        Raises:
+            InputError: where another process has it, or the disk refuses.
+        """
+        try:
+            acquired = self._lock.acquire(blocking=False)
+        except OSError as error:
+            raise InputError(f"{self.path} can't be used ({error.strerror}: {error.filename}).") from error
+        if not acquired:
             raise InputError(f"{self.path} is in use: another sweep.py runs this sweep; wait until it ends.")
 
     def release(self) -> None:
@@ -132,9 +183,26 @@ class SweepDirectory:
         return self.path / "sweep.yaml"
 
     @property
+    def typed_json(self) -> Path:
+        """What was typed beside the sweep file, which a command is compared without."""
+        return self.path / "typed.json"
+
+    @property
     def registered(self) -> Path:
         """Holds the sweep's path at W&B, ENTITY/PROJECT/ID, if it is one of W&B's."""
         return self.path / "wandb-sweep"
+
+    def typed(self) -> list[str]:
+        """What was typed beside the sweep file.
+
+        Raises:
+            InputError: where that can't be read.
+        """
+        try:
+            return [str(text) for text in json.loads(self.typed_json.read_text(encoding="utf-8"))]
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise InputError(f"{self.typed_json} can't be read ({reason}); leave the sweep file out.") from error
 
     def run(self, trial: Trial) -> RunDirectory:
         """The trial's run directory, which its process makes."""
@@ -153,8 +221,12 @@ class SweepDirectory:
         write_atomically(self.path / "trials" / f"{trial.run}.json", trial.to_json())
 
     def trials(self, metric: str | None = None) -> list[Trial]:
-        """All trials, in the order in which they were drawn, with their histories of `metric`."""
-        found = [Trial.from_json(path.read_text()) for path in (self.path / "trials").glob("[!.]*.json")]
+        """All trials, in the order in which they were drawn, with their histories of `metric`.
+
+        Raises:
+            InputError: naming the file of a trial that is damaged.
+        """
+        found = [_read_trial(path) for path in (self.path / "trials").glob("[!.]*.json")]
         if metric is not None:
             for trial in found:
                 self.read_history(trial, metric)
@@ -184,7 +256,24 @@ class SweepDirectory:
 
     def shown(self) -> str:
         """The path as a user would type it."""
-        return os.path.relpath(self.path)
+        return str(self.path)
+
+
+def next_number(trials: Sequence[Trial]) -> int:
+    """The number of the trial that is drawn next; a trial's file may have been moved away."""
+    return 1 + max((trial.number for trial in trials), default=0)
+
+
+def _read_trial(path: Path) -> Trial:
+    try:
+        return Trial.from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}).") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); mend it, or move it away, "
+            "and the sweep goes on without this trial."
+        ) from error
 
 
 def new_id() -> str:

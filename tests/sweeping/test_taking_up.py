@@ -1,0 +1,121 @@
+"""What `--resume` makes of agents' logs after both `sweep.py` and they were killed, and when it refuses."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from doubles.sweeps_made import metric, sweep, trial
+
+from textrnn.errors import InputError
+from textrnn.locks import FileLock
+from textrnn.sweeping.agents import AgentLog
+from textrnn.sweeping.online import OnlineSweep
+from textrnn.sweeping.trials import Status, SweepDirectory, Trial
+from textrnn.sweeping.workers import Worker
+from textrnn.tracking.rundir import LOCK_NAME
+
+BEGUN = 1_750_000_000
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepDirectory]:
+    monkeypatch.chdir(tmp_path)
+    made = SweepDirectory.create(sweep(), "tester/films/sweep001")
+    yield made
+    made.release()
+
+
+def logged(directory: SweepDirectory, number: int, *lines: tuple[int, str]) -> AgentLog:
+    """What agent `number` left: (seconds since BEGUN, what it said), and the parameters of each of its trials."""
+    log = AgentLog(directory.path / "agents" / str(number), "sweep001")
+    given = log.folder / "wandb" / "sweep-sweep001"
+    given.mkdir(parents=True)
+    for after, said in lines:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(BEGUN + after))
+        with log.path.open("a") as file:
+            own = said.startswith(("Running", "Cleaning"))
+            file.write(f"{stamp},000 - wandb.wandb_agent - INFO - {said}\n" if own else f"{said}\n")
+        if said.startswith("Running runs: ['"):
+            run = said.split("'")[1]
+            content = {"wandb_version": 1, "seed": {"value": int(run[-1])}}
+            (given / f"config-{run}.yaml").write_text(yaml.safe_dump(content))
+    return log
+
+
+def summarised(directory: SweepDirectory, run: str, status: str, after: int) -> None:
+    path = directory.path / run / "summary.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"status": status}))
+    os.utime(path, (BEGUN + after, BEGUN + after))
+
+
+def taken_up(directory: SweepDirectory) -> dict[str, Trial]:
+    """The trials on disk after a resumed sweep to which no worker was left."""
+    OnlineSweep("tester/films/sweep001", metric(), directory, []).run()
+    return {found.run: found for found in directory.trials()}
+
+
+def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
+    directory.save(trial(1, {"seed": 1}, Status.FINISHED, seconds=7.0, started=BEGUN))
+    directory.save(trial(2, {"seed": 2}, Status.PREEMPTED, seconds=5.0, started=BEGUN + 10))
+    directory.save(trial(3, {"seed": 3}, Status.RUNNING, started=BEGUN + 20))
+    directory.save(trial(4, {"seed": 4}, Status.INTERRUPTED, seconds=3.0, started=BEGUN + 30))
+    logged(
+        directory,
+        0,
+        *((0, "Running runs: ['run1']"), (7, "Cleaning up finished run: run1")),
+        *((10, "Running runs: ['run2']"), (15, "Cleaning up finished run: run2")),
+        *((20, "Running runs: ['run3']"), (24, "Cleaning up finished run: run3")),
+        *((50, "Running runs: ['run2']"), (59, "Cleaning up finished run: run2")),
+        *((60, "Running runs: ['run6']"),),
+    )
+    logged(
+        directory,
+        1,
+        *((30, "Running runs: ['run4']"), (33, "Cleaning up finished run: run4")),
+        *((40, "Running runs: ['run5']"), (41, "ValueError: x"), (42, "Cleaning up finished run: run5")),
+    )
+    summarised(directory, "run2", "finished", 58)
+    summarised(directory, "run3", "preempted", 19)  # of an earlier attempt
+    trials = taken_up(directory)
+    assert {run: (found.number, found.status, found.seconds) for run, found in trials.items()} == {
+        "run1": (1, Status.FINISHED, 7.0),
+        "run2": (2, Status.FINISHED, 14.0),
+        "run3": (3, Status.FAILED, 4.0),
+        "run4": (4, Status.INTERRUPTED, 3.0),
+        "run5": (5, Status.FAILED, 2.0),
+        "run6": (6, Status.PREEMPTED, 0.0),  # its agent was killed before it could say
+    }
+    assert (trials["run5"].parameters, trials["run5"].reason) == ({"seed": 5}, "ValueError: x")
+    assert trials["run3"].reason == "it printed nothing"
+    again = taken_up(directory)
+    assert again == trials
+
+
+def test_a_trial_whose_agent_alone_was_killed_still_runs(
+    directory: SweepDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged(directory, 0, (0, "Running runs: ['run1']"))
+    (directory.path / "run1").mkdir()
+    with FileLock(directory.path / "run1" / LOCK_NAME):
+        assert taken_up(directory)["run1"].status == Status.RUNNING
+    assert "trial 1 (run1) is still running" in capsys.readouterr().out
+    assert taken_up(directory)["run1"].status == Status.PREEMPTED
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_agent_that_still_runs_is_enough_to_refuse(directory: SweepDirectory, workers: int) -> None:
+    directory.save(trial(1, {"seed": 1}, Status.RUNNING))
+    logged(directory, 0, (0, "Running runs: ['run1']"))
+    before = (directory.path / "trials" / "run1.json").read_bytes()
+    with (
+        FileLock(logged(directory, 1).lock),
+        pytest.raises(InputError, match=r"agents/1/agent\.lock: an agent of an earlier sweep\.py still runs"),
+    ):
+        OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers).run()
+    assert not (directory.path / "agents" / "0" / "agent.lock").exists()
+    assert (directory.path / "trials" / "run1.json").read_bytes() == before
