@@ -35,6 +35,7 @@ from textrnn.overrides import (
     schema_keys,
     schema_leaves,
 )
+from textrnn.typed_keys import typed_keys
 
 # Classes that Hydra may instantiate; anything else would be code named from outside.
 _HYDRA_TARGETS = re.compile(r"hydra\._internal\.core_plugins\.basic_(launcher\.BasicLauncher|sweeper\.BasicSweeper)")
@@ -231,16 +232,19 @@ def _resumed(run_dir: Path, typed: dict[Any, Any], overrides: Sequence[str]) -> 
         )
     if not (run_dir / "checkpoints" / "last.ckpt").is_file():
         raise InputError(f"resume={run_dir}: it holds no checkpoints/last.ckpt to continue from.")
-    base = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(load_config(run_dir / "config.yaml"))))
+    before = load_config(run_dir / "config.yaml")
+    base = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(before)))
     composed = OmegaConf.create(typed)
+    changed: list[str] = []
     for override in parse_overrides(overrides):
-        key = override.key_or_group
-        if key == "experiment":
+        if override.key_or_group == "experiment":
             raise InputError(
                 f"resume={run_dir}: it keeps its own recipe; type the keys to change instead of experiment=."
             )
-        if not key.startswith("hydra"):
-            OmegaConf.update(base, key, OmegaConf.select(composed, key), merge=False)
+        if not override.key_or_group.startswith("hydra"):
+            changed += typed_keys(override, before)
+    for key in changed:
+        OmegaConf.update(base, key, OmegaConf.select(composed, key), merge=False)
     base.run_dir, base.resume = str(run_dir), str(run_dir)
     merged = OmegaConf.to_container(base)
     assert isinstance(merged, dict)
