@@ -195,6 +195,16 @@ _MODEL_OF_OLDER_RUNS = {"adversarial": 0.0}
 """What a run did whose record doesn't say, where it is not today's default: resumed, it goes on as it began."""
 
 
+def from_record(values: Mapping[Any, Any]) -> Config:
+    """Builds a `Config` from what a run has recorded of it, in `config.yaml` or a checkpoint, maybe long ago.
+
+    Raises:
+        InputError: for an unknown key or a value of the wrong type.
+    """
+    model = values.get("model")
+    return from_dict({**values, "model": {**_MODEL_OF_OLDER_RUNS, **model}} if isinstance(model, Mapping) else values)
+
+
 def load_config(path: Path) -> Config:
     """Reads a run's `config.yaml`.
 
@@ -207,9 +217,7 @@ def load_config(path: Path) -> Config:
         raise InputError(f"{path} can't be read as a run's configuration: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a run's configuration.")
-    if isinstance(values.get("model"), dict):
-        values["model"] = {**_MODEL_OF_OLDER_RUNS, **values["model"]}
-    return from_dict(values)
+    return from_record(values)
 
 
 def _check_targets(node: Any) -> None:
