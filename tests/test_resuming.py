@@ -10,7 +10,7 @@ from support import Command
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-UNLEARNING = (*SMALL, "optimizer.lr=1e-12", "optimizer.schedule=constant", "early_stopping.patience=null")
+UNLEARNING = (*SMALL, "optimizer.lr=1e-12", "optimizer.schedule=constant")
 """Nothing is learnt: all validations are equal, and the first one stays the best."""
 
 
@@ -29,6 +29,19 @@ def test_a_run_that_was_moved_keeps_its_best_weights(here: Command, workplace: P
     assert int(metrics(workplace / "moved")[-1]["step"]) == 3 * steps_an_epoch
     assert best_step(workplace / "moved") == steps_an_epoch
     assert summary(workplace / "moved")["best_step"] == steps_an_epoch
+
+
+def test_what_is_typed_with_resume_holds(here: Command, workplace: Path) -> None:
+    run = workplace / "run"
+    command = (*UNLEARNING, "early_stopping.patience=1", "trainer.max_epochs=4", "optimizer.warmup_steps=0")
+    assert here("train.py", *command, "run_dir=run").returncode == 0
+    before = metrics(run)
+    assert {row["epoch"] for row in before} == {"0", "1"}, "stopped early"
+    done = here("train.py", "resume=run", "early_stopping.patience=3", "optimizer.lr=0.5")
+    assert done.returncode == 0, done.stderr
+    after = [row for row in metrics(run) if row["lr"] and row not in before]
+    assert {row["epoch"] for row in after} == {"2", "3"}
+    assert {float(row["lr"]) for row in after} == {0.5}
 
 
 def forget_adversarial(run: Path) -> None:

@@ -12,8 +12,12 @@ class ResumedEarlyStopping(EarlyStopping):
     """Early stopping that a resumed run remembers.
 
     Its state is in the checkpoint, but that it had stopped the run is not: a run that was killed between its last
-    checkpoint and its test would train on.
+    checkpoint and its test would train on. Its patience is in there too, but that is the configuration's to say.
     """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state without the patience, which may have been typed anew."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops a resumed run whose patience was over."""
