@@ -145,8 +145,13 @@ def test_resume(here: Command, workplace: Path, tmp_path: Path) -> None:
     refused(here, workplace, "resume=auto", mentions="run_dir")
     run = tmp_path / "run"
     assert here("train.py", *SMALL, f"run_dir={run}").returncode == 0
-    for change in ("model=lstm", "data.max_length=9", "seed=3"):
-        refused(here, workplace, f"resume={run}", change, mentions="resume: (model|data|seed)")
+    for change, mentions in (
+        ("model=lstm", "model.cell can't change .* type model.cell='gru', as it was"),
+        ("data.max_length=9", "data.max_length can't change .* type data.max_length=400, as it was"),
+        ("seed=3", "seed can't change .* type seed=0, as it was"),
+        ("early_stopping.monitor=val/loss", "monitor can't change .* type early_stopping.monitor='val/accuracy'"),
+    ):
+        refused(here, workplace, f"resume={run}", change, mentions=mentions)
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 
 

@@ -2,8 +2,10 @@
 
 import inspect
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -199,6 +201,53 @@ def test_a_run_from_before_adversarial_training_goes_on_without_it(tmp_path: Pat
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     assert compose([f"resume={tmp_path}"]).model.adversarial == 0
     assert compose([f"resume={tmp_path}", "model.adversarial=0.1"]).model.adversarial == 0.1
+
+
+CHOSEN = ("trainer.max_epochs=7", "trainer.log_every_n_steps=5", "optimizer.lr=0.1", "tracking.notes=why")
+CPU, GPU = {"accelerator": "cpu", "devices": 1}, {"accelerator": "gpu", "devices": 1}
+DEBUG = {"limit_train_batches": 4, "limit_val_batches": 2, "limit_test_batches": 2}
+
+
+@pytest.mark.parametrize(
+    ("begun", "typed", "section", "changes"),
+    [
+        ((), ("trainer=cpu",), "trainer", CPU),
+        (("trainer=cpu",), ("trainer=gpu",), "trainer", GPU),
+        (("trainer=gpu", "trainer.devices=2"), ("trainer.log_every_n_steps=9",), "trainer", {"log_every_n_steps": 9}),
+        (("trainer=cpu",), ("trainer=auto",), "trainer", {"accelerator": "auto", "devices": "auto"}),
+        (("trainer=ddp", "trainer.devices=2"), ("trainer=cpu",), "trainer", {**CPU, "strategy": "auto"}),
+        (
+            ("trainer=cpu",),
+            ("trainer=ddp", "trainer.devices=2"),
+            "trainer",
+            {"accelerator": "auto", "devices": 2, "strategy": "ddp"},
+        ),
+        ((), ("trainer=debug",), "trainer", {**CPU, **DEBUG, "max_epochs": 1, "log_every_n_steps": 2}),
+        ((), ("trainer.max_epochs=8", "trainer=cpu"), "trainer", {**CPU, "max_epochs": 8}),
+        ((), ("trainer={max_epochs: 8}",), "trainer", {"max_epochs": 8}),
+        (("tracking=offline",), ("tracking=none",), "tracking", {"mode": "none"}),
+        (("tracking=offline",), ("tracking=auto",), "tracking", {"mode": "auto"}),
+        (("optimizer.warmup_steps=3",), ("optimizer={lr: 0.2}",), "optimizer", {"lr": 0.2}),
+        (("model=lstm", "model.hidden_size=16"), ("model=lstm",), "optimizer", {}),
+        (("data=synthetic", "data.max_length=60"), ("data=synthetic",), "data", {}),
+        (
+            ("model.embedding.size=7",),
+            ("model.embedding={size: 8}",),
+            "model",
+            {"embedding": {"kind": "learned", "size": 8, "vectors": None, "trainable": True}},
+        ),
+    ],
+)
+def test_what_is_typed_with_resume_alone_changes(
+    tmp_path: Path, begun: Sequence[str], typed: Sequence[str], section: str, changes: dict[str, Any]
+) -> None:
+    before = asdict(compose([*CHOSEN, *begun]))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(before))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    expected = {**before, "run_dir": str(tmp_path), "resume": str(tmp_path)}
+    expected[section] = {**before[section], **changes}
+    assert asdict(compose([f"resume={tmp_path}", *typed])) == expected
 
 
 def test_unknown_and_mistyped_keys_of_a_file_are_refused() -> None:

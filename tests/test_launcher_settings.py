@@ -2,11 +2,15 @@
 
 import importlib.util
 import shutil
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
+from support import Command
 
-from textrnn.compose import compose_jobs, parse_command_line, slurm_launcher
+from textrnn.compose import compose, compose_jobs, parse_command_line, slurm_launcher
 from textrnn.config import LauncherConfig
 from textrnn.errors import InputError
 
@@ -40,6 +44,21 @@ def test_what_is_typed_holds_for_all_jobs() -> None:
     assert asked is not None
     assert (asked["partition"], asked["additional_parameters"]) == ("a100", {"reservation": "films"})
     assert "one value of each key" in refusal("-m", "hydra/launcher=slurm", "hydra.launcher.mem_gb=8,16")
+
+
+def test_jobs_get_the_directory_and_the_group_of_any_name(monkeypatch: pytest.MonkeyPatch, here: Command) -> None:
+    launched: list[Sequence[str]] = []
+
+    def launch(jobs: Sequence[Sequence[str]], *_: object) -> list[int]:
+        launched.extend(jobs)
+        return [0] * len(jobs)
+
+    monkeypatch.setitem(sys.modules, "textrnn.cluster.launcher", SimpleNamespace(launch=launch))
+    done = here("train.py", "-m", "hydra/launcher=slurm", "model=gru,rnn", 'run_dir="runs/it\'s"')
+    assert done.returncode == 0, done.stderr
+    configs = [compose(job) for job in launched]
+    assert [config.run_dir for config in configs] == ["runs/it's/0", "runs/it's/1"]
+    assert [config.tracking.group for config in configs] == ["it's", "it's"]
 
 
 def test_it_is_off_unless_typed() -> None:

@@ -153,12 +153,12 @@ def test_a_crash_leaves_its_traceback_and_exit_code_1(script: Command, workplace
 
 @pytest.mark.usefixtures("undrawn")
 def test_multirun_makes_one_run_a_job_and_survives_a_failing_one(here: Command, workplace: Path) -> None:
-    done = here("train.py", "-m", *SMALL, "trainer.max_epochs=1", "model=rnn,gru", "run_dir=sweep")
+    done = here("train.py", "-m", *SMALL, "trainer.max_epochs=1", "model=rnn,gru", 'run_dir="it\'s"')
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip().endswith("2 of 2 runs done: sweep")
-    assert [json_of(workplace / "sweep" / n / "summary.json")["status"] for n in "01"] == ["finished"] * 2
-    groups = {json_of(workplace / "sweep" / n / "run.json")["group"] for n in "01"}
-    assert groups == {"sweep"}
+    assert done.stdout.rstrip().endswith("2 of 2 runs done: it's")
+    assert [json_of(workplace / "it's" / n / "summary.json")["status"] for n in "01"] == ["finished"] * 2
+    groups = {json_of(workplace / "it's" / n / "run.json")["group"] for n in "01"}
+    assert groups == {"it's"}
     (workplace / "again" / "0").mkdir(parents=True)
     (workplace / "again" / "0" / "run.json").write_text("not json")
     (workplace / "again" / "1").mkdir()

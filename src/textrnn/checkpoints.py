@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from textrnn.compose import from_dict
+from textrnn.compose import from_record
 from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.model.network import TextClassifier
@@ -104,7 +104,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
     try:
         return Checkpoint(
             path=path,
-            config=from_dict(record["config"]),
+            config=from_record(record["config"]),
             tokenizer_json=record["tokenizer"],
             identity=record["identity"],
             data=record["data"],

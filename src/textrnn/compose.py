@@ -35,6 +35,7 @@ from textrnn.overrides import (
     schema_keys,
     schema_leaves,
 )
+from textrnn.typed_keys import typed_keys
 
 # Classes that Hydra may instantiate; anything else would be code named from outside.
 _HYDRA_TARGETS = re.compile(r"hydra\._internal\.core_plugins\.basic_(launcher\.BasicLauncher|sweeper\.BasicSweeper)")
@@ -194,6 +195,16 @@ _MODEL_OF_OLDER_RUNS = {"adversarial": 0.0}
 """What a run did whose record doesn't say, where it is not today's default: resumed, it goes on as it began."""
 
 
+def from_record(values: Mapping[Any, Any]) -> Config:
+    """Builds a `Config` from what a run has recorded of it, in `config.yaml` or a checkpoint, maybe long ago.
+
+    Raises:
+        InputError: for an unknown key or a value of the wrong type.
+    """
+    model = values.get("model")
+    return from_dict({**values, "model": {**_MODEL_OF_OLDER_RUNS, **model}} if isinstance(model, Mapping) else values)
+
+
 def load_config(path: Path) -> Config:
     """Reads a run's `config.yaml`.
 
@@ -206,9 +217,7 @@ def load_config(path: Path) -> Config:
         raise InputError(f"{path} can't be read as a run's configuration: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a run's configuration.")
-    if isinstance(values.get("model"), dict):
-        values["model"] = {**_MODEL_OF_OLDER_RUNS, **values["model"]}
-    return from_dict(values)
+    return from_record(values)
 
 
 def _check_targets(node: Any) -> None:
@@ -231,16 +240,19 @@ def _resumed(run_dir: Path, typed: dict[Any, Any], overrides: Sequence[str]) -> 
         )
     if not (run_dir / "checkpoints" / "last.ckpt").is_file():
         raise InputError(f"resume={run_dir}: it holds no checkpoints/last.ckpt to continue from.")
-    base = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(load_config(run_dir / "config.yaml"))))
+    before = load_config(run_dir / "config.yaml")
+    base = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(before)))
     composed = OmegaConf.create(typed)
+    changed: list[str] = []
     for override in parse_overrides(overrides):
-        key = override.key_or_group
-        if key == "experiment":
+        if override.key_or_group == "experiment":
             raise InputError(
                 f"resume={run_dir}: it keeps its own recipe; type the keys to change instead of experiment=."
             )
-        if not key.startswith("hydra"):
-            OmegaConf.update(base, key, OmegaConf.select(composed, key), merge=False)
+        if not override.key_or_group.startswith("hydra"):
+            changed += typed_keys(override, before)
+    for key in changed:
+        OmegaConf.update(base, key, OmegaConf.select(composed, key), merge=False)
     base.run_dir, base.resume = str(run_dir), str(run_dir)
     merged = OmegaConf.to_container(base)
     assert isinstance(merged, dict)

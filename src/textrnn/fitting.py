@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from textrnn.model.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vect
 from textrnn.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.recording import Parts, record_end, record_start
 from textrnn.reporting import kept_predictions, report_model, report_predictions, watching
-from textrnn.resuming import ResumedEarlyStopping, ResumedLoops
+from textrnn.resuming import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.signals import Preempted
@@ -194,11 +194,11 @@ def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
     place: dict[str, Any] = {"dirpath": directory.checkpoints.resolve(), "enable_version_counter": False}
     if validates:
         best: dict[str, Any] = {"monitor": stopping.monitor, "mode": mode, "save_top_k": 1}
-        callbacks.append(ModelCheckpoint(filename="best", save_on_train_epoch_end=False, **best, **place))
-    callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=True, **place))
+        callbacks.append(ResumedModelCheckpoint(filename="best", save_on_train_epoch_end=False, **best, **place))
+    callbacks.append(ResumedModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=True, **place))
     if config.checkpoint.every_n_train_steps is not None:
         every = config.checkpoint.every_n_train_steps
-        callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
+        callbacks.append(ResumedModelCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
     return callbacks
 
 

@@ -158,7 +158,7 @@ def _refuse(sentence: str) -> int:
 
 def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
     from textrnn.compose import compose_jobs, job_overrides, parse_command_line, slurm_launcher
-    from textrnn.experiment_files import expand_experiment
+    from textrnn.experiment_files import as_override, expand_experiment
 
     with ranks.phase():
         argv = expand_experiment(argv)
@@ -173,7 +173,8 @@ def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
         with ranks.phase():
             _check_multirun(configs, ranks)
         parent = Path(ranks.from_first(lambda: str(_parent_directory(configs[0], command_line.overrides))))
-        argv = [argument for argument in argv if not argument.startswith("run_dir=")] + [f"run_dir='{parent}'"]
+        others = [argument for argument in argv if not argument.startswith("run_dir=")]
+        argv = [*others, as_override("run_dir", str(parent))]
     codes: list[int] = []
 
     def job(composed: object) -> None:
@@ -197,13 +198,14 @@ def _train_on_cluster(configs: "Sequence[Config]", jobs: list[list[str]], launch
     """The jobs of a multirun as jobs of SLURM, each a run that could have been typed alone."""
     from textrnn.cluster.launcher import launch
     from textrnn.comparison import conclude
+    from textrnn.experiment_files import as_override
 
     parent = _parent_directory(configs[0], jobs[0])
     commands = []
     for number, (config, job) in enumerate(zip(configs, jobs, strict=True)):
         typed = [override for override in job if not override.startswith(("run_dir=", "hydra", "+hydra"))]
-        group = [] if config.tracking.group else [f"tracking.group='{parent.name}'"]
-        commands.append([*typed, *group, f"run_dir='{parent / str(number)}'"])
+        group = [] if config.tracking.group else [as_override("tracking.group", parent.name)]
+        commands.append([*typed, *group, as_override("run_dir", str(parent / str(number)))])
     codes = launch(commands, launcher, parent / "slurm")
     conclude(parent, jobs, done=codes.count(exit_codes.DONE))
     return next((code for code in codes if code != exit_codes.DONE), exit_codes.DONE)

@@ -1,9 +1,10 @@
 """Lightning's loops and callbacks, corrected where a resumed run would differ from one that was never stopped."""
 
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loops.progress import _ProcessedTracker
 
 
@@ -11,14 +12,38 @@ class ResumedEarlyStopping(EarlyStopping):
     """Early stopping that a resumed run remembers.
 
     Its state is in the checkpoint, but that it had stopped the run is not: a run that was killed between its last
-    checkpoint and its test would train on.
+    checkpoint and its test would train on. Its patience is in there too, but that is the configuration's to say.
     """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state without the patience, which may have been typed anew."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops a resumed run whose patience was over."""
         del pl_module
         if self.wait_count >= self.patience:
             trainer.should_stop = True
+
+
+class ResumedModelCheckpoint(ModelCheckpoint):
+    """Checkpoints of a run whose directory may have been moved.
+
+    In a directory of another name Lightning forgets the best score, and the next validation would overwrite `best.ckpt`
+    however bad it is.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state as one of the directory in which the run is now."""
+        best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        here = {name: self._here(state_dict[name]) for name in paths}
+        super().load_state_dict({**state_dict, **here, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        """The file of this name in the folder of checkpoints; "" stands for none."""
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / Path(path).name) if path else ""
 
 
 class ResumedLoops(Callback):

@@ -7,6 +7,7 @@ trained and recorded is in `fitting.py`.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from textrnn.config import Config
 from textrnn.data.store import Store, cache_dir, prepare_store
 from textrnn.data.tokenizer import load_tokenizer
 from textrnn.errors import InputError, RankLost
+from textrnn.experiment_files import as_override
 from textrnn.logs import LOGGER, log_to_console, log_to_file
 from textrnn.runs import Run
 from textrnn.signals import Preempted, Signals
@@ -209,15 +211,24 @@ def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Che
 
 
 def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
+    """Refuses what can't change in a run that has begun.
+
+    Raises:
+        InputError: naming what changed and what it was.
+    """
     before = checkpoint.config
     # How the recurrence is computed is no part of the model: the parameters are the same, and the numbers.
     changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
     changed += [f"data.{key}" for key in differences(before.data, config.data) if key != "cache_dir"]
+    # The scores of the epochs so far, the best one's among them, are of the metric that they were chosen by.
+    stopping = differences(before.early_stopping, config.early_stopping)
+    changed += ["early_stopping.monitor"] if "monitor" in stopping else []
     changed += ["seed"] if before.seed != config.seed else []
     if changed:
+        was = " ".join(as_override(key, attrgetter(key)(before)) for key in changed)
         raise InputError(
-            f"resume: {', '.join(changed)} can't change in a run that has begun; leave it as it was in "
-            f"{checkpoint.path.parent.parent / 'config.yaml'}, or start a new run."
+            f"resume: {', '.join(changed)} can't change in a run that has begun; type {was}, as it was in "
+            f"{checkpoint.path.parent.parent}, or start a new run."
         )
     load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,29 @@ def test_learning_rate_warms_up_and_decays() -> None:
 def test_learning_rate_of_each_step_is_logged() -> None:
     rows = train([make_batch(4, seed=0)] * 6, make_module(optimizer=OptimizerConfig(lr=0.1, warmup_steps=1)))
     assert [row["lr"] for row in rows.values()] == pytest.approx([0.05, 0.1, 0.08, 0.06, 0.04, 0.02])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"lr": 0.2}, {"weight_decay": 0.5}, {"betas": [0.5, 0.9]}, {"schedule": "cosine"}, {"warmup_steps": 6}],
+    ids=str,
+)
+def test_a_resumed_run_is_optimised_as_its_configuration_says(tmp_path: Path, changes: dict[str, Any]) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(8)], tmp_path / "last.ckpt"
+    before = OptimizerConfig(lr=0.05, warmup_steps=2)
+    now = replace(before, **changes)
+    fit(make_trainer(SaveAfter(checkpoint, 4), limit_val_batches=0), make_module(optimizer=before), Loader(batches))
+    history = History()
+    trainer = make_trainer(history, limit_val_batches=0)
+    trainer.fit(
+        make_module(optimizer=now), LaterBatches(batches, 4), Loader(batches), ckpt_path=checkpoint, weights_only=True
+    )
+    schedule: dict[str, Any] = {"warmup_steps": now.warmup_steps, "schedule": now.schedule, "total_steps": 8}
+    expected = {step: now.lr * learning_rate_factor(step - 1, **schedule) for step in (5, 6, 7, 8)}
+    assert {step: row["lr"] for step, row in history.rows.items()} == pytest.approx(expected)
+    decayed, others = trainer.optimizers[0].param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (now.weight_decay, 0.0)
+    assert decayed["betas"] == others["betas"] == tuple(now.betas)
 
 
 def test_weight_decay_is_for_weight_matrices_only() -> None:

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from textrnn.config import ModelConfig, OptimizerConfig
 from textrnn.model.loss import Batch, review_losses, training_loss
@@ -90,6 +91,20 @@ class ReviewClassifier(pl.LightningModule):
         """Bring the sums, zero or from a checkpoint, to the device."""
         dtype = torch.promote_types(self.model.output.weight.dtype, torch.float32)
         self._train_sums = self._train_sums.to(self.device, dtype)
+
+    def on_train_start(self) -> None:
+        """Give optimiser and schedule the configuration's values: a checkpoint has brought those of its time.
+
+        Only now does the trainer know the last step, on which the learning rate depends.
+        """
+        config = self.optimizer_config
+        (optimizer,), scheduler = self.trainer.optimizers, self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        scheduler.base_lrs = [config.lr for _ in optimizer.param_groups]
+        lr = config.lr * self._learning_rate_factor(scheduler.last_epoch)
+        for group in optimizer.param_groups:
+            group |= {"lr": lr, "initial_lr": config.lr, "betas": tuple(config.betas)}
+        optimizer.param_groups[0]["weight_decay"] = config.weight_decay  # the other group has none
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
         """Seed torch's generators, of the CPU and of all devices, for this batch.
@@ -231,7 +246,7 @@ class ReviewClassifier(pl.LightningModule):
         # Torch's mark of optimisers that undo a loss scale by themselves, with which Lightning refuses to clip.
         # Without it the gradients are unscaled before they are clipped, as for any other optimiser.
         optimizer._step_supports_amp_scaling = False
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_factor)
+        scheduler = LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _learning_rate_factor(self, step: int) -> float:
