@@ -120,6 +120,18 @@ def test_padding_is_never_read_and_nan_is_not_hidden(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_no_two_gradients_share_memory(cell: str) -> None:
+    layer = make_layer(cell, 8)
+    layer.implementation = "compiled"
+    layer(torch.randn(2, 3, 7), torch.tensor([3, 1])).sum().backward()
+    gradients = [parameter.grad for parameter in layer.parameters() if parameter.grad is not None]
+    before = [gradient.clone() for gradient in gradients]
+    for gradient in gradients:
+        gradient.mul_(0.5)  # as clipping does
+    assert all(torch.equal(after, 0.5 * old) for after, old in zip(gradients, before, strict=True))
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_second_gradient_is_refused(cell: str) -> None:
     layer = make_layer(cell, 8)
     layer.implementation = "compiled"

@@ -149,6 +149,15 @@ def test_parameters(tmp_path: Path, parameters: Any, mentions: str) -> None:
         ({"metric": {"name": "val/loss", "target": "low"}}, "target: 'low'"),
         ({"metric": "val/loss"}, "metric: needs name:"),
         ({"metric": {"name": "test/loss"}}, "never logged with test=false"),
+        (
+            {
+                "method": "bayes",
+                "run_cap": 3,
+                "metric": {"name": "test/loss", "goal": "minimize"},
+                "command": ["${program}", "test=true", "resume=auto", "${args_no_hyphens}"],
+            },
+            "method: bayes would search by test/loss",
+        ),
         ({"metric": ..., "early_terminate": HYPERBAND}, "early_terminate: needs a metric"),
         ({"early_terminate": {"type": "median"}}, "early_terminate: needs type: hyperband"),
         ({"early_terminate": {"type": "hyperband"}}, "early_terminate: "),

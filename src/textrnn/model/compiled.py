@@ -176,7 +176,8 @@ class _Work:
         states = outputs.view(len(tokens), -1).to(self.product_dtype or self.real)
         for index, (grad_weight_ih, sums) in enumerate(zip(grad_weights_ih, grad_biases, strict=True)):
             yield from (grad_weight_ih, self._grad_weight_hh(index, states), sums[: self.width])
-            yield torch.cat([sums[: 2 * self.hidden], sums[3 * self.hidden :]]) if self.cell == "gru" else sums
+            # In memory of its own: autograd keeps what it gets, and clipping would scale a shared one twice.
+            yield torch.cat([sums[: 2 * self.hidden], sums[3 * self.hidden :]]) if self.cell == "gru" else sums.clone()
         for parts in grad_initial:
             yield from parts
 

@@ -119,6 +119,10 @@ def _check_logged(sweep: Sweep, config: Config) -> None:
     split = name.partition("/")[0]
     if split == "test" and not config.test:
         raise InputError(f"metric: {name} is never logged with test=false; write test=true, or select by val/accuracy.")
+    if split == "test" and sweep.config["method"] == "bayes":
+        raise InputError(
+            f"method: bayes would search by {name}, and validation chooses; use a metric such as val/loss."
+        )
     if split == "val" and (config.trainer.limit_val_batches == 0 or config.trainer.fast_dev_run):
         raise InputError(f"metric: {name} is never logged: validation is off; leave out trainer.limit_val_batches.")
     if "early_terminate" not in sweep.config:
