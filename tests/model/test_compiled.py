@@ -13,10 +13,8 @@ from torch import Tensor
 from textrnn.config import CELLS
 from textrnn.errors import InputError
 from textrnn.model import implementations, library
-from textrnn.model.compiled import is_available
 from textrnn.model.implementations import choose_implementation
 from textrnn.model.layer import RecurrentLayer
-from textrnn.model.pooling import Pooling, find_largest
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
@@ -280,50 +278,6 @@ def test_without_a_compiler_torchs_kernels_run_and_a_line_says_so(environment: d
     assert implementation == "fused"
     assert "cannot compile" in line
     assert list((tmp_path / "kernels").iterdir()) == []
-
-
-# --- pooling ------------------------------------------------------------------------------------------------------
-
-
-@given(
-    st.lists(st.integers(1, 30), min_size=1, max_size=20),
-    st.sampled_from([1, 15, 16, 255, 256, 257, 600]),
-    st.sampled_from([torch.float32, torch.float64]),
-    st.integers(1, 5),
-)
-@settings(deadline=None, max_examples=60)
-def test_max_pooling_is_that_of_torch_gradient_included(
-    lengths: list[int], features: int, dtype: torch.dtype, threads: int
-) -> None:
-    torch.manual_seed(len(lengths) * features)
-    shape = (len(lengths), max(lengths), features)
-    # Few values, all below the padding's 0: ties everywhere, of which the first token is chosen.
-    states = torch.randint(-5, 0, shape).to(dtype)
-    states[torch.arange(shape[1]) >= torch.tensor(lengths)[:, None]] = 0
-    weights, before = torch.randn(len(lengths), features, dtype=dtype), torch.get_num_threads()
-    pooled: list[Tensor] = []
-    gradients: list[Tensor | None] = []
-    torch.set_num_threads(threads)
-    assert is_available(states), "both would be torch's"
-    try:
-        for implementation in ("fused", "auto"):
-            leaf = states.clone().requires_grad_()
-            pooling = Pooling("max", bidirectional=True, implementation=implementation)
-            pooled.append(pooling(leaf, torch.tensor(lengths)))
-            (pooled[-1] * weights).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            gradients.append(leaf.grad)
-    finally:
-        torch.set_num_threads(before)
-    torch.testing.assert_close(*pooled, rtol=0, atol=0)
-    torch.testing.assert_close(*gradients, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_state_that_is_no_number_is_the_largest(dtype: torch.dtype) -> None:
-    nan, inf = float("nan"), float("inf")
-    steps = torch.tensor([[1.0, nan, -inf, -inf, inf], [nan, 2.0, -inf, nan, inf], [nan, 9.0, -inf, 3.0, nan]])
-    where = find_largest(steps.to(dtype).unsqueeze(1), torch.tensor([3]))
-    assert where.tolist() == [steps.max(dim=0).indices.tolist()] == [[1, 0, 0, 1, 2]]
 
 
 def test_a_second_process_finds_the_library(environment: dict[str, str], tmp_path: Path) -> None:

@@ -1,35 +1,12 @@
-"""Dropout between layers, and poolings on numbers that can be checked by eye."""
+"""Layers on top of each other, and dropout between them."""
 
 import pytest
 import torch
 
-from textrnn.config import POOLINGS, ModelConfig
+from textrnn.config import ModelConfig
 from textrnn.model.encoder import Encoder
-from textrnn.model.pooling import Pooling
 
-STATES = torch.tensor([[[-1.0, 10.0], [-3.0, 30.0], [0.0, 0.0]], [[5.0, -6.0], [1.0, -2.0], [4.0, -4.0]]])
 LENGTHS = torch.tensor([2, 3])
-
-
-@pytest.mark.parametrize(
-    ("kind", "bidirectional", "expected"),
-    [
-        ("last", False, [[-3.0, 30.0], [4.0, -4.0]]),
-        ("last", True, [[-3.0, 10.0], [4.0, -6.0]]),
-        ("mean", True, [[-2.0, 20.0], [10 / 3, -4.0]]),
-        ("max", True, [[-1.0, 30.0], [5.0, -2.0]]),  # the padding's 0 is no maximum
-        ("max_mean", True, [[-1.0, 30.0, -2.0, 20.0], [5.0, -2.0, 10 / 3, -4.0]]),
-    ],
-)
-def test_pooling(kind: str, bidirectional: bool, expected: list[list[float]]) -> None:
-    pooled = Pooling(kind, bidirectional=bidirectional)(STATES, LENGTHS)
-    torch.testing.assert_close(pooled, torch.tensor(expected))
-
-
-@pytest.mark.parametrize("kind", POOLINGS)
-def test_pooling_knows_its_size(kind: str) -> None:
-    pooling = Pooling(kind, bidirectional=True)
-    assert pooling(STATES, LENGTHS).shape == (2, pooling.output_size(2))
 
 
 def encoder(num_layers: int, dropout: float) -> Encoder:
