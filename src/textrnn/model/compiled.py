@@ -165,14 +165,15 @@ class _Work:
         """Gradients of the tokens and of all parts, in their order."""
         grad_initial = [[torch.empty_like(part) for part in parts] for parts in self.initial]
         packed = [pack_backward(self.library, self.cell, weights[1], self.kept) for weights in self.weights]
-        grad_bias = bias_sums(self.library, self.cell, outputs, len(self.weights))
+        low = self.kept != self.real
+        grad_bias = bias_sums(self.library, self.cell, outputs, len(self.weights)) if low else None
         self._run(
             outputs, packed, grad_outputs=grad_outputs.contiguous(), grad_initial=grad_initial, grad_bias=grad_bias
         )
         weight_ih = torch.cat([weights[0] for weights in self.weights])
         yield self._product(self.gates, weight_ih) if wants_tokens else None
         grad_weights_ih = self._product(self.gates.T, tokens).chunk(len(self.weights))
-        grad_biases = grad_bias.sum(1).flatten(1)
+        grad_biases = self._grad_biases() if grad_bias is None else grad_bias.sum(1).flatten(1)
         states = outputs.view(len(tokens), -1).to(self.product_dtype or self.real)
         for index, (grad_weight_ih, sums) in enumerate(zip(grad_weights_ih, grad_biases, strict=True)):
             yield from (grad_weight_ih, self._grad_weight_hh(index, states), sums[: self.width])
@@ -180,6 +181,11 @@ class _Work:
             yield torch.cat([sums[: 2 * self.hidden], sums[3 * self.hidden :]]) if self.cell == "gru" else sums.clone()
         for parts in grad_initial:
             yield from parts
+
+    def _grad_biases(self) -> Tensor:
+        """(directions, sums): each gate's gradient over all tokens, and of a gru also that of n's recurrent part."""
+        sums = self.gates.sum(0).view(len(self.weights), self.width)
+        return torch.cat([sums, self.extra.sum(1)], dim=1) if self.cell == "gru" else sums
 
     def _grad_weight_hh(self, index: int, states: Tensor) -> Tensor:
         """Gradient of W_hh: each token's gates times the state before it, which is its neighbour's output."""

@@ -71,7 +71,7 @@ def run_pass(
         initial: Each direction's parts of the state before the first token, each (batch, hidden); empty: zeros.
         grad_outputs: As `outputs`.
         grad_initial: As `initial`, written by the backward pass.
-        grad_bias: From `bias_sums`, written by the backward pass.
+        grad_bias: From `bias_sums`, written by the backward pass of bfloat16's library, which needs it.
 
     Raises:
         MemoryError: none for the tiles.
@@ -93,8 +93,9 @@ def run_pass(
         direction.initial_h, direction.initial_c = _pointers(initial[index])
         if (part := kept_c[index]) is not None:
             direction.kept_c = part.data_ptr()
-        if grad_outputs is not None and grad_bias is not None:
+        if grad_bias is not None:
             direction.grad_bias = grad_bias[index].data_ptr()
+        if grad_outputs is not None:
             direction.grad_output = _pointer(grad_outputs, index * hidden)
             direction.grad_initial_h, direction.grad_initial_c = _pointers(grad_initial[index])
     problem = _Problem(

@@ -28,7 +28,7 @@ typedef struct {
   const kept_t *kept_c;  /* initial_c as `extra` would keep it */
   real *grad_initial_h;  /* (batch, hidden) */
   real *grad_initial_c;
-  real *grad_bias;       /* (tiles, sums, hidden): of rnn and lstm a sum for each gate, of gru also the recurrent n's */
+  real *grad_bias;       /* LOW: (tiles, sums, hidden): of rnn and lstm a sum for each gate, of gru also recurrent n's */
 } direction_t;
 
 typedef struct {
@@ -94,8 +94,9 @@ INLINE void set_next(tile_t *t, int64_t at, vec h) {
   if (LOW) set_factor(t->next_factor + at, h);
 }
 
+/* With LOW alone, where what is kept has lost digits; reals are added up more exactly by torch, pair by pair. */
 INLINE void add_up(tile_t *t, int64_t gate, int64_t block, vec gradient) {
-  *(vec *)(t->sums + (gate * t->blocks + block) * VL) += gradient;
+  if (LOW) *(vec *)(t->sums + (gate * t->blocks + block) * VL) += gradient;
 }
 
 INLINE void rnn_forward(tile_t *t, int64_t block, const int rows) {
