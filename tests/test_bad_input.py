@@ -164,9 +164,12 @@ def test_resume(here: Command, workplace: Path, tmp_path: Path) -> None:
         ("trainer.limit_val_batches=0.001", "validation batches"),
         ("trainer.limit_test_batches=0.001", "test batches"),
         ("trainer.overfit_batches=0.001", "train batches"),
+        ("trainer.accelerator=tpu", "torch_xla"),
     ],
 )
-def test_limits_that_leave_no_batch(here: Command, workplace: Path, typed: str, mentions: str) -> None:
+def test_a_trainer_that_the_data_or_the_machine_lacks(
+    here: Command, workplace: Path, typed: str, mentions: str
+) -> None:
     cache = f"data.cache_dir={workplace.parent / 'cache'}"
     refused(here, workplace, *SMALL, "trainer=cpu", "data.batch_size=50", cache, typed, mentions=mentions)
 

@@ -218,7 +218,7 @@ def _trainer(
             plugins=[AtomicCheckpointIO(), cluster],
             default_root_dir=directory.path,
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ImportError, ValueError, TypeError) as error:  # ImportError: a TPU's library
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
     keep_lightning_from_signals(trainer)
     return trainer
