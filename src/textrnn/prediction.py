@@ -5,6 +5,7 @@ that import.
 """
 
 import argparse
+import codecs
 import io
 import json
 import math
@@ -48,9 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
     checkpoint = load_checkpoint(run)
     texts = arguments.texts or _lines(arguments.file)
-    escapes = (sys.stdout.encoding or "utf-8").lower().replace(
-        "-", ""
-    ) != "utf8"  # a terminal or pipe that can't take all texts
+    escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
     for text, probability in predict(checkpoint, texts):
         if not math.isfinite(probability):
             raise InputError(f"{arguments.run}: its weights give no number, so the run has diverged; name another one.")

@@ -48,15 +48,18 @@ def results(
     return [outputs.detach(), unrecorded, *(gradient for gradient in gradients if gradient is not None)]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
-@settings(max_examples=25, deadline=None)
-@given(
+layers_and_lengths = given(
     hidden=st.integers(1, 70),
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40),
     bidirectional=st.booleans(),
     initial_state=st.sampled_from(["zeros", "learned", "given"]),
 )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
+@settings(max_examples=25, deadline=None)
+@layers_and_lengths
 @example(hidden=128, lengths=[30, 1, 17, 30, 2, 29, 3, 3, 3], bidirectional=True, initial_state="zeros")
 @example(hidden=128, lengths=[9] * 64, bidirectional=True, initial_state="learned")
 @example(hidden=48, lengths=[1] * 17, bidirectional=True, initial_state="learned")
@@ -153,12 +156,7 @@ def test_autocast_rounds_products_and_keeps_the_recurrence(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", [*CELLS, "relu_rnn"])
 @settings(max_examples=15, deadline=None)
-@given(
-    hidden=st.integers(1, 70),
-    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40),
-    bidirectional=st.booleans(),
-    initial_state=st.sampled_from(["zeros", "learned", "given"]),
-)
+@layers_and_lengths
 @example(hidden=48, lengths=[1] * 17, bidirectional=True, initial_state="given")
 @example(hidden=128, lengths=[30, 1, 17, 30, 2, 29, 3, 3, 3], bidirectional=True, initial_state="zeros")
 def test_bfloat16_comes_to_the_equations_within_its_digits(

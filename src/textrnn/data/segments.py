@@ -26,7 +26,7 @@ from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Spli
 from textrnn.data.segment_stream import SegmentStream
 from textrnn.data.sources import Source, open_source
 from textrnn.data.store import Store, cache_dir
-from textrnn.data.tokenizer import encode_batch, load_tokenizer
+from textrnn.data.tokenizer import RAYON_THREADS, encode_batch, load_tokenizer
 from textrnn.errors import InputError, disk_errors
 from textrnn.locks import FileLock, remove_if_abandoned
 
@@ -202,7 +202,7 @@ def _encode_segments(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     # Half of the cores: the others train. Read when the library starts its threads.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, available_cores() // 2)))
+    os.environ.setdefault(RAYON_THREADS, str(max(1, available_cores() // 2)))
     assert data.segment_size is not None
 
     def check() -> None:

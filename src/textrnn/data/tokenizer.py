@@ -37,7 +37,7 @@ _CLEAN_FOR_SPACY = normalizers.Sequence(
 _SEPARATOR = "\x1f"  # which a cleaned text doesn't have
 _SPACY = "words of spaCy "
 
-_RAYON_THREADS, _PARALLEL = "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"
+RAYON_THREADS, _PARALLEL = "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"
 """The library's environment variables: on how many threads it encodes a batch, and whether on more than one."""
 
 _OFF = ("", "off", "false", "f", "no", "n", "0")
@@ -147,7 +147,7 @@ def encoding_threads(tokenizer: Tokenizer) -> Iterator[int]:
     that each take both steps with a batch of their own have no such pause, and find what they encoded in their cache.
     `RAYON_NUM_THREADS` and `TOKENIZERS_PARALLELISM` rule, as they do in the library. spaCy works on one.
     """
-    wanted, before = os.environ.get(_RAYON_THREADS, ""), os.environ.get(_PARALLEL)
+    wanted, before = os.environ.get(RAYON_THREADS, ""), os.environ.get(_PARALLEL)
     threads = int(wanted) if wanted.isdecimal() and int(wanted) else min(available_cores(), _MOST_THREADS)
     if before is not None and before.lower() in _OFF:
         threads = 1

@@ -34,9 +34,7 @@ def is_available(steps: Tensor) -> bool:
 
 def multiplies_bfloat16(like: Tensor) -> bool:
     """Whether the library for tensors like `like` has a twin whose recurrence too multiplies in bfloat16 (AVX-512)."""
-    if like.dtype != torch.float32 or not is_available(like):
-        return False
-    library = load_library("float")
+    library = load_library("float") if like.device.type == "cpu" and like.dtype == torch.float32 else None
     return library is not None and bool(library.has_low()) and load_library("bfloat16") is not None
 
 

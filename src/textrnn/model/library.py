@@ -48,9 +48,11 @@ def load_library(kind: str) -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(path))
     except (OSError, ValueError, InputError, subprocess.SubprocessError) as error:  # ValueError: CC's quotes
         detail = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+        instead = "on torch's kernels, several times as slow for gru and rnn" if kind != "bfloat16" else "in float32"
         _log.warning(
-            "the recurrence runs on torch's kernels, several times as slow for gru and rnn: recurrence.c was not "
-            "compiled (%s); install a C compiler, such as gcc, or name one in CC",
+            "the recurrence runs %s: recurrence.c was not compiled (%s); "
+            "install a C compiler, such as gcc, or name one in CC",
+            instead,
             detail,
         )
         return None

@@ -40,7 +40,7 @@ class ReviewMetrics(nn.Module):
     """Loss, accuracy, F1 and AUROC over the reviews of a split, over all ranks; fillers (weight 0) don't count.
 
     Batches are kept, 20 bytes a review, and handed to torchmetrics together: an update costs as much for a batch of 64
-    reviews as for thousands, and four of them took 2 % of a validation on two cores.
+    reviews as for thousands, and five of them took 2 % of a validation on two cores.
     """
 
     FILLER = -1

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textrnn.cache import user_cache
 from textrnn.errors import InputError
 from textrnn.tracking.waiting import in_time
 from textrnn.tracking.wandb_mode import check_account
@@ -139,7 +140,7 @@ def local_run(run: str) -> Path:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "textrnn" / "artifacts"
+    return user_cache() / "artifacts"
 
 
 def _plain(name: str) -> str:

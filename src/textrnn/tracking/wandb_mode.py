@@ -79,7 +79,10 @@ def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def offline_line(reason: str, run_dir: Path) -> str:
-    """Return the line that says that W&B is offline, why, and what to do about it."""
+    """Return the line that says that W&B is offline, why, and what to do about it.
+
+    A `*` in `run_dir` stands for all trials of a sweep, of which `wandb leet` shows one at a time.
+    """
     return (
         f"W&B is offline ({reason}). To look: wandb leet {str(run_dir / 'wandb').replace('*', 'TRIAL')}; "
         f"to upload later: wandb sync {run_dir / 'wandb' / 'offline-run-*'}"

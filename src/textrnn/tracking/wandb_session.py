@@ -189,8 +189,10 @@ class WandbRun:
             self._silent = True
             reason = " ".join(str(error).split())
             what = "does not answer"
-            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                # A table or a model is staged in the user's own folder before it is sent or written beside the run.
+            # A table or a model is staged in the user's own folder before it is sent or written beside the run. Errors
+            # of the disk have a number, unless the client has put them into its own words; those of the network none.
+            of_disk = isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno is not None)
+            if of_disk and not isinstance(error, TimeoutError):
                 what = "can't write to its data folder, which WANDB_DATA_DIR names"
             logger.warning(f"W&B {what} ({reason}): it gets no charts and no model; the run directory has them")
             return False

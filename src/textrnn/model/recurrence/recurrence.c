@@ -1,8 +1,8 @@
 /* The recurrences of rnn, lstm and gru on the processor, forward and backward, for reviews of different lengths.
  *
  * library.py compiles it for the machine that it runs on (REAL is float or double; LOW, with float: bfloat16 where a
- * number is kept for the backward pass or multiplied), compiled.py calls it. vectors.h has the
- * arithmetic, steps.h a step of each cell, this file the order in which steps are taken; pooling.h is what comes after.
+ * number is kept for the backward pass or multiplied), passes.py calls it. vectors.h has the arithmetic, steps.h a step
+ * of each cell, this file the order in which steps are taken; pooling.h is what comes after.
  *
  * A tile is ROWS reviews that walk through their tokens together; their states stay in the cache, and each thread takes
  * tiles of both directions until none is left, so that threads never wait for each other within a review. Each row

@@ -12,7 +12,7 @@ enum { RNN_WIDTH = 2, GRU_WIDTH = 3, LSTM_WIDTH = 4, GRU_BACK_WIDTH = 2 };
 enum { MOST_ROWS = 8, MOST_TILES = 4 };
 enum { RNN, LSTM, GRU };
 
-/* One reading direction of a layer; the same fields in the same order as compiled.py's `_Direction`. */
+/* One reading direction of a layer; the same fields in the same order as passes.py's `_Direction`. */
 typedef struct {
   int64_t backward;      /* whether reviews are read from their last token to their first */
   int64_t gates_stride;  /* elements from one token's gates to the next */
