@@ -2,8 +2,8 @@
 
 Reviews of a batch have different lengths. All implementations read exactly a review's own tokens, whatever the padding:
 `compiled` runs our own C code on the processor, `fused` torch's kernels on the padded batch, `packed` the same on a
-packed one, `cell` walks from token to token with torch's cells. Tensors are time-major, (time, batch, features), the
-order in which the kernels walk through memory.
+packed one, `cell` is a loop over the tokens through the cells' equations. Tensors are time-major, (time, batch,
+features), the order in which the kernels walk through memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textrnn.errors import InputError
 from textrnn.model import compiled
+from textrnn.model.cell_loop import run_cell
 from textrnn.model.cells import Direction, State
 
 
@@ -76,33 +77,6 @@ def run_packed(direction: Direction, steps: Tensor, lengths: Tensor, state: Stat
     packed = pack_padded_sequence(steps, lengths.cpu(), enforce_sorted=False)
     outputs, _ = pad_packed_sequence(direction.run_kernel(packed, state), total_length=steps.shape[0])
     return reverse_by_length(outputs, lengths) if backward else outputs
-
-
-def run_cell(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
-    """A loop over time through torch's cells; before and after a review's own tokens its state stands still."""
-    step = cell_step(direction)
-    state = state or direction.zero_state(steps.shape[1])
-    tokens = steps.unbind()
-    inside = (torch.arange(len(tokens), device=steps.device).unsqueeze(1) < lengths).unsqueeze(2)
-    whole = inside.all(dim=1).flatten().tolist()  # steps that all reviews have, where nothing needs a choice
-    outputs = [steps.new_empty(0)] * len(tokens)
-    for t in reversed(range(len(tokens))) if backward else range(len(tokens)):
-        new_state = step(tokens[t], state)
-        if whole[t]:
-            outputs[t], state = new_state[0], new_state
-        else:
-            state = tuple(torch.where(inside[t], new, old) for new, old in zip(new_state, state, strict=True))
-            outputs[t] = torch.where(inside[t], state[0], 0.0)
-    return torch.stack(outputs)
-
-
-def cell_step(direction: Direction) -> Callable[[Tensor, State], State]:
-    """What nn.RNNCell, nn.LSTMCell or nn.GRUCell computes: (token (batch, input), state) -> the next state."""
-    weights = direction.weights
-    if direction.cell == "lstm":
-        return lambda token, state: torch.lstm_cell(token, state, *weights)
-    cell = torch.gru_cell if direction.cell == "gru" else torch.rnn_relu_cell if direction.relu else torch.rnn_tanh_cell
-    return lambda token, state: (cell(token, state[0], *weights),)
 
 
 Runner = Callable[[Sequence[Direction], Tensor, Tensor, Sequence[State]], Tensor]

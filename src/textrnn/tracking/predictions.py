@@ -31,8 +31,8 @@ class Predictions(pl.Callback):
         self._monitor = monitor
         self._sign = 1 if largest else -1
         self._best_value: float | None = None
-        self._logits = torch.empty(0)
-        self._seen = torch.empty(0)
+        self._split = "validation"
+        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
         self.validation: Logits | None = None
         """Of the validation that chose the checkpoint; None before the first one."""
         self.test: Logits | None = None
@@ -41,7 +41,7 @@ class Predictions(pl.Callback):
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from no reviews."""
-        self._start("validation", pl_module)
+        self._start("validation")
 
     @override
     def on_validation_batch_end(
@@ -68,7 +68,7 @@ class Predictions(pl.Callback):
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from no reviews."""
-        self._start("test", pl_module)
+        self._start("test")
 
     @override
     def on_test_batch_end(
@@ -102,19 +102,22 @@ class Predictions(pl.Callback):
         self._best_value = state_dict["best_value"]
         self.validation = (state_dict["logits"], state_dict["seen"])
 
-    def _start(self, split: str, pl_module: pl.LightningModule) -> None:
-        self._logits = torch.zeros(self._reviews[split], device=pl_module.device)
-        self._seen = torch.zeros_like(self._logits)
+    def _start(self, split: str) -> None:
+        self._split = split
+        self._batches = []
 
     def _add(self, logits: Tensor, batch: Any) -> None:
-        # Without a look at the numbers, so that no step waits for the device; a filler adds nothing to its row.
-        weights = batch["weights"].float()
-        self._logits.index_add_(0, batch["indices"], torch.where(weights > 0, logits.float(), 0.0))
-        self._seen.index_add_(0, batch["indices"], weights)
+        # Without a look at the numbers, so that no step waits for the device.
+        self._batches.append((logits, batch["weights"], batch["indices"]))
 
     def _gather(self, trainer: pl.Trainer) -> Logits:
         """All ranks' logits: every rank has zeros where others have a review, so their sum is exact."""
-        both = trainer.strategy.reduce(torch.stack((self._logits, self._seen)), reduce_op="sum")
+        logits, weights, indices = (torch.cat(parts) for parts in zip(*self._batches, strict=True))
+        self._batches = []
+        # A filler adds nothing to its row, whatever its logit is.
+        added = torch.stack((torch.where(weights > 0, logits.float(), 0.0), weights.float()))
+        both = added.new_zeros(2, self._reviews[self._split]).index_add_(1, indices, added)
+        both = trainer.strategy.reduce(both, reduce_op="sum")
         assert isinstance(both, Tensor)
         logits, seen = both.cpu()
         return logits.clone(), seen > 0
