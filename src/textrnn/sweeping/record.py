@@ -39,7 +39,14 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
 
         plot_sweep(trials, metric, {name: sweep.parameters[name] for name in varied}, directory.path / "sweep.png")
     if "seed" in varied:
-        jobs = [Job(overrides=arguments(trial.parameters), run_dir=directory.run(trial).path) for trial in trials]
+        jobs = [
+            Job(
+                overrides=arguments(trial.parameters),
+                run_dir=directory.run(trial).path,
+                done=trial.status == Status.FINISHED,
+            )
+            for trial in trials
+        ]
         if (comparison := write_comparison(directory.path, jobs)) is not None:
             Console().print(comparison)
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
