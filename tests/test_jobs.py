@@ -100,3 +100,10 @@ def test_a_run_cannot_be_resumed_by_several_jobs(place: Path) -> None:
         with pytest.raises(InputError, match=mentions):
             compose_jobs(parse_command_line(["-m", "data=synthetic", typed]))
     assert list(place.iterdir()) == []
+
+
+def test_one_wandb_run_for_all_jobs_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "same")
+    with pytest.raises(InputError, match="WANDB_RUN_ID=same would make one W&B run of all jobs of -m; unset it"):
+        claim("seed=0,1")
+    assert list(place.iterdir()) == []

@@ -22,6 +22,7 @@ from textrnn.cluster.slurm import batch_job
 from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.locks import FileLock
+from textrnn.tracking.identity import refuse_one_id_for_all
 from textrnn.tracking.rundir import LOCK_NAME, write_atomically
 
 RECORD = "jobs.json"
@@ -58,6 +59,7 @@ class JobFolders:
         Raises:
             InputError: for a parent directory that can't be used, or that holds something else.
         """
+        refuse_one_id_for_all()
         parent, again = _parent_directory(configs[0], overrides)
         made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
         try:
