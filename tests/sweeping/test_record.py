@@ -52,6 +52,16 @@ def test_the_best_setting_is_the_best_mean_over_seeds() -> None:
     assert [chosen.number for chosen in best_setting(finished, metric("maximize"))] == [1, 2]
 
 
+def test_a_draw_that_was_made_again_counts_once() -> None:
+    drawn = [("rnn", 0, 0.1), ("rnn", 0, 0.1), ("rnn", 1, 0.5), ("gru", 0, 0.25)]
+    finished = [
+        trial(number, {"model": model, "seed": seed}, Status.FINISHED, [value])
+        for number, (model, seed, value) in enumerate(drawn, start=1)
+    ]
+    assert [chosen.number for chosen in best_setting(finished, metric())] == [4], "a mean of 0.3, and not of 0.233"
+    assert [chosen.number for chosen in best_setting(finished[:3], metric())] == [1, 3]
+
+
 def test_best_yaml_leaves_out_the_seed_and_what_belongs_to_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,10 +88,12 @@ def best_setting(finished: Sequence[Trial], metric: Metric) -> list[Trial]:
 
 
 def _settings(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
-    groups: dict[str, list[Trial]] = {}
+    """The trials by setting, one a seed: a draw that was made again is the same run and no further evidence."""
+    groups: dict[str, dict[str, Trial]] = {}
     for trial in trials:
-        groups.setdefault(repr(_without_seed(trial.parameters)), []).append(trial)
-    return groups
+        seeds = groups.setdefault(repr(_without_seed(trial.parameters)), {})
+        seeds.setdefault(repr(trial.parameters.get("seed")), trial)
+    return {setting: list(seeds.values()) for setting, seeds in groups.items()}
 
 
 def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:
