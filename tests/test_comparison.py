@@ -1,10 +1,12 @@
 """The end of a multirun."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support import Command
 
 from textrnn.comparison import Job, jobs_of, settings_of, write_comparison
@@ -67,6 +69,19 @@ def test_table_and_picture(tmp_path: Path) -> None:
     assert [row["seeds"] for row in rows] == ["0 1 2", "0 1"]
     assert float(rows[0]["test/accuracy mean"]) == pytest.approx(0.6)
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_typed_is_no_markup_and_no_formula(tmp_path: Path) -> None:
+    finished(tmp_path)
+    typed = ["tracking.notes='$a^$'", "tracking.name='a [/b] c'", "tracking.notes='[red]'"]
+    made = [Job(overrides=[text], run_dir=tmp_path / str(place), done=True) for place, text in enumerate(typed)]
+    table = write_comparison(tmp_path, made)
+    console = Console(file=io.StringIO(), width=60)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert all(text in shown for text in typed)
+    assert (tmp_path / "comparison.png").is_file()
 
 
 def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from textrnn import exit_codes
 from textrnn.compose import load_config
@@ -90,14 +91,14 @@ def settings_of(jobs: Sequence[Job]) -> list[Setting]:
 def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
     """Return the settings as a table: mean ± standard deviation of each metric, and how many jobs stand behind it."""
     shown = Table(title_justify="left", show_edge=False)
-    shown.add_column("setting")
+    shown.add_column("setting", overflow="fold")  # cut short, two of them could read the same
     for metric in metrics:
         shown.add_column(metric, justify="right")
     shown.add_column("runs", justify="right")
     for setting in settings:
         count = max((len(values) for values in setting.metrics.values()), default=0)
         runs = f"{count} of {count + setting.unfinished}" if setting.unfinished else str(count)
-        shown.add_row(setting.name, *(_spread(setting, metric) for metric in metrics), runs)
+        shown.add_row(Text(setting.name), *(_spread(setting, metric) for metric in metrics), runs)
     return shown
 
 
