@@ -40,6 +40,7 @@ def test_another_seed_or_model_for_all_jobs_makes_new_runs() -> None:
     assert claim("optimizer.lr=0.001,0.03").numbers == [0, 1]
     assert numbers("optimizer.lr=0.001,0.03", "seed=1") == [2, 3]
     assert numbers("optimizer.lr=0.001,0.03", "model=rnn") == [4, 5]
+    assert numbers("optimizer.lr=0.001", "trainer.gradient_clip_val=2") == [6]
     assert numbers("optimizer.lr=0.001", "model.cell=gru", "seed=0") == [0], "however it is typed"
 
 

@@ -23,15 +23,18 @@ from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.locks import FileLock
 from textrnn.tracking.identity import refuse_one_id_for_all
-from textrnn.tracking.rundir import LOCK_NAME, write_atomically
+from textrnn.tracking.rundir import write_atomically
 
 RECORD = "jobs.json"
+LOCK = f".{RECORD}.lock"
 WHEREABOUTS = ("run_dir", "resume")
 """Keys that say where a job is and not what."""
-FIXED = ("model.", "data.", "optimizer.", "early_stopping.monitor", "seed")
-"""Keys, or their beginnings, whose change makes another run; a job with more epochs, say, is the same one."""
-OPEN = ("model.implementation", "data.cache_dir")
-"""Keys below these that may change all the same."""
+OPEN = (
+    *("trainer.max_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
+    *("trainer.enable_", "trainer.log_every_n_steps", "trainer.profiler", "early_stopping.patience", "test"),
+    *("checkpoint.", "tracking.", "data.cache_dir", "model.implementation"),
+)
+"""How keys begin that say how long a job goes on, where, and what is recorded: with others it is still the same job."""
 
 Settings = dict[str, Any]
 
@@ -63,7 +66,7 @@ class JobFolders:
         parent, again = _parent_directory(configs[0], overrides)
         made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
         try:
-            with FileLock(parent / LOCK_NAME):  # of two that start at once the second sees what the first wrote down
+            with FileLock(parent / LOCK):  # of two that start at once the second sees what the first wrote down
                 recorded = _recorded(parent, again=again)
                 first = not recorded
                 numbers = _number(configs, recorded, parent)
@@ -123,7 +126,7 @@ def _recorded(parent: Path, *, again: bool) -> dict[int, Settings]:
     Raises:
         InputError: for a folder that can't be gone on with, or not without `resume=auto`.
     """
-    found = {entry.name for entry in parent.iterdir()} - {LOCK_NAME}
+    found = {entry.name for entry in parent.iterdir()} - {LOCK}
     if found and not again:
         raise InputError(f"run_dir={parent} is not empty; type another directory, or resume=auto to continue its jobs.")
     if "run.json" in found:
@@ -147,8 +150,8 @@ def _recorded(parent: Path, *, again: bool) -> dict[int, Settings]:
 def _number(configs: Sequence[Config], recorded: dict[int, Settings], parent: Path) -> list[int]:
     """The numbers of the jobs, their own for those that were there before; puts all of them on record.
 
-    A job was there before if one on record has the same settings, or if only one has the same model, data, optimizer,
-    seed and whatever the jobs vary now: with more epochs, say, it goes on.
+    A job was there before if one on record has the same settings, or if only one has them but for the open keys that
+    don't vary among the jobs now: with more epochs, say, it goes on.
     """
     jobs = [_settings(config) for config in configs]
     keys = {key for job in jobs for key in job}
@@ -181,6 +184,4 @@ def _settings(config: Config) -> Settings:
 
 
 def _identity(settings: Settings, varied: set[str]) -> Settings:
-    return {
-        key: value for key, value in settings.items() if key in varied or (key.startswith(FIXED) and key not in OPEN)
-    }
+    return {key: value for key, value in settings.items() if key in varied or not key.startswith(OPEN)}
