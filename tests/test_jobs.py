@@ -54,6 +54,7 @@ def test_jobs_go_on_with_more_epochs_but_not_where_epochs_are_what_varies() -> N
 def test_the_same_job_twice_has_two_folders() -> None:
     assert claim("seed=0,0").numbers == [0, 1]
     assert numbers("seed=0,0,0") == [0, 1, 2]
+    assert numbers("seed=0,0", "trainer.max_epochs=9") == [0, 1]
 
 
 def test_folders_that_are_not_on_record_are_left_alone(place: Path) -> None:

@@ -150,7 +150,7 @@ def _recorded(parent: Path, *, again: bool) -> dict[int, Settings]:
 def _number(configs: Sequence[Config], recorded: dict[int, Settings], parent: Path) -> list[int]:
     """The numbers of the jobs, their own for those that were there before; puts all of them on record.
 
-    A job was there before if one on record has the same settings, or if only one has them but for the open keys that
+    A job was there before if one on record has the same settings, or if one alone has them but for the open keys that
     don't vary among the jobs now: with more epochs, say, it goes on.
     """
     jobs = [_settings(config) for config in configs]
@@ -164,7 +164,7 @@ def _number(configs: Sequence[Config], recorded: dict[int, Settings], parent: Pa
             del free[number]
     for place, job in enumerate(jobs):
         candidates = [number for number, old in free.items() if _identity(old, varied) == _identity(job, varied)]
-        if place not in numbers and len(candidates) == 1:
+        if place not in numbers and candidates and all(free[other] == free[candidates[0]] for other in candidates):
             numbers[place] = candidates[0]
             del free[candidates[0]]
     there = [*recorded, *(int(entry.name) for entry in parent.iterdir() if entry.name.isdecimal())]
