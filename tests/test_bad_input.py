@@ -68,8 +68,14 @@ def test_an_implementation_that_this_machine_cannot_run(
     assert not (Path(environment["XDG_CACHE_HOME"]) / "textrnn" / "stores").exists(), "reviews were read before"
 
 
-def test_multirun_refuses_before_its_first_job(here: Command, workplace: Path) -> None:
+def test_multirun_refuses_before_its_first_job(here: Command, workplace: Path, tmp_path: Path) -> None:
     refused(here, workplace, "-m", *SMALL, "model=gru,transformer", mentions="gru, lstm, rnn")
+    # What only a job itself can find out leaves nothing either, so that the same command can be typed again.
+    path = write_csv(tmp_path / "few.csv", [("good", 1), ("bad", 0)])
+    few = ("-m", f"data.path={path}", "tracking=none", "seed=0,0", "run_dir=jobs")
+    done = here("train.py", *few)
+    assert (done.returncode, done.stderr.count("too few rows")) == (2, 2), done.stderr
+    assert list(workplace.iterdir()) == []
 
 
 def test_hub_out_of_reach_without_a_store(script: Command, workplace: Path) -> None:

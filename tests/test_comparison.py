@@ -1,14 +1,17 @@
 """The end of a multirun."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support import Command
 
-from textrnn.comparison import jobs_of, settings_of, write_comparison
+from textrnn.comparison import Job, jobs_of, settings_of, write_comparison
 from textrnn.errors import InputError
+from textrnn.jobs import JobFolders
 
 OVERRIDES = [[f"model={cell}", f"seed={seed}", "data=synthetic"] for cell in ("rnn", "gru") for seed in (0, 1, 2)]
 ACCURACIES = [0.5, 0.6, 0.7, 0.8, 0.9, None]
@@ -21,22 +24,43 @@ def finished(parent: Path) -> None:
         status = "finished" if accuracy is not None else "stopped"
         summary = {"test/accuracy": accuracy or 0.1, "status": status, "seconds": 1.0}
         (folder / "summary.json").write_text(json.dumps(summary))
+        (folder / "config.yaml").write_text(f"seed: {number % 3}")
+
+
+def jobs(parent: Path, *codes: int) -> list[Job]:
+    folders = JobFolders(parent=parent, numbers=list(range(len(OVERRIDES))))
+    return jobs_of(folders, OVERRIDES, [*codes, *[0] * (len(OVERRIDES) - len(codes))])
 
 
 def test_seeds_of_a_setting_are_joined_and_what_has_not_finished_is_left_out(tmp_path: Path) -> None:
     finished(tmp_path)
-    rnn, gru = settings_of(jobs_of(tmp_path, OVERRIDES))
+    rnn, gru = settings_of(jobs(tmp_path))
     assert (rnn.name, gru.name) == ("model=rnn", "model=gru")
-    assert (rnn.seeds, gru.seeds) == (["0", "1", "2"], ["0", "1"])
+    assert (rnn.seeds, gru.seeds) == ([0, 1, 2], [0, 1])
     assert rnn.mean("test/accuracy") == pytest.approx(0.6)
     assert rnn.deviation("test/accuracy") == pytest.approx(0.1)
     assert gru.mean("test/accuracy") == pytest.approx(0.85)
     assert (rnn.unfinished, gru.unfinished) == (0, 1)
 
 
+def test_what_ended_otherwise_does_not_count_with_what_an_earlier_call_left(tmp_path: Path) -> None:
+    finished(tmp_path)
+    rnn, _ = settings_of(jobs(tmp_path, 0, 2))
+    assert (rnn.seeds, rnn.unfinished) == ([0, 2], 1)
+    assert rnn.metrics["test/accuracy"] == [0.5, 0.7]
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    finished(tmp_path)
+    (tmp_path / "1" / "config.yaml").write_text("seed: 0")
+    rnn, _ = settings_of(jobs(tmp_path))
+    assert (rnn.seeds, rnn.metrics["test/accuracy"], rnn.unfinished) == ([0, 2], [0.5, 0.7], 0)
+    assert rnn.deviation("test/accuracy") == pytest.approx(0.1414, abs=1e-4)
+
+
 def test_table_and_picture(tmp_path: Path) -> None:
     finished(tmp_path)
-    table = write_comparison(tmp_path, jobs_of(tmp_path, OVERRIDES))
+    table = write_comparison(tmp_path, jobs(tmp_path))
     assert table is not None
     assert list(table.columns[1].cells) == ["0.6000 ± 0.1000", "0.8500 ± 0.0707"]
     assert list(table.columns[2].cells) == ["3", "2 of 3"]
@@ -47,13 +71,26 @@ def test_table_and_picture(tmp_path: Path) -> None:
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_was_typed_is_no_markup_and_no_formula(tmp_path: Path) -> None:
+    finished(tmp_path)
+    typed = ["tracking.notes='$a^$'", "tracking.name='a [/b] c'", "tracking.notes='[red]'"]
+    made = [Job(overrides=[text], run_dir=tmp_path / str(place), done=True) for place, text in enumerate(typed)]
+    table = write_comparison(tmp_path, made)
+    console = Console(file=io.StringIO(), width=60)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert all(text in shown for text in typed)
+    assert (tmp_path / "comparison.png").is_file()
+
+
 def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path) -> None:
-    assert write_comparison(tmp_path, jobs_of(tmp_path, OVERRIDES)) is None
+    assert write_comparison(tmp_path, jobs(tmp_path)) is None
     assert list(tmp_path.iterdir()) == []
     finished(tmp_path)
     (tmp_path / "0" / "summary.json").write_text('{"status": "fin')
     with pytest.raises(InputError, match="not whole"):
-        write_comparison(tmp_path, jobs_of(tmp_path, OVERRIDES))
+        write_comparison(tmp_path, jobs(tmp_path))
 
 
 def test_a_multirun_ends_in_its_comparison(here: Command, workplace: Path) -> None:

@@ -1,6 +1,7 @@
 """Whole runs through the entry scripts: what they leave, that they repeat, and that a kill costs nothing."""
 
 import contextlib
+import csv
 import json
 import os
 import random
@@ -159,13 +160,22 @@ def test_multirun_makes_one_run_a_job_and_survives_a_failing_one(here: Command, 
     assert [json_of(workplace / "it's" / n / "summary.json")["status"] for n in "01"] == ["finished"] * 2
     groups = {json_of(workplace / "it's" / n / "run.json")["group"] for n in "01"}
     assert groups == {"it's"}
-    (workplace / "again" / "0").mkdir(parents=True)
-    (workplace / "again" / "0" / "run.json").write_text("not json")
-    (workplace / "again" / "1").mkdir()
-    partly = here("train.py", "-m", *SMALL, "trainer.max_epochs=1", "seed=0,1", "run_dir=again", "resume=auto")
+    again = [*SMALL, "trainer.max_epochs=1", "model=rnn,lstm,gru", 'run_dir="it\'s"', "resume=auto"]
+    metrics = {n: (workplace / "it's" / n / "metrics.csv").read_bytes() for n in "01"}
+    (workplace / "it's" / "0" / "run.json").write_text("not json")
+    partly = here("train.py", "-m", *again)
     assert partly.returncode == 2
-    assert "1 of 2 runs done: again" in partly.stdout
-    assert json_of(workplace / "again" / "1" / "summary.json")["status"] == "finished"
+    assert "2 of 3 runs done: it's" in partly.stdout
+    # Each job is where it was, and only the new one was trained.
+    recorded = json.loads((workplace / "it's" / "jobs.json").read_text())
+    assert [recorded[n].get("model.cell", "gru") for n in "012"] == ["rnn", "gru", "lstm"]
+    assert json_of(workplace / "it's" / "2" / "summary.json")["status"] == "finished"
+    assert metrics == {n: (workplace / "it's" / n / "metrics.csv").read_bytes() for n in "01"}
+    with (workplace / "it's" / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["setting"], row["seeds"], row["unfinished"]) for row in rows] == [
+        *(("model=rnn", "", "1"), ("model=lstm", "0", "0"), ("model=gru", "0", "0")),
+    ]
 
 
 def second_process(first: subprocess.Popen[bytes]) -> int:

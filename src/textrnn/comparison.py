@@ -11,8 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from textrnn import exit_codes
+from textrnn.compose import load_config
 from textrnn.errors import InputError
+from textrnn.jobs import JobFolders
 from textrnn.tracking.metrics import METRICS
 from textrnn.tracking.rundir import write_atomically
 
@@ -24,6 +28,8 @@ class Job:
     overrides: list[str]
     """What was typed for it, such as `model=gru` and `seed=0`, what all jobs share left out."""
     run_dir: Path
+    done: bool
+    """Whether it ended with what was typed; if not, the directory may hold an earlier run."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,9 +38,10 @@ class Setting:
 
     name: str
     """The overrides without the seed, joined; `all` where nothing else varies."""
-    seeds: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    """Of the finished jobs, each once: the same run again is no further evidence."""
     metrics: dict[str, list[float]] = field(default_factory=dict)
-    """Final value of each metric, one a finished job."""
+    """Final value of each metric, one a seed."""
     unfinished: int = 0
     """Jobs that have no final value: failed, stopped or never started."""
 
@@ -49,12 +56,12 @@ class Setting:
         return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
-def jobs_of(parent: Path, overrides: Sequence[Sequence[str]]) -> list[Job]:
-    """Return the jobs of a multirun in `parent`, in Hydra's order; what all of them share is left out of the names."""
+def jobs_of(folders: JobFolders, overrides: Sequence[Sequence[str]], codes: Sequence[int]) -> list[Job]:
+    """Return the jobs of a multirun, in Hydra's order; what all of them share is left out of the names."""
     shared = set.intersection(*(set(job) for job in overrides)) if len(overrides) > 1 else set()
     return [
-        Job(overrides=[item for item in job if item not in shared or item.startswith("seed=")], run_dir=parent / str(n))
-        for n, job in enumerate(overrides)
+        Job(overrides=[item for item in job if item not in shared], run_dir=path, done=code == exit_codes.DONE)
+        for job, path, code in zip(overrides, folders.paths, codes, strict=True)
     ]
 
 
@@ -62,7 +69,7 @@ def settings_of(jobs: Sequence[Job]) -> list[Setting]:
     """Group jobs by what they vary besides the seed, in the order of their first job.
 
     Raises:
-        InputError: for a `summary.json` that is not whole.
+        InputError: for a `summary.json` or `config.yaml` that is not whole.
     """
     settings: dict[str, Setting] = {}
     for job in jobs:
@@ -72,7 +79,10 @@ def settings_of(jobs: Sequence[Job]) -> list[Setting]:
         if final is None:
             setting.unfinished += 1
             continue
-        setting.seeds += [o.removeprefix("seed=") for o in job.overrides if o.startswith("seed=")]
+        seed = load_config(job.run_dir / "config.yaml").seed
+        if seed in setting.seeds:
+            continue
+        setting.seeds.append(seed)
         for metric, value in final.items():
             setting.metrics.setdefault(metric, []).append(value)
     return list(settings.values())
@@ -81,24 +91,31 @@ def settings_of(jobs: Sequence[Job]) -> list[Setting]:
 def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
     """Return the settings as a table: mean ± standard deviation of each metric, and how many jobs stand behind it."""
     shown = Table(title_justify="left", show_edge=False)
-    shown.add_column("setting")
+    shown.add_column("setting", overflow="fold")  # cut short, two of them could read the same
     for metric in metrics:
         shown.add_column(metric, justify="right")
     shown.add_column("runs", justify="right")
     for setting in settings:
         count = max((len(values) for values in setting.metrics.values()), default=0)
         runs = f"{count} of {count + setting.unfinished}" if setting.unfinished else str(count)
-        shown.add_row(setting.name, *(_spread(setting, metric) for metric in metrics), runs)
+        shown.add_row(Text(setting.name), *(_spread(setting, metric) for metric in metrics), runs)
     return shown
 
 
-def conclude(parent: Path, overrides: Sequence[Sequence[str]], *, done: int) -> None:
-    """End a multirun: print the table of its settings and write `comparison.csv` and `comparison.png` into `parent`."""
-    shown = write_comparison(parent, jobs_of(parent, overrides))
+def conclude(folders: JobFolders, overrides: Sequence[Sequence[str]], codes: Sequence[int]) -> None:
+    """End a multirun: print the table of its settings and write `comparison.csv` and `comparison.png` beside its jobs.
+
+    Args:
+        folders: Where the jobs are.
+        overrides: What was typed for each.
+        codes: Their exit codes.
+    """
+    shown = write_comparison(folders.parent, jobs_of(folders, overrides, codes))
     if shown is not None:
         Console().print(shown)
-        print(f"to look at it: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
-    print(f"{done} of {len(overrides)} runs done: {parent}")
+        print(f"to look at it: {folders.parent / 'comparison.png'}, {folders.parent / 'comparison.csv'}")
+    folders.leave_nothing()
+    print(f"{codes.count(exit_codes.DONE)} of {len(codes)} runs done: {folders.parent}")
 
 
 def write_comparison(parent: Path, jobs: Sequence[Job]) -> Table | None:
@@ -130,6 +147,8 @@ def write_comparison(parent: Path, jobs: Sequence[Job]) -> Table | None:
 
 def _final(job: Job) -> dict[str, float] | None:
     """The final metrics of a finished job."""
+    if not job.done:
+        return None
     path = job.run_dir / "summary.json"
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
@@ -157,5 +176,5 @@ def _csv(settings: Sequence[Setting], metrics: Sequence[str]) -> str:
     for setting in settings:
         numbers = [number for metric in metrics for number in (setting.mean(metric), setting.deviation(metric))]
         cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        writer.writerow([setting.name, " ".join(setting.seeds), setting.unfinished, *cells])
+        writer.writerow([setting.name, " ".join(map(str, setting.seeds)), setting.unfinished, *cells])
     return text.getvalue()

@@ -19,6 +19,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -95,7 +96,21 @@ def compose_jobs(command_line: CommandLine) -> list[Config]:
     """
     for override in parse_overrides(command_line.overrides):
         check_override(override, command_line.multirun)
+        if command_line.multirun:
+            _check_for_all_jobs(override)
     return [compose(job) for job in job_overrides(command_line)]
+
+
+def _check_for_all_jobs(override: Override) -> None:
+    """Refuses under -m what one run alone can have."""
+    text, key = override.input_line, override.key_or_group
+    if key in ("run_dir", "resume") and override.is_sweep_override():
+        raise InputError(f"{text}: the jobs of -m share one {key}; type one value.")
+    if key == "resume" and override.value() not in (None, "auto"):
+        raise InputError(
+            f"{text}: -m goes on with its own jobs only; type run_dir=PARENT resume=auto, or leave out -m to go on "
+            "with this run."
+        )
 
 
 def job_overrides(command_line: CommandLine) -> list[list[str]]:

@@ -3,12 +3,9 @@
 Exit codes: 0 done, 1 crash, 2 wrong input, 75 pre-empted (the same command continues), 130 interrupted.
 """
 
-import hashlib
 import os
-import secrets
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +17,10 @@ from textrnn.threads import let_idle_threads_sleep
 
 if TYPE_CHECKING:
     from textrnn.cluster.ranks import Ranks
+    from textrnn.compose import CommandLine
     from textrnn.config import Config
+
+NAME = "train.py"
 
 
 def main() -> int:
@@ -157,58 +157,84 @@ def _refuse(sentence: str) -> int:
 
 
 def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
-    from textrnn.compose import compose_jobs, job_overrides, parse_command_line, slurm_launcher
-    from textrnn.experiment_files import as_override, expand_experiment
+    from textrnn.compose import compose_jobs, parse_command_line, slurm_launcher
+    from textrnn.experiment_files import expand_experiment
 
     with ranks.phase():
         argv = expand_experiment(argv)
         command_line = parse_command_line(argv)
         configs = compose_jobs(command_line)
     if command_line.inspect:
-        return _hydra(argv, lambda _: None, name="train.py")
+        return _hydra(argv, lambda _: None, name=NAME)
     slurm = slurm_launcher(command_line)
     if slurm is not None:
-        return _train_on_cluster(configs, job_overrides(command_line), slurm)
+        return _train_on_cluster(configs, command_line, slurm)
     if command_line.multirun:
         with ranks.phase():
             _check_multirun(configs, ranks)
-        parent = Path(ranks.from_first(lambda: str(_parent_directory(configs[0], command_line.overrides))))
-        others = [argument for argument in argv if not argument.startswith("run_dir=")]
-        argv = [*others, as_override("run_dir", str(parent))]
+        return _train_jobs(configs, command_line, argv, ranks, signals)
+    codes: list[int] = []
+    signals.only_note()  # Hydra would take an exception for a crash; each run heeds them again when it begins
+    hydra_code = _hydra(argv, lambda composed: codes.append(guarded(lambda: _job(composed, ranks, signals))), name=NAME)
+    return _first_failure(codes, hydra_code)
+
+
+def _train_jobs(
+    configs: "Sequence[Config]", command_line: "CommandLine", argv: Sequence[str], ranks: "Ranks", signals: Signals
+) -> int:
+    """The jobs of a multirun, one after another."""
+    from textrnn.comparison import conclude
+    from textrnn.compose import job_overrides
+    from textrnn.experiment_files import as_override
+    from textrnn.jobs import JobFolders
+
+    folders = JobFolders.share(configs, command_line.overrides, ranks)
+    others = [argument for argument in argv if not argument.startswith("run_dir=")]
     codes: list[int] = []
 
     def job(composed: object) -> None:
-        codes.append(guarded(lambda: _job(composed, ranks, signals)))
-        if codes[-1] in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED) and command_line.multirun:
+        run_dir = folders.paths[len(codes)]
+        codes.append(guarded(lambda: _job(composed, ranks, signals, run_dir)))
+        if codes[-1] in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED):
             raise KeyboardInterrupt
 
-    signals.only_note()  # Hydra would take an exception for a crash; each run heeds them again when it begins
+    signals.only_note()
     try:
-        hydra_code = _hydra(argv, job, name="train.py")
+        hydra_code = _hydra([*others, as_override("run_dir", str(folders.parent))], job, name=NAME)
     except KeyboardInterrupt:
         return codes[-1] if codes else exit_codes.INTERRUPTED
-    if command_line.multirun and ranks.is_first:
-        from textrnn.comparison import conclude
+    codes += [hydra_code] * (len(configs) - len(codes))  # of jobs that Hydra itself kept from starting
+    if ranks.is_first:
+        conclude(folders, job_overrides(command_line), codes)
+    return _first_failure(codes, hydra_code)
 
-        conclude(parent, job_overrides(command_line), done=sum(code == exit_codes.DONE for code in codes))
-    return next((code for code in codes if code != exit_codes.DONE), hydra_code)
 
-
-def _train_on_cluster(configs: "Sequence[Config]", jobs: list[list[str]], launcher: dict[str, object]) -> int:
+def _train_on_cluster(configs: "Sequence[Config]", command_line: "CommandLine", launcher: dict[str, object]) -> int:
     """The jobs of a multirun as jobs of SLURM, each a run that could have been typed alone."""
     from textrnn.cluster.launcher import launch
     from textrnn.comparison import conclude
+    from textrnn.compose import job_overrides
     from textrnn.experiment_files import as_override
+    from textrnn.jobs import JobFolders
 
-    parent = _parent_directory(configs[0], jobs[0])
+    jobs = job_overrides(command_line)
+    folders = JobFolders.claim(configs, command_line.overrides)
     commands = []
-    for number, (config, job) in enumerate(zip(configs, jobs, strict=True)):
+    for path, config, job in zip(folders.paths, configs, jobs, strict=True):
         typed = [override for override in job if not override.startswith(("run_dir=", "hydra", "+hydra"))]
-        group = [] if config.tracking.group else [as_override("tracking.group", parent.name)]
-        commands.append([*typed, *group, as_override("run_dir", str(parent / str(number)))])
-    codes = launch(commands, launcher, parent / "slurm")
-    conclude(parent, jobs, done=codes.count(exit_codes.DONE))
-    return next((code for code in codes if code != exit_codes.DONE), exit_codes.DONE)
+        group = [] if config.tracking.group else [as_override("tracking.group", folders.parent.name)]
+        commands.append([*typed, *group, as_override("run_dir", str(path))])
+    try:
+        codes = launch(commands, launcher, folders.parent / "slurm")
+    except InputError:
+        folders.leave_nothing()
+        raise
+    conclude(folders, jobs, codes)
+    return _first_failure(codes)
+
+
+def _first_failure(codes: Sequence[int], otherwise: int = exit_codes.DONE) -> int:
+    return next((code for code in codes if code != exit_codes.DONE), otherwise)
 
 
 def _check_multirun(configs: "Sequence[Config]", ranks: "Ranks") -> None:
@@ -222,22 +248,18 @@ def _check_multirun(configs: "Sequence[Config]", ranks: "Ranks") -> None:
         )
 
 
-def _job(composed: object, ranks: "Ranks", signals: Signals) -> int:
-    """One run inside Hydra: merges, checks and trains."""
+def _job(composed: object, ranks: "Ranks", signals: Signals, run_dir: Path | None = None) -> int:
+    """One run inside Hydra: merges, checks and trains; `run_dir` is that of a job of a multirun."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from textrnn.compose import resolve
 
     assert isinstance(composed, DictConfig)
-    hydra_config = HydraConfig.get()
-    config = resolve(composed, list(hydra_config.overrides.task))
-    if hydra_config.mode == RunMode.MULTIRUN:
-        assert config.run_dir is not None
-        parent = Path(config.run_dir)
-        config.run_dir = str(parent / str(hydra_config.job.num))
-        config.tracking.group = config.tracking.group or parent.name
+    config = resolve(composed, list(HydraConfig.get().overrides.task))
+    if run_dir is not None:
+        config.run_dir = str(run_dir)
+        config.tracking.group = config.tracking.group or run_dir.parent.name
     from textrnn.training import run
 
     return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks, signals)
@@ -271,21 +293,3 @@ def _hydra(argv: Sequence[str], job: Callable[[object], None], *, name: str) -> 
     finally:
         sys.argv = typed
     return exit_codes.DONE
-
-
-def _parent_directory(config: "Config", overrides: Sequence[str]) -> Path:
-    """The folder that holds the jobs of a multirun; in a SLURM batch job the same one when the job is started again."""
-    from textrnn.cluster.slurm import batch_job
-
-    job = batch_job()
-    if config.run_dir is not None:
-        parent = Path(config.run_dir)
-    elif job is not None:
-        digest = hashlib.sha256(repr(list(overrides)).encode()).hexdigest()[:6]
-        parent = Path("runs") / f"slurm-{job.id}-multirun-{digest}"
-    else:
-        return Path("runs") / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-multirun-{secrets.token_hex(3)}"
-    again = config.resume is not None or (job is not None and job.restarts > 0)
-    if not again and parent.is_dir() and any(parent.iterdir()):
-        raise InputError(f"run_dir={parent} is not empty; type another directory, or resume=auto to continue its jobs.")
-    return parent

@@ -17,7 +17,7 @@ from support import ROOT
 SMALL = (
     *("data=synthetic", "data.synthetic.train_reviews=300", "data.synthetic.test_reviews=60", "data.max_length=60"),
     *("model.hidden_size=8", "model.embedding.size=8", "data.batch_size=32"),
-    *("trainer=cpu", "trainer.log_every_n_steps=2"),
+    *("trainer=cpu", "trainer.log_every_n_steps=2", "early_stopping.monitor=val/loss"),
 )
 BREAK = """
 import os, sys

@@ -23,7 +23,8 @@ GOOD: dict[str, Any] = {
     "parameters": {"optimizer.lr": {"values": [0.001, 0.01]}},
     "command": [
         *("${env}", "${interpreter}", "${program}"),
-        *("data=synthetic", "resume=auto", "test=false", "${args_no_hyphens}"),
+        *("data=synthetic", "early_stopping.monitor=val/loss"),
+        *("resume=auto", "test=false", "${args_no_hyphens}"),
     ],
 }
 HYPERBAND = {"type": "hyperband", "min_iter": 1}
@@ -148,6 +149,18 @@ def test_parameters(tmp_path: Path, parameters: Any, mentions: str) -> None:
         ({"metric": {"name": "val/loss", "goal": "lower"}}, "goal: lower"),
         ({"metric": {"name": "val/loss", "target": "low"}}, "target: 'low'"),
         ({"metric": "val/loss"}, "metric: needs name:"),
+        (
+            {"metric": {"name": "val/accuracy", "goal": "maximize"}},
+            "early_stopping.monitor=val/loss; type early_stopping.monitor=val/accuracy.",
+        ),
+        ({"metric": {"name": "val/f1", "goal": "maximize"}}, "monitor=val/loss; write val/loss as the metric's name"),
+        (
+            {
+                "command": ["${program}", "resume=auto", "test=false", "${args_no_hyphens}"],
+                "parameters": {"early_stopping.monitor": {"values": ["val/loss", "val/accuracy"]}},
+            },
+            "parameter early_stopping.monitor: metric: val/loss is not what chooses a trial's epoch",
+        ),
         ({"metric": {"name": "test/loss"}}, "never logged with test=false"),
         (
             {
@@ -168,7 +181,10 @@ def test_parameters(tmp_path: Path, parameters: Any, mentions: str) -> None:
         ({"command": ["${program}", "model=gruu", "resume=auto", "${args_no_hyphens}"]}, "did you mean gru?"),
         ({"command": ["${program}", "-m", "resume=auto", "${args_no_hyphens}"]}, "command: "),
         ({"command": ["${program}", "run_dir=x", "resume=auto", "${args_no_hyphens}"]}, "its own run_dir"),
-        ({"command": ["${args_json}", "${program}", "resume=auto", "${args_no_hyphens}"]}, "${args_json}"),
+        (
+            {"metric": ..., "command": ["${args_json}", "${program}", "resume=auto", "${args_no_hyphens}"]},
+            "${args_json}",
+        ),
     ],
 )
 def test_the_rest_of_the_file(tmp_path: Path, changes: dict[str, Any], mentions: str) -> None:
@@ -184,6 +200,7 @@ def test_the_rest_of_the_file(tmp_path: Path, changes: dict[str, Any], mentions:
         ("model.hiden_size=3", "did you mean model.hidden_size?"),
         ("model.hidden_size=0", "what all trials share: model.hidden_size=0"),
         ("trainer.limit_val_batches=0", "validation is off"),
+        ("early_stopping.monitor=val/accuracy", "type early_stopping.monitor=val/loss."),
         ("tracking.project=team/project", "tracking.project"),
     ],
 )

@@ -12,6 +12,17 @@ import yaml
 from doubles.sweep_runs import SMALL, broken, leaderboard, start, sweep_directory, sweep_file, wait
 from support import ROOT, Command
 
+DIES = """
+import os, signal, subprocess
+init = subprocess.Popen.__init__
+def init_and_die(self, *args, **kwargs):
+    init(self, *args, **kwargs)
+    if kwargs.get("pass_fds"):
+        os.kill(os.getpid(), signal.SIGKILL)
+subprocess.Popen.__init__ = init_and_die
+"""
+"""A module that Python imports at its start: sweep.py is killed as soon as it has started a trial."""
+
 
 @pytest.mark.slow
 def test_a_sweep_ends_in_a_ranking_a_picture_and_an_experiment(script: Command, here: Command, workplace: Path) -> None:
@@ -69,7 +80,8 @@ def test_a_killed_sweep_goes_on_without_losing_or_repeating_a_trial(
     second_trial = trials()[1]
     process.kill()
     process.communicate()
-    os.kill(second_trial["pid"], 0)  # it still runs: its sweep was killed, not it
+    (lock,) = workplace.glob(f"runs/*/trials/{second_trial['run']}.lock")
+    os.kill(int(lock.read_text()), 0)  # it still runs: its sweep was killed, not it
     again = start(["--resume", str(sweep_directory(workplace))], workplace, environment)
     refused = start(["--resume", str(sweep_directory(workplace))], workplace, environment)
     outputs = [running.communicate(timeout=200)[0] for running in (again, refused)]
@@ -113,6 +125,29 @@ def test_ctrl_c_ends_trials_cleanly_and_resume_goes_on(workplace: Path, environm
     with (workplace / row["run_dir"] / "metrics.csv").open() as file:
         steps = [int(line["step"]) for line in csv.DictReader(file)]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+def test_a_trial_whose_sweep_was_killed_as_it_started_is_found_and_ended(
+    workplace: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "dies").mkdir()
+    (tmp_path / "dies" / "sitecustomize.py").write_text(DIES)
+    path = sweep_file(workplace)
+    long = ["trainer.max_epochs=500", "early_stopping.patience=null"]
+    found = os.pathsep.join((str(tmp_path / "dies"), environment.get("PYTHONPATH", "")))
+    begun = start([str(path), *long], workplace, environment | {"PYTHONPATH": found})
+    output = begun.communicate(timeout=60)[0]
+    assert begun.returncode == -signal.SIGKILL, output
+    again = start(["--resume", sweep_directory(workplace).name], workplace, environment)
+    assert again.stdout is not None
+    assert any("is still running" in line for line in again.stdout)
+    wait(again, lambda: any(file.read_text().count("\n") > 3 for file in workplace.glob("runs/*/*/metrics.csv")))
+    again.send_signal(signal.SIGINT)
+    output = again.communicate(timeout=60)[0]
+    assert again.returncode == 130, output
+    (row,) = leaderboard(sweep_directory(workplace))
+    assert row["status"] == "interrupted", output
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.sweeping.picture import plot_sweep
 from textrnn.sweeping.record import best_setting, leaderboard, record
+from textrnn.sweeping.report import print_table
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, SweepDirectory, Trial
 
@@ -50,6 +51,16 @@ def test_the_best_setting_is_the_best_mean_over_seeds() -> None:
     ]
     assert [chosen.number for chosen in best_setting(finished, metric())] == [3, 4]
     assert [chosen.number for chosen in best_setting(finished, metric("maximize"))] == [1, 2]
+
+
+def test_a_draw_that_was_made_again_counts_once() -> None:
+    drawn = [("rnn", 0, 0.1), ("rnn", 0, 0.1), ("rnn", 1, 0.5), ("gru", 0, 0.25)]
+    finished = [
+        trial(number, {"model": model, "seed": seed}, Status.FINISHED, [value])
+        for number, (model, seed, value) in enumerate(drawn, start=1)
+    ]
+    assert [chosen.number for chosen in best_setting(finished, metric())] == [4], "a mean of 0.3, and not of 0.233"
+    assert [chosen.number for chosen in best_setting(finished[:3], metric())] == [1, 3]
 
 
 def test_best_yaml_leaves_out_the_seed_and_what_belongs_to_the_sweep(
@@ -104,16 +115,20 @@ def test_a_sweep_of_which_nothing_finished_has_no_best(
     ]
 
 
-def test_a_picture_of_every_kind_of_parameter(tmp_path: Path) -> None:
+def test_a_picture_and_a_table_of_every_kind_of_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parameters: dict[str, dict[str, Any]] = {
         "optimizer.lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-2},
         "model.dropout": {"min": 0.0, "max": 0.5},
         "model": {"values": ["rnn", "gru"]},
         "data.max_length": {"values": [100, 200]},
+        "tracking.notes": {"values": ["$a^$", "[/b]"]},  # no formula, no markup
     }
+    given = {"model": "gru", "data.max_length": 200, "tracking.notes": "[/b]"}
     drawn = [
-        trial(n, {"optimizer.lr": 10**-n, "model.dropout": n / 10, "model": "gru", "data.max_length": 200}, status, [n])
+        trial(n, {"optimizer.lr": 10**-n, "model.dropout": n / 10, **given}, status, [n])
         for n, status in enumerate([Status.FINISHED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED], start=1)
     ]
     plot_sweep(drawn, metric(), parameters, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    print_table(drawn, metric(), parameters)
+    assert "[/b]" in capsys.readouterr().out

@@ -38,7 +38,7 @@ def test_from_another_folder_it_goes_on_where_it_began(
     for split in ("train", "test"):
         (place / "reviews" / f"{split}.csv").write_text("text,label\ngood,1\nbad,0\n")
     command = ["${program}", "data=imdb", "data.path=reviews", "resume=auto", "test=false", "${args_no_hyphens}"]
-    sweep_file(place, command=command)
+    sweep_file(place, command=command, metric={"name": "val/accuracy", "goal": "maximize"})
     directory = begun()
     begun_at = place / directory.path
     elsewhere = tmp_path / "elsewhere"

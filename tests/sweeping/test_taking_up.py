@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.errors import InputError
 from textrnn.locks import FileLock
+from textrnn.sweeping import online
 from textrnn.sweeping.agents import AgentLog
 from textrnn.sweeping.online import OnlineSweep
 from textrnn.sweeping.trials import Status, SweepDirectory, Trial
@@ -33,7 +35,7 @@ def logged(directory: SweepDirectory, number: int, *lines: tuple[int, str]) -> A
     """What agent `number` left: (seconds since BEGUN, what it said), and the parameters of each of its trials."""
     log = AgentLog(directory.path / "agents" / str(number), "sweep001")
     given = log.folder / "wandb" / "sweep-sweep001"
-    given.mkdir(parents=True)
+    given.mkdir(parents=True, exist_ok=True)
     for after, said in lines:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(BEGUN + after))
         with log.path.open("a") as file:
@@ -119,3 +121,36 @@ def test_one_agent_that_still_runs_is_enough_to_refuse(directory: SweepDirectory
         OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers).run()
     assert not (directory.path / "agents" / "0" / "agent.lock").exists()
     assert (directory.path / "trials" / "run1.json").read_bytes() == before
+
+
+class BriefAgent:
+    """An agent that is handed `RUNS`, one after the other, each over at once, and then nothing more."""
+
+    RUNS = ("run2", "run3")
+
+    def __init__(self, path: str, log: AgentLog, environment: dict[str, str]) -> None:
+        del path, environment
+        self.log = log
+
+    def has_ended(self) -> bool:
+        number = int(self.log.folder.name)
+        now = int(time.time()) - BEGUN
+        directory = SweepDirectory(self.log.folder.parent.parent)
+        for run in self.RUNS:
+            logged(directory, number, (now, f"Running runs: ['{run}']"), (now, f"Cleaning up finished run: {run}"))
+            summarised(directory, run, "finished", now + 1)
+        return True
+
+    def send(self, number: signal.Signals) -> None:
+        raise AssertionError(number)
+
+
+def test_a_trial_that_was_cut_short_before_its_first_value_goes_on(
+    directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(online, "Agent", BriefAgent)
+    directory.save(trial(2, {"seed": 2}, Status.PREEMPTED, started=BEGUN))
+    OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})]).run()
+    said = capsys.readouterr().out
+    assert "trial 2 (run2) goes on: seed=2" in said
+    assert "trial 3 (run3) starts: seed=3" in said

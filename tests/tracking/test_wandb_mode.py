@@ -1,5 +1,8 @@
 import logging
+import re
+import shlex
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -22,6 +25,18 @@ def test_none_and_offline_are_as_asked(wandb_home: Path, monkeypatch: pytest.Mon
     assert line is not None
     assert "wandb leet runs/r/wandb" in line
     assert "wandb sync runs/r/wandb/offline-run-*" in line
+
+
+def test_the_offline_line_can_be_typed_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    for name in ("a film", "it's", "a*b", "$HOME"):
+        record = tmp_path / name / "trial" / "wandb" / "offline-run-1"
+        record.mkdir(parents=True)
+        for folder, trial in ((tmp_path / name / "trial", "trial"), (tmp_path / name / "*", "TRIAL")):
+            _, line = resolve_mode(TrackingConfig(mode="offline"), folder)
+            said = re.fullmatch(r".* To look: (wandb leet .*); to upload later: wandb sync (.*)", line or "")
+            assert said is not None
+            assert shlex.split(said[1]) == ["wandb", "leet", str(tmp_path / name / trial / "wandb")]
+            assert subprocess.check_output(["sh", "-c", f"printf %s {said[2]}"], text=True) == str(record)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ class LocalSweep:
 
     def run(self) -> int:
         """Runs trials until there are no more, and returns the exit code."""
-        self._take_up()
         with self._interrupts:
+            self._take_up()
             while True:
                 self._look()
                 if not self._interrupts.asked and self.broken is None:
@@ -74,7 +74,7 @@ class LocalSweep:
             # What failed before it logged anything failed by its surroundings; the person who says --resume has looked.
             if trial.status.ended and (trial.status != Status.FAILED or trial.history):
                 continue
-            process = TrialProcess.find(trial.pid, self._directory.lock(trial))
+            process = TrialProcess.find(self._directory.lock(trial))
             if process is not None:
                 self._running[trial.run] = process
                 self._report.line(f"trial {trial.number} ({trial.run}) is still running")
@@ -165,17 +165,14 @@ class LocalSweep:
         environment = {**os.environ, **self._environment, **self._workers[trial.worker].environment}
         # No WANDB_SWEEP_ID: the server that `wandb sync` brings the runs to knows no sweep of this name.
         environment.pop("WANDB_SWEEP_ID", None)
-        trial.status, trial.pid, trial.reason, trial.started = Status.RUNNING, None, None, time.time()
+        trial.status, trial.reason, trial.started = Status.RUNNING, None, time.time()
         self._directory.save(trial)
-        process = TrialProcess.start(
+        self._running[trial.run] = TrialProcess.start(
             command,
             environment | {"WANDB_RUN_ID": trial.run},
             log=self._directory.log(trial),
             lock=self._directory.lock(trial),
         )
-        self._running[trial.run] = process
-        trial.pid = process.pid
-        self._directory.save(trial)
         self._report.started(trial, again=again)
 
     def _names(self) -> list[str]:

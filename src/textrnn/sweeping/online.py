@@ -169,11 +169,12 @@ class OnlineSweep:
         return trial
 
     def _begin(self, event: Event, log: AgentLog) -> None:
+        again = any(trial.run == event.run for trial in self.trials)  # it may have been cut short before any value
         trial = self._known(event.run, log)
         trial.status, trial.reason, trial.started = Status.RUNNING, None, event.when
         self._running[trial.run] = Running(log=log, since=event.when)
         self._directory.save(trial)
-        self._report.started(trial, again=bool(trial.history))
+        self._report.started(trial, again=again)
 
     def _look(self) -> None:
         for run, running in self._running.items():

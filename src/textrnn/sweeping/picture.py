@@ -61,7 +61,8 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             label=f"{status} ({len(points)})",
         )
     if listed:
-        axes.set_xticks(range(len(listed)), [str(value) for value in listed])
+        # They may be texts, in which a $ begins no formula.
+        axes.set_xticks(range(len(listed)), [str(value) for value in listed], parse_math=False)
         axes.set_xlim(-0.5, len(listed) - 0.5)
     elif "log" in str(specification.get("distribution", "")):
         axes.set_xscale("log")

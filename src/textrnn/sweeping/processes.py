@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,14 @@ MESSAGE = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b
 """How a line begins that says why a process failed."""
 
 
+SIGNED = 'echo $$ > "$0"; exec "$@"'
+"""A shell command that writes its pid to the file $0 and goes on, as the same process, as the command $@."""
+SIGNED_WITHIN = 5.0
+"""Seconds in which it has done so."""
+
+
 class TrialProcess:
-    """A trial's process, as long as its lock is held."""
+    """A trial's process, as long as its lock is held; the lock's file has its pid."""
 
     def __init__(self, pid: int | None, lock: Path, child: "subprocess.Popen[bytes] | None" = None) -> None:
         self.pid = pid
@@ -32,7 +39,8 @@ class TrialProcess:
     def start(cls, command: list[str], environment: Mapping[str, str], *, log: Path, lock: Path) -> "TrialProcess":
         """Starts a command; what it prints is appended to `log`.
 
-        `lock` is inherited by the process alone, so that it is held until the process ends even if we are killed.
+        `lock` is inherited by the process alone, so that it is held until the process ends even if we are killed; and
+        it is the process that writes its pid there, so that whoever finds it can end it, wherever we are killed.
 
         Raises:
             InputError: when one that was started with the same lock still runs.
@@ -43,9 +51,10 @@ class TrialProcess:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(f"{lock}: a process of an earlier sweep.py still runs; wait for its end.") from error
+            os.ftruncate(descriptor, 0)  # an earlier process's pid may be somebody else's by now
             with log.open("ab") as output:
                 child = subprocess.Popen(
-                    command,
+                    ["/bin/sh", "-c", SIGNED, str(lock), *command],
                     env=dict(environment),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -58,9 +67,15 @@ class TrialProcess:
         return cls(child.pid, lock, child)
 
     @classmethod
-    def find(cls, pid: int | None, lock: Path) -> "TrialProcess | None":
+    def find(cls, lock: Path) -> "TrialProcess | None":
         """The process that an earlier `sweep.py` left running; None where it has ended."""
-        return cls(pid, lock) if FileLock(lock).is_held() else None
+        deadline = time.monotonic() + SIGNED_WITHIN
+        while FileLock(lock).is_held():
+            pid = lock.read_text(encoding="ascii").strip()
+            if pid or time.monotonic() > deadline:
+                return cls(int(pid) if pid else None, lock)
+            time.sleep(0.05)
+        return None
 
     def has_ended(self) -> bool:
         """Whether it is over."""

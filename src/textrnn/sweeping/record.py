@@ -39,7 +39,14 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
 
         plot_sweep(trials, metric, {name: sweep.parameters[name] for name in varied}, directory.path / "sweep.png")
     if "seed" in varied:
-        jobs = [Job(overrides=arguments(trial.parameters), run_dir=directory.run(trial).path) for trial in trials]
+        jobs = [
+            Job(
+                overrides=arguments(trial.parameters),
+                run_dir=directory.run(trial).path,
+                done=trial.status == Status.FINISHED,
+            )
+            for trial in trials
+        ]
         if (comparison := write_comparison(directory.path, jobs)) is not None:
             Console().print(comparison)
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
@@ -81,10 +88,12 @@ def best_setting(finished: Sequence[Trial], metric: Metric) -> list[Trial]:
 
 
 def _settings(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
-    groups: dict[str, list[Trial]] = {}
+    """The trials by setting, one a seed: a draw that was made again is the same run and no further evidence."""
+    groups: dict[str, dict[str, Trial]] = {}
     for trial in trials:
-        groups.setdefault(repr(_without_seed(trial.parameters)), []).append(trial)
-    return groups
+        seeds = groups.setdefault(repr(_without_seed(trial.parameters)), {})
+        seeds.setdefault(repr(trial.parameters.get("seed")), trial)
+    return {setting: list(seeds.values()) for setting, seeds in groups.items()}
 
 
 def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:

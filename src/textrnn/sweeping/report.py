@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, Trial, described
@@ -80,7 +81,7 @@ def print_table(trials: Iterable[Trial], metric: Metric, varied: Iterable[str]) 
     table = Table(title=f"{metric.name}, {metric.goal}d", title_justify="left", show_edge=False)
     for name in ("rank", "trial", "status", "best", "last", "time"):
         table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
-    table.add_column("setting")
+    table.add_column("setting", overflow="fold")
     for rank, trial in enumerate(trials[:ROWS], start=1):
         best = trial.best(metric.sign)
         table.add_row(
@@ -90,7 +91,7 @@ def print_table(trials: Iterable[Trial], metric: Metric, varied: Iterable[str]) 
             "" if best is None else f"{best:.4f}",
             f"{trial.history[-1]:.4f}" if trial.history else "",
             duration(trial.seconds),
-            described({name: trial.parameters[name] for name in varied if name in trial.parameters}),
+            Text(described({name: trial.parameters[name] for name in varied if name in trial.parameters})),
         )
     if len(trials) > ROWS:
         table.caption = f"and {len(trials) - ROWS} more in leaderboard.csv"

@@ -4,6 +4,7 @@ sweep.yaml            the sweep, itself a sweep file, with what was typed beside
 typed.json            what that was
 trials/RUN.json       parameters and status
 trials/RUN.log        what the trial printed
+trials/RUN.lock       its process's pid; a kernel lock while that lives
 RUN/                  the trial's run directory
 leaderboard.csv sweep.png best.yaml     what came out
 """
@@ -59,7 +60,6 @@ class Trial:
     status: Status = Status.WAITING
     worker: int | None = None
     """The worker that it runs on."""
-    pid: int | None = None
     started: float | None = None
     """When its process last started, in seconds since 1970; without an account None while it has none."""
     seconds: float = 0.0
@@ -91,6 +91,7 @@ class Trial:
             ValueError, TypeError, KeyError: for any other text.
         """
         values = json.loads(text)
+        values.pop("pid", None)  # of a sweep that began before the lock's file had it
         return cls(**{**values, "status": Status(values["status"])})
 
 
@@ -213,7 +214,7 @@ class SweepDirectory:
         return self.path / "trials" / f"{trial.run}.log"
 
     def lock(self, trial: Trial) -> Path:
-        """Held while the trial's process lives, whoever started it."""
+        """Held while the trial's process lives, whoever started it, and holds its pid."""
         return self.path / "trials" / f"{trial.run}.lock"
 
     def save(self, trial: Trial) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textrnn.compose import compose
-from textrnn.config import Config, TrainerConfig
+from textrnn.config import EARLY_STOPPING_MONITORS, Config, TrainerConfig
 from textrnn.errors import InputError
 from textrnn.overrides import check_override, parse_overrides
 from textrnn.sweeping.engine import Engine, check_hyperband, ends
@@ -95,12 +95,29 @@ def _check_text(name: str, value: Any) -> None:
 def _compose(sweep: Sweep, parameters: Mapping[str, Any], name: str | None = None) -> Config:
     typed = arguments(parameters)
     try:
-        return compose([*sweep.fixed, *typed, STAND_IN])
+        config = compose([*sweep.fixed, *typed, STAND_IN])
+        _check_chosen(sweep, config)
+        return config
     except InputError as error:
         # Whatever the sentence says, it must be found in the file.
         named = name or next((key for key in parameters if str(key) in str(error)), None)
         where = "what all trials share" if named is None else f"parameter {named}"
         raise InputError(f"{where}: {error}") from error
+
+
+def _check_chosen(sweep: Sweep, config: Config) -> None:
+    """Refuses to rank trials by the best of one metric over their epochs where another one chooses the epoch.
+
+    What a trial leaves, `best.ckpt` and its final metrics, would be of another epoch than its rank.
+    """
+    name, monitor = "" if sweep.metric is None else sweep.metric.name, config.early_stopping.monitor
+    if not name.startswith("val/") or name == monitor:
+        return
+    if name in EARLY_STOPPING_MONITORS:
+        hint = f"type early_stopping.monitor={name}"
+    else:
+        hint = f"write {monitor} as the metric's name, or the other one of {' and '.join(EARLY_STOPPING_MONITORS)}"
+    raise InputError(f"metric: {name} is not what chooses a trial's epoch, early_stopping.monitor={monitor}; {hint}.")
 
 
 def _check_bayes(sweep: Sweep) -> None:

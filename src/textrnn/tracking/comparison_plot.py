@@ -24,7 +24,7 @@ def plot_comparison(names: Sequence[str], values: Sequence[Sequence[float]], out
         axes.errorbar(
             statistics.fmean(own), row + 0.22, xerr=deviation, fmt="D", color="black", capsize=4, markersize=5
         )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, parse_math=False)  # as typed, in which a $ begins no formula
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(f"{label}: runs (o), mean and standard deviation (◆)")
     axes.grid(axis="x", alpha=0.3)

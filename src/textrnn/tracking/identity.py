@@ -102,6 +102,16 @@ def default_name(config: Config) -> str:
     return f"{model.cell}-{model.hidden_size}x{model.num_layers}{direction} s{config.seed}"
 
 
+def refuse_one_id_for_all() -> None:
+    """Refuses WANDB_RUN_ID where several runs are to begin, which would all be the same one in W&B.
+
+    Raises:
+        InputError: naming it.
+    """
+    if given := os.environ.get("WANDB_RUN_ID"):
+        raise InputError(f"WANDB_RUN_ID={given} would make one W&B run of all jobs of -m; unset it, or leave out -m.")
+
+
 def read_identity(run_json: Path) -> RunIdentity:
     """Read the `run.json` of a run directory; raises `InputError` when it is missing or not whole."""
     try:

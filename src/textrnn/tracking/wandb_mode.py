@@ -5,6 +5,7 @@ import http.client
 import logging
 import netrc
 import os
+import shlex
 import threading
 import urllib.error
 import urllib.request
@@ -81,11 +82,16 @@ def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
 def offline_line(reason: str, run_dir: Path) -> str:
     """Return the line that says that W&B is offline, why, and what to do about it.
 
-    A `*` in `run_dir` stands for all trials of a sweep, of which `wandb leet` shows one at a time.
+    Where `run_dir` is named `*`, that stands for all trials of a sweep, of which `wandb leet` shows one at a time. Its
+    other characters are quoted, so that a shell takes the commands as they are.
     """
+    one = every = shlex.quote(str(run_dir))
+    if run_dir.name == "*":
+        sweep = shlex.quote(str(run_dir.parent))
+        one, every = f"{sweep}/TRIAL", f"{sweep}/*"
     return (
-        f"W&B is offline ({reason}). To look: wandb leet {str(run_dir / 'wandb').replace('*', 'TRIAL')}; "
-        f"to upload later: wandb sync {run_dir / 'wandb' / 'offline-run-*'}"
+        f"W&B is offline ({reason}). To look: wandb leet {one}/wandb; "
+        f"to upload later: wandb sync {every}/wandb/offline-run-*"
     )
 
 
