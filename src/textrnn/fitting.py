@@ -31,7 +31,6 @@ from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.signals import Preempted
 from textrnn.tracking.logger import RunLogger
-from textrnn.tracking.metrics import repair
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory
@@ -44,7 +43,7 @@ STOP_POLL = 20.0
 """Seconds within which W&B's client learns that its run was stopped; it asks the server every 15."""
 
 START_PATIENCE = 180.0
-"""Seconds that the other ranks wait for rank 0's W&B run."""
+"""Seconds that the other ranks wait for rank 0's model or W&B run."""
 
 
 def fit(this: Run, *, wandb_mode: str) -> int:
@@ -62,9 +61,12 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     early_stop = EarlyStop(this.directory.early_stop)
     with this.ranks.phase(patience=START_PATIENCE):
         parts = _parts(this, early_stop)
+    with this.ranks.phase(patience=START_PATIENCE):
         wandb_run = record_start(this, early_stop, wandb_mode) if this.primary else None
     if not this.primary:
         return _fit_and_test(this, parts)[1]
+    if early_stop.has_file:  # of a process that was killed before it could stop
+        early_stop.ask()
     parts.logger.attach(parts.trainer, wandb_run)
     status, code = "failed", exit_codes.CRASH
     try:
@@ -123,9 +125,6 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     module = ReviewClassifier(
         config.model, config.optimizer, vocab_size=store.vocab_size, seed=config.seed, vectors=vectors
     )
-    if this.primary:
-        last_step = -1 if this.checkpoint is None else this.checkpoint.global_step
-        repair(this.directory.metrics_csv, last_step)
     logger = RunLogger(this.directory.path, this.identity)
     throughput = Throughput(config.trainer.log_every_n_steps)
     record = CheckpointRecord(

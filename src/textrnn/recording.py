@@ -14,7 +14,7 @@ from textrnn.preemption import EarlyStop
 from textrnn.reporting import report_data
 from textrnn.runs import Run
 from textrnn.tracking.logger import RunLogger
-from textrnn.tracking.metrics import Row, read_metrics
+from textrnn.tracking.metrics import Row, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
 from textrnn.tracking.predictions import Predictions
 from textrnn.tracking.rundir import write_atomically
@@ -39,27 +39,43 @@ class Parts:
 
 
 def record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
-    """Writes the configuration and starts the W&B run, if there shall be one."""
-    this.directory.checkpoints.mkdir(exist_ok=True)
-    if this.checkpoint is None:
-        for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
-            leftover.unlink()
-        this.directory.early_stop.unlink(missing_ok=True)  # of a start that was stopped before `last.ckpt`
-    config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
-    write_atomically(this.directory.config_yaml, config)
-    if wandb_mode == "none":
-        return None
-    wandb_run = WandbRun.start(
-        this.config,
-        this.identity,
-        this.directory.path,
-        mode=wandb_mode,
-        resume=this.config.resume is not None,
-        on_stop=early_stop.ask,
-    )
-    open_record(wandb_run, this.directory)
-    report_data(this, wandb_run)
+    """Starts the W&B run, if there shall be one, and makes the directory that of a run which trains.
+
+    Nothing is changed before W&B has taken the run: one that it refuses stays what it was.
+    """
+    wandb_run = None
+    if wandb_mode != "none":
+        wandb_run = WandbRun.start(
+            this.config,
+            this.identity,
+            this.directory.path,
+            mode=wandb_mode,
+            resume=this.config.resume is not None,
+            on_stop=early_stop.ask,
+        )
+        open_record(wandb_run, this.directory)
+    _begin(this)
+    if wandb_run is not None:
+        report_data(this, wandb_run)
     return wandb_run
+
+
+def _begin(this: Run) -> None:
+    """Takes away what says that the run has ended, and writes its configuration.
+
+    In this order: a run that is killed here, at whatever line, has either ended as its files say or goes on.
+    """
+    directory = this.directory
+    if this.checkpoint is None or this.config.resume != "auto":  # `auto` goes on with a stop that was not recorded
+        directory.early_stop.unlink(missing_ok=True)
+    directory.summary_json.unlink(missing_ok=True)
+    config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
+    write_atomically(directory.config_yaml, config)
+    directory.checkpoints.mkdir(exist_ok=True)
+    if this.checkpoint is None:
+        for leftover in directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
+            leftover.unlink()
+    repair(directory.metrics_csv, -1 if this.checkpoint is None else this.checkpoint.global_step)
 
 
 def record_end(this: Run, parts: Parts, status: str) -> RunSummary:

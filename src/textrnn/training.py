@@ -4,7 +4,6 @@ Nothing here imports torch or Lightning before the reviews are there: wrong inpu
 trained and recorded is in `fitting.py`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -147,7 +146,6 @@ def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary:
         if directory.wandb_unsent.is_file():
             _complete_in_wandb(config, directory, checkpoint, signals)
         return "over"
-    directory.early_stop.unlink(missing_ok=True)
     return "begun"
 
 
@@ -235,12 +233,14 @@ def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
 
 def _is_over(config: Config, directory: RunDirectory) -> bool:
     """Whether the run in `directory` has ended with this very configuration, or was stopped for good; says so."""
+    from textrnn.tracking.summary import read_status
+
+    status = read_status(directory.summary_json)
+    if status is None:  # it was killed: if it was told to stop, it does so now, and records it
+        return False
     if config.resume == "auto" and directory.early_stop.is_file():
         LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
         return True
-    if not directory.summary_json.is_file():
-        return False
-    status = json.loads(directory.summary_json.read_text(encoding="utf-8")).get("status")
     changed = set(differences(load_config(directory.config_yaml), config)) - {"resume", "run_dir"}
     if status != "finished" or changed:
         return False

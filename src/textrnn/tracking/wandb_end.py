@@ -1,6 +1,5 @@
 """The end of a W&B run, and what is brought later if W&B did not answer then."""
 
-import json
 import logging
 from collections.abc import Callable
 
@@ -9,7 +8,7 @@ from textrnn.config import Config
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.metrics import read_metrics
 from textrnn.tracking.rundir import RunDirectory, write_atomically
-from textrnn.tracking.summary import RunSummary
+from textrnn.tracking.summary import RunSummary, read_summary
 from textrnn.tracking.wandb_mode import resolve_mode
 from textrnn.tracking.wandb_session import WandbRun
 
@@ -57,7 +56,7 @@ def bring_what_is_missing(
     if mode == "none" or (mode == "offline" and not began_offline):
         logger.info(f"W&B still lacks the end of this run. {line or ''}")
         return
-    summary = RunSummary.from_dict(json.loads(directory.summary_json.read_text(encoding="utf-8")))
+    summary = RunSummary.from_dict(read_summary(directory.summary_json))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
     for row in read_metrics(directory.metrics_csv):
         run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))

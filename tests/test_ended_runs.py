@@ -1,0 +1,54 @@
+"""Runs that have ended, or were told to, and what `resume` makes of them and of what is lost in their directories."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from doubles.run_files import SMALL, json_of
+from support import Command
+from test_training import last_step, start, wait_for_step
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+STEPS = 9
+"""Of an epoch."""
+ONE = (*SMALL, "trainer.max_epochs=1", "early_stopping.patience=null", "optimizer.schedule=constant")
+
+
+def status(run: Path) -> object:
+    return json_of(run / "summary.json")["status"]
+
+
+def test_a_finished_run_that_trains_on_and_is_killed_is_not_finished(
+    here: Command, workplace: Path, environment: dict[str, str]
+) -> None:
+    run = workplace / "run"
+    assert here("train.py", *ONE, "run_dir=run").returncode == 0
+    process = start(("resume=run", "trainer.max_epochs=16"), workplace, environment)
+    wait_for_step(run, STEPS + 2, process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) == -9
+    assert not (run / "summary.json").exists()
+    assert last_step(run) < 16 * STEPS
+    done = here("train.py", "resume=run")
+    assert done.returncode == 0, done.stderr
+    assert last_step(run) == 16 * STEPS
+    assert status(run) == "finished"
+
+
+def test_a_stop_that_a_kill_overtook_is_recorded_by_the_next_start(here: Command, workplace: Path) -> None:
+    run = workplace / "run"
+    command = (*ONE, "run_dir=run", "resume=auto")
+    assert here("train.py", *command).returncode == 0
+    (run / "summary.json").unlink()
+    (run / "early-stop").write_text("hyperband: worse than half of the trials\n")
+    (run / "wandb-unsent").write_text("run\n")
+    again = here("train.py", *command, "trainer.max_epochs=3")
+    assert again.returncode == 0, again.stderr
+    assert status(run) == "stopped"
+    assert last_step(run) < 2 * STEPS
+    assert "stopped early" in here("train.py", *command, "trainer.max_epochs=3").stderr
+    on = here("train.py", "resume=run", "trainer.max_epochs=2")
+    assert on.returncode == 0, on.stderr
+    assert (status(run), last_step(run)) == ("finished", 2 * STEPS)
+    assert not (run / "early-stop").exists()
