@@ -1,14 +1,18 @@
 """Runs that have ended, or were told to, and what `resume` makes of them and of what is lost in their directories."""
 
+import errno
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doubles.run_files import SMALL, json_of
+from doubles.tracked_runs import assert_whole, log_in, only_run
+from doubles.wandb_server import WandbServer
 from support import Command
 from test_training import last_step, start, wait_for_step
-
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 STEPS = 9
 """Of an epoch."""
@@ -19,6 +23,7 @@ def status(run: Path) -> object:
     return json_of(run / "summary.json")["status"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_run_that_trains_on_and_is_killed_is_not_finished(
     here: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
@@ -36,6 +41,42 @@ def test_a_finished_run_that_trains_on_and_is_killed_is_not_finished(
     assert status(run) == "finished"
 
 
+@pytest.fixture
+def account(environment: dict[str, str]) -> Iterator[WandbServer]:
+    """An account for runs in this process, where W&B's client has one service, of the server that it first saw."""
+    import wandb
+
+    wandb.teardown()
+    with WandbServer() as server:
+        log_in(environment, server)
+        yield server
+        wandb.teardown()
+    assert server.unknown == []
+
+
+@pytest.mark.parametrize("step", ["reporting.write_evaluation", "recording.write_summary"])
+def test_what_fails_after_the_test_makes_it_a_failed_run(
+    step: str, account: WandbServer, here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = workplace / "run"
+
+    def full(*arguments: Any, **named: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"textrnn.{step}", full)
+        assert here("train.py", *ONE, "tracking=online", "run_dir=run").returncode == 1
+    assert "No space left" in (run / "train.log").read_text()
+    assert (only_run(account).exit_code, only_run(account).state) == (1, "failed")
+    assert only_run(account).summary["status"] == "failed"
+    assert not (run / "summary.json").exists() or status(run) == "failed"
+    done = here("train.py", "resume=run")
+    assert done.returncode == 0, done.stderr
+    assert_whole(account, run)
+    assert status(run) == "finished"
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_stop_that_a_kill_overtook_is_recorded_by_the_next_start(here: Command, workplace: Path) -> None:
     run = workplace / "run"
     command = (*ONE, "run_dir=run", "resume=auto")

@@ -11,7 +11,7 @@ from textrnn.data.module import ReviewsDataModule
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
 from textrnn.preemption import EarlyStop
-from textrnn.reporting import report_data
+from textrnn.reporting import report_data, report_model
 from textrnn.runs import Run
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics import Row, read_metrics, repair
@@ -20,7 +20,7 @@ from textrnn.tracking.predictions import Predictions
 from textrnn.tracking.rundir import write_atomically
 from textrnn.tracking.summary import RunSummary, write_summary
 from textrnn.tracking.throughput import Throughput
-from textrnn.tracking.wandb_end import open_record
+from textrnn.tracking.wandb_end import end_wandb_run, open_record, told_of_failures
 from textrnn.tracking.wandb_session import WandbRun
 
 
@@ -53,10 +53,12 @@ def record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun 
             resume=this.config.resume is not None,
             on_stop=early_stop.ask,
         )
-        open_record(wandb_run, this.directory)
-    _begin(this)
-    if wandb_run is not None:
-        report_data(this, wandb_run)
+    with told_of_failures(wandb_run):
+        if wandb_run is not None:
+            open_record(wandb_run, this.directory)
+        _begin(this)
+        if wandb_run is not None:
+            report_data(this, wandb_run)
     return wandb_run
 
 
@@ -78,10 +80,26 @@ def _begin(this: Run) -> None:
     repair(directory.metrics_csv, -1 if this.checkpoint is None else this.checkpoint.global_step)
 
 
-def record_end(this: Run, parts: Parts, status: str) -> RunSummary:
-    """Writes `summary.json` and `curves.png`, also for a run that did not finish."""
-    parts.logger.close(over=status in ("finished", "stopped"))
-    rows = read_metrics(this.directory.metrics_csv)
+def record_end(this: Run, parts: Parts, wandb_run: WandbRun | None, status: str, exit_code: int) -> RunSummary:
+    """Draws `curves.png`, logs the model, writes `summary.json` and ends the W&B run; also of one that didn't finish.
+
+    `summary.json` comes last: "finished" stands nowhere before all else is there.
+    """
+    with told_of_failures(wandb_run):
+        parts.logger.close(over=status in ("finished", "stopped"))
+        rows = read_metrics(this.directory.metrics_csv)
+        summary = _summary(this, parts, rows, status)
+        if rows:
+            plot_curves(this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step)
+        if wandb_run is not None:
+            report_model(this, summary, wandb_run)
+        write_summary(this.directory.summary_json, summary)
+    if wandb_run is not None:
+        end_wandb_run(wandb_run, this.directory, summary, exit_code)
+    return summary
+
+
+def _summary(this: Run, parts: Parts, rows: Sequence[Row], status: str) -> RunSummary:
     best = _best_row(rows, this.config.early_stopping.monitor)
     metrics: dict[str, float] = {}
     for row in rows:
@@ -91,7 +109,7 @@ def record_end(this: Run, parts: Parts, status: str) -> RunSummary:
     seconds = parts.throughput.seconds
     if seconds > 0:
         metrics["train/tokens_per_second"] = parts.throughput.tokens / seconds
-    summary = RunSummary(
+    return RunSummary(
         status=status,
         metrics=metrics,
         coverage=parts.coverage,
@@ -106,10 +124,6 @@ def record_end(this: Run, parts: Parts, status: str) -> RunSummary:
         best_step=None if best is None else int(best["step"]),
         best_epoch=None if best is None else int(best["epoch"]),
     )
-    write_summary(this.directory.summary_json, summary)
-    if rows:
-        plot_curves(this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step)
-    return summary
 
 
 def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:

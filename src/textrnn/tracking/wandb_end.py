@@ -1,7 +1,8 @@
 """The end of a W&B run, and what is brought later if W&B did not answer then."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from textrnn import exit_codes
 from textrnn.config import Config
@@ -21,6 +22,19 @@ logger = logging.getLogger("textrnn")
 def open_record(run: WandbRun, directory: RunDirectory) -> None:
     """Note in the run directory that W&B hasn't got everything yet: so it is until the run has ended there, too."""
     write_atomically(directory.wandb_unsent, f"{run.directory}\n")
+
+
+@contextlib.contextmanager
+def told_of_failures(run: WandbRun | None) -> Iterator[None]:
+    """End the W&B run as failed if what is inside fails: at Python's exit the client would say that all went well."""
+    try:
+        yield
+    except BaseException as error:
+        if run is not None:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            run.summarize({"status": "interrupted" if interrupted else "failed"})
+            run.finish(exit_codes.INTERRUPTED if interrupted else exit_codes.CRASH)
+        raise
 
 
 def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, exit_code: int) -> None:
