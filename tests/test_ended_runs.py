@@ -41,6 +41,11 @@ def test_a_finished_run_that_trains_on_and_is_killed_is_not_finished(
     assert status(run) == "finished"
 
 
+def contents(run: Path) -> dict[Path, bytes]:
+    """All files of a run but its log."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "train.log"}
+
+
 @pytest.fixture
 def account(environment: dict[str, str]) -> Iterator[WandbServer]:
     """An account for runs in this process, where W&B's client has one service, of the server that it first saw."""
@@ -74,6 +79,25 @@ def test_what_fails_after_the_test_makes_it_a_failed_run(
     assert done.returncode == 0, done.stderr
     assert_whole(account, run)
     assert status(run) == "finished"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_less_than_a_run_has_come_to_is_refused_and_leaves_it_as_it_was(here: Command, workplace: Path) -> None:
+    run = workplace / "run"
+    assert here("train.py", *ONE, "trainer.max_epochs=3", "run_dir=run").returncode == 0
+    before = contents(run)
+    for typed, told in (
+        ("trainer.max_epochs=2", "type trainer.max_epochs=3 or more"),
+        ("trainer.max_steps=5", f"type trainer.max_steps={3 * STEPS} or more"),
+        ("trainer.fast_dev_run=true", "type trainer.fast_dev_run=false"),
+    ):
+        refused = here("train.py", "resume=run", typed)
+        assert refused.returncode == 2
+        assert told in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert contents(run) == before
+    over = here("train.py", "resume=run")
+    assert (over.returncode, "this run is finished" in over.stderr) == (0, True)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -142,6 +142,7 @@ def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary:
 
     checkpoint = load_checkpoint(directory.last_ckpt)
     _refuse_another_run(checkpoint, config)
+    _refuse_less(checkpoint, config)
     if _is_over(config, directory):
         if directory.wandb_unsent.is_file():
             _complete_in_wandb(config, directory, checkpoint, signals)
@@ -229,6 +230,27 @@ def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
             f"{checkpoint.path.parent.parent}, or start a new run."
         )
     load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
+
+
+def _refuse_less(checkpoint: "Checkpoint", config: Config) -> None:
+    """Refuses to end a run before where it is already.
+
+    Raises:
+        InputError: saying how far it is.
+    """
+    trainer, run, epochs = config.trainer, checkpoint.path.parent.parent, checkpoint.epoch + 1
+    if trainer.fast_dev_run:
+        raise InputError(
+            f"resume: trainer.fast_dev_run={str(trainer.fast_dev_run).lower()} tries a new run out, and can't go on "
+            f"with {run}; type trainer.fast_dev_run=false, or another run_dir."
+        )
+    limits = (("max_epochs", trainer.max_epochs, epochs), ("max_steps", trainer.max_steps, checkpoint.global_step))
+    for key, limit, reached in limits:
+        if limit not in (None, -1) and limit < reached:
+            raise InputError(
+                f"resume: trainer.{key}={limit} is less than what {run} has come to (epoch {epochs}, step "
+                f"{checkpoint.global_step}); type trainer.{key}={reached} or more, or start a new run."
+            )
 
 
 def _is_over(config: Config, directory: RunDirectory) -> bool:
