@@ -81,6 +81,27 @@ def test_what_fails_after_the_test_makes_it_a_failed_run(
     assert status(run) == "finished"
 
 
+def test_a_test_of_older_weights_is_not_the_runs_once_it_trains_on(
+    account: WandbServer, here: Command, workplace: Path
+) -> None:
+    run = workplace / "run"
+    assert here("train.py", *ONE, "tracking=online", "run_dir=run").returncode == 0
+    assert "test/loss" in json_of(run / "summary.json")
+    assert "test/loss" in only_run(account).summary
+    on = here("train.py", "resume=run", "trainer.max_epochs=2", "test=false")
+    assert on.returncode == 0, on.stderr
+    assert [path.name for path in run.glob("evaluation-*")] == ["evaluation-validation"]
+    for values in (json_of(run / "summary.json"), only_run(account).summary):
+        assert not [name for name in values if name.startswith("test/")]
+        assert "val/loss" in values
+    assert_whole(account, run)
+    (line,) = [line for line in on.stdout.splitlines() if line.lstrip().startswith("loss")]
+    assert len(line.replace("│", " ").split()) == 3, "of training and validation"
+    assert here("train.py", "resume=run", "test=true").returncode == 0
+    assert [path.name for path in run.glob("evaluation-*")] == ["evaluation-test"]
+    assert only_run(account).summary["test/loss"] == json_of(run / "summary.json")["test/loss"]
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_less_than_a_run_has_come_to_is_refused_and_leaves_it_as_it_was(here: Command, workplace: Path) -> None:
     run = workplace / "run"

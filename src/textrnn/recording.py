@@ -1,5 +1,6 @@
 """What a run writes at its start and its end, in its directory and in W&B."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -8,6 +9,7 @@ import yaml
 
 from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
+from textrnn.data.sources import SPLITS
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
 from textrnn.preemption import EarlyStop
@@ -63,7 +65,7 @@ def record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun 
 
 
 def _begin(this: Run) -> None:
-    """Takes away what says that the run has ended, and writes its configuration.
+    """Takes away what says that the run has ended and what it came to, and writes its configuration.
 
     In this order: a run that is killed here, at whatever line, has either ended as its files say or goes on.
     """
@@ -71,6 +73,9 @@ def _begin(this: Run) -> None:
     if this.checkpoint is None or this.config.resume != "auto":  # `auto` goes on with a stop that was not recorded
         directory.early_stop.unlink(missing_ok=True)
     directory.summary_json.unlink(missing_ok=True)
+    for split in SPLITS:
+        if directory.evaluation(split).is_dir():
+            shutil.rmtree(directory.evaluation(split))
     config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
     write_atomically(directory.config_yaml, config)
     directory.checkpoints.mkdir(exist_ok=True)
@@ -90,7 +95,10 @@ def record_end(this: Run, parts: Parts, wandb_run: WandbRun | None, status: str,
         rows = read_metrics(this.directory.metrics_csv)
         summary = _summary(this, parts, rows, status)
         if rows:
-            plot_curves(this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step)
+            tested = parts.predictions.test is not None
+            plot_curves(
+                this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step, tested=tested
+            )
         if wandb_run is not None:
             report_model(this, summary, wandb_run)
         write_summary(this.directory.summary_json, summary)
@@ -106,6 +114,8 @@ def _summary(this: Run, parts: Parts, rows: Sequence[Row], status: str) -> RunSu
         metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
     if best is not None:
         metrics |= {name: value for name, value in best.items() if name.startswith("val/")}
+    if parts.predictions.test is None:  # rows of an earlier test are of the weights that were best then
+        metrics = {name: value for name, value in metrics.items() if not name.startswith("test/")}
     seconds = parts.throughput.seconds
     if seconds > 0:
         metrics["train/tokens_per_second"] = parts.throughput.tokens / seconds

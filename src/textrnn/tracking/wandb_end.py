@@ -40,6 +40,8 @@ def told_of_failures(run: WandbRun | None) -> Iterator[None]:
 def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, exit_code: int) -> None:
     """End a W&B run with what `summary.json` says; if W&B lacks something then, say how to bring it."""
     run.summarize(summary.to_dict())
+    if not any(name.startswith("test/") for name in summary.metrics):
+        run.forget("test/")  # of a test before the run went on
     if summary.status == "stopped":
         run.tag(EARLY_STOPPED)
     if run.finish(exit_code):

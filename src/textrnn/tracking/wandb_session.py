@@ -108,6 +108,16 @@ class WandbRun:
         """Set final values, such as the number of parameters, over the last value of each metric."""
         self._tell(lambda: self._run.summary.update(dict(values)))
 
+    def forget(self, prefix: str) -> None:
+        """Take out of W&B's summary what begins so: it keeps the last value of whatever was logged."""
+
+        def remove() -> None:
+            for name in self._run.summary.keys():  # noqa: SIM118 - it is no mapping
+                if name.startswith(prefix):
+                    del self._run.summary[name]
+
+        self._tell(remove)
+
     def tag(self, tag: str) -> None:
         """Add a tag."""
         self._tell(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
