@@ -122,6 +122,44 @@ def test_less_than_a_run_has_come_to_is_refused_and_leaves_it_as_it_was(here: Co
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_what_is_lost_in_a_runs_directory_costs_nothing_else(here: Command, workplace: Path) -> None:
+    run = workplace / "run"
+    command = (*ONE, "trainer.max_epochs=2", "run_dir=run", "resume=auto")
+    assert here("train.py", *command).returncode == 0
+    whole = contents(run)
+    (run / "run.json").unlink()
+    assert here("train.py", *command).returncode == 0
+    assert contents(run) == whole
+
+    (run / "checkpoints" / "last.ckpt").unlink()
+    left = contents(run)
+    for lost in ("config.yaml", "summary.json", "curves.png"):
+        refused = here("train.py", *command)
+        assert refused.returncode == 2
+        assert "no checkpoints/last.ckpt" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+        assert contents(run) == left
+        (run / lost).unlink()
+        left = contents(run)
+
+    first = [line for line in (run / "metrics.csv").read_text().splitlines() if line.split(",")[1] in ("epoch", "0")]
+    (run / "metrics.csv").write_text("\n".join([*first, ""]))  # killed before its first epoch was over
+    begun = here("train.py", *command)
+    assert begun.returncode == 0, begun.stderr
+    assert (status(run), last_step(run)) == ("finished", 2 * STEPS)
+
+    (run / "summary.json").write_text('{"status": "fini')
+    for arguments in (command, ("resume=run",)):
+        damaged = here("train.py", *arguments)
+        assert damaged.returncode == 2
+        assert "summary.json is damaged" in damaged.stderr
+        assert damaged.stderr.count("\n") == 1
+    (run / "summary.json").unlink()
+    assert here("train.py", *command).returncode == 0
+    assert status(run) == "finished"
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_stop_that_a_kill_overtook_is_recorded_by_the_next_start(here: Command, workplace: Path) -> None:
     run = workplace / "run"
     command = (*ONE, "run_dir=run", "resume=auto")

@@ -134,7 +134,11 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
 
 def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary: bool) -> str:
     """How far the run in `directory` is: "new", "begun" or "over"; brings W&B what it lacks of one that is over."""
-    if config.resume is None or not directory.last_ckpt.is_file():
+    if config.resume is None:
+        return "new"
+    if not directory.last_ckpt.is_file():
+        if primary:
+            _refuse_to_begin_again(directory)
         return "new"
     if not primary:
         return "begun"
@@ -148,6 +152,27 @@ def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary:
             _complete_in_wandb(config, directory, checkpoint, signals)
         return "over"
     return "begun"
+
+
+def _refuse_to_begin_again(directory: RunDirectory) -> None:
+    """Refuses to begin in a directory whose run has come further than a start that was killed before `last.ckpt`.
+
+    `last.ckpt` is there from the first epoch's end on; `best.ckpt` may be a moment earlier.
+
+    Raises:
+        InputError: saying what is there.
+    """
+    from textrnn.tracking.metrics import surviving_rows
+    from textrnn.tracking.summary import read_status
+
+    status = read_status(directory.summary_json)
+    had_an_epoch = any(row["epoch"] > 0 for row in surviving_rows(directory.metrics_csv))
+    if status in ("finished", "stopped") or (directory.best_ckpt.is_file() and had_an_epoch):
+        came_to = f"it is {status}" if status is not None else "it has trained for an epoch and more"
+        raise InputError(
+            f"resume: {directory.path} holds a run ({came_to}), but no checkpoints/last.ckpt to go on from; bring "
+            "that back, or type another run_dir."
+        )
 
 
 def _prepare(config: Config, ranks: Ranks) -> Store:
