@@ -103,6 +103,23 @@ def test_a_test_of_older_weights_is_not_the_runs_once_it_trains_on(
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_wandb_refuses_and_nothing_has_changed(here: Command, workplace: Path) -> None:
+    broken = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "soon"}
+    refused = here("train.py", *ONE, "tracking=offline", "run_dir=run", **broken)
+    assert refused.returncode == 2
+    assert "W&B refuses the run" in refused.stderr
+    assert list(workplace.iterdir()) == []
+    assert here("train.py", *ONE, "run_dir=run").returncode == 0
+    before = contents(workplace / "run")
+    again = ("train.py", "resume=run", "trainer.max_epochs=2", "tracking=offline")
+    for variables, told in ((broken, "W&B refuses"), ({"WANDB_INIT_TIMEOUT": "abc"}, "WANDB_INIT_TIMEOUT='abc'")):
+        refused = here(*again, **variables)
+        assert refused.returncode == 2
+        assert told in refused.stderr
+        assert contents(workplace / "run") == before
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_less_than_a_run_has_come_to_is_refused_and_leaves_it_as_it_was(here: Command, workplace: Path) -> None:
     run = workplace / "run"
     assert here("train.py", *ONE, "trainer.max_epochs=3", "run_dir=run").returncode == 0
