@@ -60,7 +60,9 @@ def test_table_shows_what_there_is() -> None:
     console.print(
         summary_table("s0", dataclasses.replace(SUMMARY, metrics={}, seconds=0.0, best_step=None, best_epoch=None))
     )
+    console.print(summary_table("a [/b] [red]c[/red] :smile:", SUMMARY))
     text = console.export_text()
+    assert "a [/b] [red]c[/red] :smile:: finished" in text
     assert "gru-128x1-bi s0: finished" in text
     assert ["accuracy", "0.9012", "0.8941"] in [line.replace("│", " ").split() for line in text.splitlines()]
     assert "best: epoch 3, step 1056   3,200,000 parameters" in text

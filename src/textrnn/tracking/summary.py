@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.table import Table
+from rich.text import Text
 
 from textrnn.errors import InputError
 from textrnn.tracking.durations import duration
@@ -100,7 +101,8 @@ def read_status(summary_json: Path) -> str | None:
 
 def summary_table(name: str, summary: RunSummary) -> Table:
     """Return the table that ends a run: metrics by split, then what it took."""
-    table = Table(title=f"{name}: {summary.status}", title_justify="left", show_edge=False, min_width=60)
+    title = Text(f"{name}: {summary.status}", style="table.title")  # the name as it is, no markup
+    table = Table(title=title, title_justify="left", show_edge=False, min_width=60)
     table.add_column("")
     for split in ("train", "validation", "test"):
         table.add_column(split, justify="right")
