@@ -23,6 +23,7 @@ def status(run: Path) -> object:
     return json_of(run / "summary.json")["status"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_finished_run_that_trains_on_and_is_killed_is_not_finished(
     here: Command, workplace: Path, environment: dict[str, str]
@@ -59,6 +60,7 @@ def account(environment: dict[str, str]) -> Iterator[WandbServer]:
     assert server.unknown == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["reporting.write_evaluation", "recording.write_summary"])
 def test_what_fails_after_the_test_makes_it_a_failed_run(
     step: str, account: WandbServer, here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
@@ -81,6 +83,7 @@ def test_what_fails_after_the_test_makes_it_a_failed_run(
     assert status(run) == "finished"
 
 
+@pytest.mark.slow
 def test_a_test_of_older_weights_is_not_the_runs_once_it_trains_on(
     account: WandbServer, here: Command, workplace: Path
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_test_of_older_weights_is_not_the_runs_once_it_trains_on(
     assert only_run(account).summary["test/loss"] == json_of(run / "summary.json")["test/loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_wandb_refuses_and_nothing_has_changed(here: Command, workplace: Path) -> None:
     broken = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "soon"}
@@ -138,6 +142,7 @@ def test_less_than_a_run_has_come_to_is_refused_and_leaves_it_as_it_was(here: Co
     assert (over.returncode, "this run is finished" in over.stderr) == (0, True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_lost_in_a_runs_directory_costs_nothing_else(here: Command, workplace: Path) -> None:
     run = workplace / "run"

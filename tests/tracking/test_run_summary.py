@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from textrnn.errors import InputError
-from textrnn.tracking.summary import RunSummary, summary_table, write_summary
+from textrnn.tracking.summary import RunSummary, read_status, summary_table, write_summary
 
 SUMMARY = RunSummary(
     status="finished",
@@ -39,6 +39,17 @@ def test_keys_are_flat_and_survive_the_file(tmp_path: Path) -> None:
     del values["tokens"]
     with pytest.raises(InputError, match="tokens"):
         RunSummary.from_dict(values)
+
+
+def test_how_a_run_ended_is_read_from_a_whole_summary_alone(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    assert read_status(path) is None
+    write_summary(path, SUMMARY)
+    assert read_status(path) == "finished"
+    for text in (path.read_text()[:-3], "", "[]", "{}", '{"status": null}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"summary\.json .*; remove it"):
+            read_status(path)
 
 
 def test_coverage_by_vectors_is_flat_too() -> None:
