@@ -48,15 +48,21 @@ def contents(run: Path) -> dict[Path, bytes]:
 
 
 @pytest.fixture
-def account(environment: dict[str, str]) -> Iterator[WandbServer]:
-    """An account for runs in this process, where W&B's client has one service, of the server that it first saw."""
+def client() -> Iterator[None]:
+    """W&B's client for runs in this process, where it has one service, of the environment that it first saw."""
     import wandb
 
     wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def account(client: None, environment: dict[str, str]) -> Iterator[WandbServer]:
+    """An account for runs in this process."""
     with WandbServer() as server:
         log_in(environment, server)
         yield server
-        wandb.teardown()
     assert server.unknown == []
 
 
@@ -106,7 +112,7 @@ def test_a_test_of_older_weights_is_not_the_runs_once_it_trains_on(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "client")
 def test_wandb_refuses_and_nothing_has_changed(here: Command, workplace: Path) -> None:
     broken = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "soon"}
     refused = here("train.py", *ONE, "tracking=offline", "run_dir=run", **broken)
