@@ -10,17 +10,21 @@ from support import Command
 
 
 def test_evaluate_and_predict(here: Command, workplace: Path) -> None:
-    assert here("train.py", *SMALL, "run_dir=run").returncode == 0
-    folder = workplace / "run" / "evaluation-test"
+    run = "run [b] $a^$"  # no markup, no formula
+    done = here("train.py", *SMALL, f"run_dir='{run}'", "tracking.name='named [/b] $a^$'")
+    assert done.returncode == 0, done.stderr
+    assert "named [/b] $a^$: finished" in done.stdout
+    folder = workplace / run / "evaluation-test"
     by_training = json_of(folder / "metrics.json")
     for path in folder.iterdir():
         path.unlink()
-    done = here("evaluate.py", "run", "--split", "test")
+    done = here("evaluate.py", run, "--split", "test")
     assert done.returncode == 0, done.stderr
+    assert "[b] $a^$" in done.stdout
     names = ["evaluation.png", "metrics.json", "mistakes.csv", "predictions.csv"]
     assert sorted(path.name for path in folder.iterdir()) == names
     measured = json_of(folder / "metrics.json")
-    trained = json_of(workplace / "run" / "summary.json")
+    trained = json_of(workplace / run / "summary.json")
     for name in ("test/loss", "test/accuracy", "test/f1", "test/auroc"):
         assert measured[name] == pytest.approx(trained[name], abs=1e-5)
     counts = measured["confusion_matrix"]
@@ -36,12 +40,12 @@ def test_evaluate_and_predict(here: Command, workplace: Path) -> None:
     assert confidence == sorted(confidence, reverse=True)
 
     texts = ['"Quoted", a=b, c', "model=gru", "", "-5 stars? é"]
-    told = here("predict.py", "run", "--", *texts)
+    told = here("predict.py", run, "--", *texts)
     assert told.returncode == 0, told.stderr
     lines = [json.loads(line) for line in told.stdout.splitlines()]
     assert [line["text"] for line in lines] == texts
     assert all((line["label"] == "positive") == (line["probability"] > 0.5) for line in lines)
-    piped = here("predict.py", "run/checkpoints/best.ckpt", "--file", "-", stdin="\n".join(texts) + "\n")
+    piped = here("predict.py", f"{run}/checkpoints/best.ckpt", "--file", "-", stdin="\n".join(texts) + "\n")
     assert [json.loads(line) for line in piped.stdout.splitlines()] == lines
 
 

@@ -93,10 +93,26 @@ def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIden
         resume = "auto"
     directory = RunDirectory.claim(path, resume=resume is not None)
     if resume is not None and directory.run_json.is_file():
-        identity = read_identity(directory.run_json)
-    else:
-        write_identity(directory.run_json, identity)
+        return directory, read_identity(directory.run_json), resume
+    if resume is not None:
+        identity = _recorded_identity(directory) or identity
+    write_identity(directory.run_json, identity)
     return directory, identity, resume
+
+
+def _recorded_identity(directory: RunDirectory) -> RunIdentity | None:
+    """Who the run is by its checkpoints, if it has any: its `run.json` is lost.
+
+    Raises:
+        InputError: if the checkpoint can't be read.
+    """
+    found = [path for path in (directory.last_ckpt, directory.best_ckpt) if path.is_file()]
+    if not found:
+        return None
+    from textrnn.checkpoints import load_checkpoint
+
+    LOGGER.info(f"{directory.run_json} is lost: the run's identity is taken from {found[0]}")
+    return RunIdentity.from_dict(load_checkpoint(found[0]).identity)
 
 
 def _is_started_again(job: Job, path: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from textrnn.checkpoints import Checkpoint, load_checkpoint
 from textrnn.data.batches import BatchLoader
@@ -118,7 +119,7 @@ def default_output(typed: str, run: Path, split: str) -> Path:
 
 def _show(name: str, measured: Measured, split: Split, path: Path) -> None:
     console = Console()
-    table = Table(title=f"{path} on {name} ({len(split):,} reviews)")
+    table = Table(title=Text(f"{path} on {name} ({len(split):,} reviews)", style="table.title"))
     table.add_column("metric")
     table.add_column("value", justify="right")
     for key, value in measured.metrics().items():
@@ -128,4 +129,4 @@ def _show(name: str, measured: Measured, split: Split, path: Path) -> None:
         probability = float(measured.probabilities[index])
         label = LABELS[int(measured.labels[index])]
         excerpt = " ".join(split.text(index).split())[-160:]
-        console.print(f"{label}, called positive with {probability:.3f}: ...{excerpt}", markup=False, highlight=False)
+        console.print(Text(f"{label}, called positive with {probability:.3f}: ...{excerpt}"))

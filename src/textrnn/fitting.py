@@ -25,26 +25,24 @@ from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vector_table
 from textrnn.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.recording import Parts, record_end, record_start
-from textrnn.reporting import kept_predictions, report_model, report_predictions, watching
+from textrnn.reporting import kept_predictions, report_predictions, watching
 from textrnn.resuming import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint
 from textrnn.runs import Run
 from textrnn.saving import AtomicCheckpointIO, CheckpointRecord
 from textrnn.signals import Preempted
 from textrnn.tracking.logger import RunLogger
-from textrnn.tracking.metrics import repair
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory
 from textrnn.tracking.summary import summary_table
 from textrnn.tracking.throughput import Throughput
-from textrnn.tracking.wandb_end import end_wandb_run
 from textrnn.tracking.wandb_session import WandbRun
 
 STOP_POLL = 20.0
 """Seconds within which W&B's client learns that its run was stopped; it asks the server every 15."""
 
 START_PATIENCE = 180.0
-"""Seconds that the other ranks wait for rank 0's W&B run."""
+"""Seconds that the other ranks wait for rank 0's model or W&B run."""
 
 
 def fit(this: Run, *, wandb_mode: str) -> int:
@@ -62,27 +60,28 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     early_stop = EarlyStop(this.directory.early_stop)
     with this.ranks.phase(patience=START_PATIENCE):
         parts = _parts(this, early_stop)
+    with this.ranks.phase(patience=START_PATIENCE):
         wandb_run = record_start(this, early_stop, wandb_mode) if this.primary else None
     if not this.primary:
         return _fit_and_test(this, parts)[1]
-    parts.logger.attach(parts.trainer, wandb_run)
+    if early_stop.has_file:  # of a process that was killed before it could stop
+        early_stop.ask()
     status, code = "failed", exit_codes.CRASH
     try:
-        status, code = _fit_and_test(this, parts)
-        if status == "preempted" and _may_be_stopped(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
-            status, code = "stopped", exit_codes.DONE
-        if status == "finished":
+        parts.logger.attach(parts.trainer, wandb_run)
+        ended = _fit_and_test(this, parts)
+        if ended[0] == "preempted" and _may_be_stopped(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
+            ended = "stopped", exit_codes.DONE
+        if ended[0] == "finished":
             report_predictions(this, parts.predictions, parts.logger, step=parts.trainer.global_step)
-        if status == "stopped":
+        if ended[0] == "stopped":
             early_stop.keep()
+        status, code = ended
     except KeyboardInterrupt:
         status, code = "interrupted", exit_codes.INTERRUPTED
         raise
     finally:
-        summary = record_end(this, parts, status)
-        if wandb_run is not None:
-            report_model(this, summary, wandb_run)
-            end_wandb_run(wandb_run, this.directory, summary, code)
+        summary = record_end(this, parts, wandb_run, status, code)
     if code == exit_codes.DONE:
         Console().print(summary_table(this.identity.name, summary))
         print(f"to look at it: {this.directory.curves_png}; {_how_to_look(wandb_run)}")
@@ -123,9 +122,6 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     module = ReviewClassifier(
         config.model, config.optimizer, vocab_size=store.vocab_size, seed=config.seed, vectors=vectors
     )
-    if this.primary:
-        last_step = -1 if this.checkpoint is None else this.checkpoint.global_step
-        repair(this.directory.metrics_csv, last_step)
     logger = RunLogger(this.directory.path, this.identity)
     throughput = Throughput(config.trainer.log_every_n_steps)
     record = CheckpointRecord(

@@ -1,5 +1,6 @@
 """What a run writes at its start and its end, in its directory and in W&B."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -8,19 +9,20 @@ import yaml
 
 from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
+from textrnn.data.sources import SPLITS
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
 from textrnn.preemption import EarlyStop
-from textrnn.reporting import report_data
+from textrnn.reporting import report_data, report_model
 from textrnn.runs import Run
 from textrnn.tracking.logger import RunLogger
-from textrnn.tracking.metrics import Row, read_metrics
+from textrnn.tracking.metrics import Row, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
 from textrnn.tracking.predictions import Predictions
 from textrnn.tracking.rundir import write_atomically
 from textrnn.tracking.summary import RunSummary, write_summary
 from textrnn.tracking.throughput import Throughput
-from textrnn.tracking.wandb_end import open_record
+from textrnn.tracking.wandb_end import end_wandb_run, open_record, told_of_failures
 from textrnn.tracking.wandb_session import WandbRun
 
 
@@ -39,43 +41,85 @@ class Parts:
 
 
 def record_start(this: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
-    """Writes the configuration and starts the W&B run, if there shall be one."""
-    this.directory.checkpoints.mkdir(exist_ok=True)
-    if this.checkpoint is None:
-        for leftover in this.directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
-            leftover.unlink()
-        this.directory.early_stop.unlink(missing_ok=True)  # of a start that was stopped before `last.ckpt`
-    config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
-    write_atomically(this.directory.config_yaml, config)
-    if wandb_mode == "none":
-        return None
-    wandb_run = WandbRun.start(
-        this.config,
-        this.identity,
-        this.directory.path,
-        mode=wandb_mode,
-        resume=this.config.resume is not None,
-        on_stop=early_stop.ask,
-    )
-    open_record(wandb_run, this.directory)
-    report_data(this, wandb_run)
+    """Starts the W&B run, if there shall be one, and makes the directory that of a run which trains.
+
+    Nothing is changed before W&B has taken the run: one that it refuses stays what it was.
+    """
+    wandb_run = None
+    if wandb_mode != "none":
+        wandb_run = WandbRun.start(
+            this.config,
+            this.identity,
+            this.directory.path,
+            mode=wandb_mode,
+            resume=this.config.resume is not None,
+            on_stop=early_stop.ask,
+        )
+    with told_of_failures(wandb_run):
+        if wandb_run is not None:
+            open_record(wandb_run, this.directory)
+        _begin(this)
+        if wandb_run is not None:
+            report_data(this, wandb_run)
     return wandb_run
 
 
-def record_end(this: Run, parts: Parts, status: str) -> RunSummary:
-    """Writes `summary.json` and `curves.png`, also for a run that did not finish."""
-    parts.logger.close(over=status in ("finished", "stopped"))
-    rows = read_metrics(this.directory.metrics_csv)
+def _begin(this: Run) -> None:
+    """Takes away what says that the run has ended and what it came to, and writes its configuration.
+
+    In this order: a run that is killed here, at whatever line, has either ended as its files say or goes on.
+    """
+    directory = this.directory
+    if this.checkpoint is None or this.config.resume != "auto":  # `auto` goes on with a stop that was not recorded
+        directory.early_stop.unlink(missing_ok=True)
+    directory.summary_json.unlink(missing_ok=True)
+    for split in SPLITS:
+        if directory.evaluation(split).is_dir():
+            shutil.rmtree(directory.evaluation(split))
+    config = yaml.safe_dump(asdict(this.config), sort_keys=False, allow_unicode=True)
+    write_atomically(directory.config_yaml, config)
+    directory.checkpoints.mkdir(exist_ok=True)
+    if this.checkpoint is None:
+        for leftover in directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
+            leftover.unlink()
+    repair(directory.metrics_csv, -1 if this.checkpoint is None else this.checkpoint.global_step)
+
+
+def record_end(this: Run, parts: Parts, wandb_run: WandbRun | None, status: str, exit_code: int) -> RunSummary:
+    """Draws `curves.png`, logs the model, writes `summary.json` and ends the W&B run; also of one that didn't finish.
+
+    `summary.json` comes last: "finished" stands nowhere before all else is there.
+    """
+    with told_of_failures(wandb_run):
+        parts.logger.close(over=status in ("finished", "stopped"))
+        rows = read_metrics(this.directory.metrics_csv)
+        summary = _summary(this, parts, rows, status)
+        if rows:
+            tested = parts.predictions.test is not None
+            plot_curves(
+                this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step, tested=tested
+            )
+        if wandb_run is not None:
+            report_model(this, summary, wandb_run)
+        write_summary(this.directory.summary_json, summary)
+    if wandb_run is not None:
+        end_wandb_run(wandb_run, this.directory, summary, exit_code)
+    return summary
+
+
+def _summary(this: Run, parts: Parts, rows: Sequence[Row], status: str) -> RunSummary:
     best = _best_row(rows, this.config.early_stopping.monitor)
     metrics: dict[str, float] = {}
     for row in rows:
         metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
     if best is not None:
         metrics |= {name: value for name, value in best.items() if name.startswith("val/")}
+    if parts.predictions.test is None:  # rows of an earlier test are of the weights that were best then
+        metrics = {name: value for name, value in metrics.items() if not name.startswith("test/")}
     seconds = parts.throughput.seconds
     if seconds > 0:
         metrics["train/tokens_per_second"] = parts.throughput.tokens / seconds
-    summary = RunSummary(
+    return RunSummary(
         status=status,
         metrics=metrics,
         coverage=parts.coverage,
@@ -90,10 +134,6 @@ def record_end(this: Run, parts: Parts, status: str) -> RunSummary:
         best_step=None if best is None else int(best["step"]),
         best_epoch=None if best is None else int(best["epoch"]),
     )
-    write_summary(this.directory.summary_json, summary)
-    if rows:
-        plot_curves(this.directory.metrics_csv, this.directory.curves_png, best_step=summary.best_step)
-    return summary
 
 
 def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:

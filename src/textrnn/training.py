@@ -4,7 +4,6 @@ Nothing here imports torch or Lightning before the reviews are there: wrong inpu
 trained and recorded is in `fitting.py`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -135,7 +134,11 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
 
 def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary: bool) -> str:
     """How far the run in `directory` is: "new", "begun" or "over"; brings W&B what it lacks of one that is over."""
-    if config.resume is None or not directory.last_ckpt.is_file():
+    if config.resume is None:
+        return "new"
+    if not directory.last_ckpt.is_file():
+        if primary:
+            _refuse_to_begin_again(directory)
         return "new"
     if not primary:
         return "begun"
@@ -143,12 +146,33 @@ def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary:
 
     checkpoint = load_checkpoint(directory.last_ckpt)
     _refuse_another_run(checkpoint, config)
+    _refuse_less(checkpoint, config)
     if _is_over(config, directory):
         if directory.wandb_unsent.is_file():
             _complete_in_wandb(config, directory, checkpoint, signals)
         return "over"
-    directory.early_stop.unlink(missing_ok=True)
     return "begun"
+
+
+def _refuse_to_begin_again(directory: RunDirectory) -> None:
+    """Refuses to begin in a directory whose run has come further than a start that was killed before `last.ckpt`.
+
+    `last.ckpt` is there from the first epoch's end on; `best.ckpt` may be a moment earlier.
+
+    Raises:
+        InputError: saying what is there.
+    """
+    from textrnn.tracking.metrics import surviving_rows
+    from textrnn.tracking.summary import read_status
+
+    status = read_status(directory.summary_json)
+    had_an_epoch = any(row["epoch"] > 0 for row in surviving_rows(directory.metrics_csv))
+    if status in ("finished", "stopped") or (directory.best_ckpt.is_file() and had_an_epoch):
+        came_to = f"it is {status}" if status is not None else "it has trained for an epoch and more"
+        raise InputError(
+            f"resume: {directory.path} holds a run ({came_to}), but no checkpoints/last.ckpt to go on from; bring "
+            "that back, or type another run_dir."
+        )
 
 
 def _prepare(config: Config, ranks: Ranks) -> Store:
@@ -233,14 +257,37 @@ def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
     load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
 
 
+def _refuse_less(checkpoint: "Checkpoint", config: Config) -> None:
+    """Refuses to end a run before where it is already.
+
+    Raises:
+        InputError: saying how far it is.
+    """
+    trainer, run, epochs = config.trainer, checkpoint.path.parent.parent, checkpoint.epoch + 1
+    if trainer.fast_dev_run:
+        raise InputError(
+            f"resume: trainer.fast_dev_run={str(trainer.fast_dev_run).lower()} tries a new run out, and can't go on "
+            f"with {run}; type trainer.fast_dev_run=false, or another run_dir."
+        )
+    limits = (("max_epochs", trainer.max_epochs, epochs), ("max_steps", trainer.max_steps, checkpoint.global_step))
+    for key, limit, reached in limits:
+        if limit not in (None, -1) and limit < reached:
+            raise InputError(
+                f"resume: trainer.{key}={limit} is less than what {run} has come to (epoch {epochs}, step "
+                f"{checkpoint.global_step}); type trainer.{key}={reached} or more, or start a new run."
+            )
+
+
 def _is_over(config: Config, directory: RunDirectory) -> bool:
     """Whether the run in `directory` has ended with this very configuration, or was stopped for good; says so."""
+    from textrnn.tracking.summary import read_status
+
+    status = read_status(directory.summary_json)
+    if status is None:  # it was killed: if it was told to stop, it does so now, and records it
+        return False
     if config.resume == "auto" and directory.early_stop.is_file():
         LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
         return True
-    if not directory.summary_json.is_file():
-        return False
-    status = json.loads(directory.summary_json.read_text(encoding="utf-8")).get("status")
     changed = set(differences(load_config(directory.config_yaml), config)) - {"resume", "run_dir"}
     if status != "finished" or changed:
         return False

@@ -98,6 +98,15 @@ def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
     assert again == trials
 
 
+def test_a_damaged_summary_is_named(directory: SweepDirectory) -> None:
+    logged(directory, 0, (0, "Running runs: ['run1']"), (7, "Cleaning up finished run: run1"))
+    summarised(directory, "run1", "finished", 6)
+    path = directory.path / "run1" / "summary.json"
+    path.write_text(path.read_text()[:-3])
+    with pytest.raises(InputError, match=r"run1/summary\.json is damaged"):
+        taken_up(directory)
+
+
 def test_a_trial_whose_agent_alone_was_killed_still_runs(
     directory: SweepDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,10 +23,11 @@ def wandb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.chdir(work)
-    yield home
     import wandb
 
     wandb.teardown()  # the client keeps the environment that it first saw
+    yield home
+    wandb.teardown()
 
 
 @pytest.fixture

@@ -91,6 +91,14 @@ def test_repair_drops_later_rows_and_a_torn_line(tmp_path: Path) -> None:
         path.write_text(torn)
         repair(path, 20)
         assert [row["step"] for row in read_metrics(path)] == [10, 20]
+    over_a_longer_row = f"40,1,{',' * (len(COLUMNS) - 3)}\n"
+    for left in (".123456,,,\n", "\n"):  # of the longer one
+        path.write_text(whole + over_a_longer_row + left)
+        repair(path, 40)
+        assert [row["step"] for row in read_metrics(path)] == [10, 20, 30, 40]
+    path.write_text(whole.replace("20,0", "twenty") + over_a_longer_row)
+    with pytest.raises(InputError, match="twenty"):
+        repair(path, 40)
     path.write_text("step,epo")  # killed while the header was written
     repair(path, 20)
     assert read_metrics(path) == []

@@ -71,7 +71,7 @@ def test_an_evaluation(kind: str, tmp_path: Path) -> None:
     logits = torch.full((reviews,), torch.nan) if kind == "diverged" else torch.randn(reviews, generator=generator)
     lengths = torch.randint(1, 900, (reviews,), generator=generator)
     measured = Measured(logits=logits, labels=labels, lengths=lengths, indices=torch.arange(reviews))
-    plot_evaluation(measured, tmp_path / "evaluation.png", title="a run on test", max_length=400)
+    plot_evaluation(measured, tmp_path / "evaluation.png", title="a run, x $a^$, on test", max_length=400)
     assert _size(tmp_path / "evaluation.png") == (1260, 1080)
 
 

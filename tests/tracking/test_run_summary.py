@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from textrnn.errors import InputError
-from textrnn.tracking.summary import RunSummary, summary_table, write_summary
+from textrnn.tracking.summary import RunSummary, read_status, summary_table, write_summary
 
 SUMMARY = RunSummary(
     status="finished",
@@ -41,6 +41,17 @@ def test_keys_are_flat_and_survive_the_file(tmp_path: Path) -> None:
         RunSummary.from_dict(values)
 
 
+def test_how_a_run_ended_is_read_from_a_whole_summary_alone(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    assert read_status(path) is None
+    write_summary(path, SUMMARY)
+    assert read_status(path) == "finished"
+    for text in (path.read_text()[:-3], "", "[]", "{}", '{"status": null}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"summary\.json .*; remove it"):
+            read_status(path)
+
+
 def test_coverage_by_vectors_is_flat_too() -> None:
     coverage = {"vectors/vocabulary_coverage": 0.9, "vectors/text_coverage": 0.99}
     summary = dataclasses.replace(SUMMARY, coverage=coverage)
@@ -60,7 +71,9 @@ def test_table_shows_what_there_is() -> None:
     console.print(
         summary_table("s0", dataclasses.replace(SUMMARY, metrics={}, seconds=0.0, best_step=None, best_epoch=None))
     )
+    console.print(summary_table("a [/b] [red]c[/red] :smile:", SUMMARY))
     text = console.export_text()
+    assert "a [/b] [red]c[/red] :smile:: finished" in text
     assert "gru-128x1-bi s0: finished" in text
     assert ["accuracy", "0.9012", "0.8941"] in [line.replace("│", " ").split() for line in text.splitlines()]
     assert "best: epoch 3, step 1056   3,200,000 parameters" in text

@@ -47,6 +47,17 @@ def test_auto_follows_wandb_mode(said: str, mode: str, server: WandbServer, monk
     assert resolve_mode(TrackingConfig(), RUN)[0] == mode
 
 
+@pytest.mark.parametrize("variable", ["WANDB_INIT_TIMEOUT", "WANDB_FINISH_TIMEOUT"])
+@pytest.mark.parametrize("said", ["abc", "0", "-3", "nan", "inf"])
+def test_a_timeout_that_is_no_time_is_refused(
+    variable: str, said: str, wandb_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, said)
+    assert resolve_mode(TrackingConfig(mode="none"), RUN) == ("none", None)
+    with pytest.raises(InputError, match=f"{variable}='{said}' is no number of seconds"):
+        resolve_mode(TrackingConfig(mode="offline"), RUN)
+
+
 def test_a_wandb_mode_that_is_none_is_refused(wandb_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "onlin")
     with pytest.raises(InputError, match="WANDB_MODE='onlin'"):

@@ -28,6 +28,7 @@ from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
 from textrnn.tracking.metrics import read_metrics
 from textrnn.tracking.rundir import RunDirectory, write_atomically
+from textrnn.tracking.summary import read_status
 
 
 class Status(StrEnum):
@@ -248,12 +249,12 @@ class SweepDirectory:
         return changed
 
     def summary_status(self, trial: Trial) -> str | None:
-        """How the run itself says that it ended; None where it does not."""
-        try:
-            status = json.loads(self.run(trial).summary_json.read_text(encoding="utf-8")).get("status")
-        except FileNotFoundError:
-            return None
-        return None if status is None else str(status)
+        """How the run itself says that it ended; None where it does not.
+
+        Raises:
+            InputError: its `summary.json` is damaged.
+        """
+        return read_status(self.run(trial).summary_json)
 
     def shown(self) -> str:
         """The path as a user would type it."""

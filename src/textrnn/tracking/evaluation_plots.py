@@ -23,7 +23,7 @@ def plot_evaluation(measured: Measured, out: Path, *, title: str, max_length: in
     the model reads.
     """
     figure = new_figure(10.5, 9)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a run's name, in which a $ begins no formula
     matrix, roc, precision_recall, lengths = figure.subplots(2, 2).flat
     _confusion_matrix(matrix, measured)
     _lengths(lengths, measured.by_length(), max_length)

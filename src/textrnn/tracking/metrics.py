@@ -1,5 +1,6 @@
 """`metrics.csv`: one row a global step, whole after every write, repairable after a kill."""
 
+import contextlib
 import csv
 import io
 import os
@@ -98,16 +99,30 @@ def read_metrics(path: Path) -> list[Row]:
 def repair(path: Path, last_step: int) -> None:
     """Make the `metrics.csv` of a killed run that of a run at `last_step`, the step of the checkpoint it resumes from.
 
-    Rows of later steps go, they will be logged again; so does a torn last line. A missing file stays missing.
+    Rows of later steps go, they will be logged again; so does what is left of a torn last line. A missing file stays
+    missing.
     """
     if not path.exists():
         return
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    kept = [line for line in whole.splitlines(keepends=True)[1:] if _parse(path, line.decode())["step"] <= last_step]
-    repaired = b"".join([HEADER, *kept])
-    if repaired != content:
+    repaired = HEADER + b"".join(_line(row) for row in surviving_rows(path) if row["step"] <= last_step)
+    if repaired != path.read_bytes():
         write_atomically(path, repaired)
+
+
+def surviving_rows(path: Path) -> list[Row]:
+    """Return the rows of the `metrics.csv` of a run that may have been killed, without a torn last line.
+
+    Torn it may also be by a row that was written over a longer one: what was left of that one is a line of its own.
+
+    Raises:
+        InputError: for another line that is no row.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()[1:]
+    rows = [_parse(path, line) for line in lines[:-1]]
+    with contextlib.suppress(InputError):
+        rows += [_parse(path, line) for line in lines[-1:]]
+    return rows
 
 
 def _lines(path: Path) -> list[str]:

@@ -38,16 +38,17 @@ class Operation:
     """Part of the own times of all operations, 0 to 1."""
 
 
-def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None) -> None:
+def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None, tested: bool = True) -> None:
     """Draw loss and accuracy of training and validation by step, and write the PNG `out` atomically.
 
-    `best_step` marks the step whose checkpoint was chosen. A run without one of the metrics has an empty panel.
+    `best_step` marks the step whose checkpoint was chosen. The last test is a line, unless the run has gone on since
+    and not been `tested` again. A run without one of the metrics has an empty panel.
     """
     rows = read_metrics(metrics_csv)
     figure = new_figure(10, 4)
     loss, accuracy = figure.subplots(1, 2)
-    _panel(loss, rows, "loss", best_step)
-    _panel(accuracy, rows, "accuracy", best_step)
+    _panel(loss, rows, "loss", best_step, tested=tested)
+    _panel(accuracy, rows, "accuracy", best_step, tested=tested)
     save_figure(figure, out)
 
 
@@ -77,7 +78,7 @@ def _shortened(name: str, most: int = 44) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _panel(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None) -> None:
+def _panel(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None, *, tested: bool) -> None:
     """Draw one quantity of all splits against the step."""
     for split, prefix in PREFIXES.items():
         steps, values = _series(rows, f"{prefix}/{quantity}")
@@ -99,7 +100,7 @@ def _panel(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None
             label=f"best, epoch {row['epoch'] + 1}: {value:.4f}",
         )
     _, tests = _series(rows, f"test/{quantity}")
-    if tests:
+    if tests and tested:
         axes.axhline(tests[-1], color=COLOURS["test"], linestyle="--", label=f"test: {tests[-1]:.4f}")
     axes.set_title(quantity)
     axes.set_xlabel("step")

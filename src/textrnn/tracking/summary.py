@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.table import Table
+from rich.text import Text
 
 from textrnn.errors import InputError
 from textrnn.tracking.durations import duration
 from textrnn.tracking.metrics import METRICS
 from textrnn.tracking.rundir import write_atomically
+
+REMEDY = "remove it, and the run, resumed, writes another"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,9 +71,38 @@ def write_summary(summary_json: Path, summary: RunSummary) -> None:
     write_atomically(summary_json, json.dumps(summary.to_dict(), indent=2) + "\n")
 
 
+def read_summary(summary_json: Path) -> dict[str, Any]:
+    """Return the content of `summary.json`.
+
+    Raises:
+        FileNotFoundError: the run hasn't ended.
+        InputError: it is no run's summary, or not whole.
+    """
+    try:
+        values = json.loads(summary_json.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{summary_json} is damaged ({error}); {REMEDY}.") from error
+    if not isinstance(values, dict) or not isinstance(values.get("status"), str):
+        raise InputError(f"{summary_json} does not say how the run ended; {REMEDY}.")
+    return values
+
+
+def read_status(summary_json: Path) -> str | None:
+    """Return how the run ended by its `summary.json`, None without one: it trains, or was killed.
+
+    Raises:
+        InputError: it is no run's summary, or not whole.
+    """
+    try:
+        return str(read_summary(summary_json)["status"])
+    except FileNotFoundError:
+        return None
+
+
 def summary_table(name: str, summary: RunSummary) -> Table:
     """Return the table that ends a run: metrics by split, then what it took."""
-    table = Table(title=f"{name}: {summary.status}", title_justify="left", show_edge=False, min_width=60)
+    title = Text(f"{name}: {summary.status}", style="table.title")  # the name as it is, no markup
+    table = Table(title=title, title_justify="left", show_edge=False, min_width=60)
     table.add_column("")
     for split in ("train", "validation", "test"):
         table.add_column(split, justify="right")

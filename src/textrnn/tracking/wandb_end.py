@@ -1,15 +1,15 @@
 """The end of a W&B run, and what is brought later if W&B did not answer then."""
 
-import json
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from textrnn import exit_codes
 from textrnn.config import Config
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.metrics import read_metrics
 from textrnn.tracking.rundir import RunDirectory, write_atomically
-from textrnn.tracking.summary import RunSummary
+from textrnn.tracking.summary import RunSummary, read_summary
 from textrnn.tracking.wandb_mode import resolve_mode
 from textrnn.tracking.wandb_session import WandbRun
 
@@ -24,9 +24,24 @@ def open_record(run: WandbRun, directory: RunDirectory) -> None:
     write_atomically(directory.wandb_unsent, f"{run.directory}\n")
 
 
+@contextlib.contextmanager
+def told_of_failures(run: WandbRun | None) -> Iterator[None]:
+    """End the W&B run as failed if what is inside fails: at Python's exit the client would say that all went well."""
+    try:
+        yield
+    except BaseException as error:
+        if run is not None:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            run.summarize({"status": "interrupted" if interrupted else "failed"})
+            run.finish(exit_codes.INTERRUPTED if interrupted else exit_codes.CRASH)
+        raise
+
+
 def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, exit_code: int) -> None:
     """End a W&B run with what `summary.json` says; if W&B lacks something then, say how to bring it."""
     run.summarize(summary.to_dict())
+    if not any(name.startswith("test/") for name in summary.metrics):
+        run.forget("test/")  # of a test before the run went on
     if summary.status == "stopped":
         run.tag(EARLY_STOPPED)
     if run.finish(exit_code):
@@ -57,7 +72,7 @@ def bring_what_is_missing(
     if mode == "none" or (mode == "offline" and not began_offline):
         logger.info(f"W&B still lacks the end of this run. {line or ''}")
         return
-    summary = RunSummary.from_dict(json.loads(directory.summary_json.read_text(encoding="utf-8")))
+    summary = RunSummary.from_dict(read_summary(directory.summary_json))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
     for row in read_metrics(directory.metrics_csv):
         run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))

@@ -3,6 +3,7 @@
 import configparser
 import http.client
 import logging
+import math
 import netrc
 import os
 import shlex
@@ -30,8 +31,34 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
 
     `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
     netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. An explicit
-    online without them is an `InputError`.
+    online without them is an `InputError`, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT that is no time.
     """
+    mode, line = _mode(tracking, run_dir)
+    if mode != "none":
+        for variable in ("WANDB_INIT_TIMEOUT", "WANDB_FINISH_TIMEOUT"):
+            timeout(variable, default=0)
+    return mode, line
+
+
+def timeout(variable: str, *, default: float) -> float:
+    """Return the seconds that a variable of the client's says, or `default` where it isn't set.
+
+    Raises:
+        InputError: it says something else.
+    """
+    said = os.environ.get(variable)
+    if not said:
+        return default
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{variable}={said!r} is no number of seconds: say one above 0, such as 60, or unset it.")
+    return seconds
+
+
+def _mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
     if tracking.mode in ("none", "offline"):
         return tracking.mode, offline_line("as asked", run_dir) if tracking.mode == "offline" else None
     settings = _client_settings()

@@ -14,7 +14,7 @@ from textrnn.errors import InputError
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.waiting import in_time
 from textrnn.tracking.wandb_files import last_recorded_step, supersede
-from textrnn.tracking.wandb_mode import offline_line
+from textrnn.tracking.wandb_mode import offline_line, timeout
 
 if TYPE_CHECKING:
     import wandb
@@ -107,6 +107,17 @@ class WandbRun:
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, over the last value of each metric."""
         self._tell(lambda: self._run.summary.update(dict(values)))
+
+    def forget(self, prefix: str) -> None:
+        """Take out of W&B's summary what begins so: it keeps the last value of whatever was logged."""
+
+        def remove() -> None:
+            summary: Any = self._run.summary
+            for name in summary.keys():  # noqa: SIM118 - it is no mapping
+                if name.startswith(prefix):
+                    del summary[name]
+
+        self._tell(remove)
 
     def tag(self, tag: str) -> None:
         """Add a tag."""
@@ -233,8 +244,8 @@ def _init(
         # The client would look at the repository of the working directory, which may be anybody's.
         disable_git=True,
         git_commit=identity.git_commit,
-        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT") or INIT_TIMEOUT),
-        finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT") or FINISH_TIMEOUT),
+        init_timeout=timeout("WANDB_INIT_TIMEOUT", default=INIT_TIMEOUT),
+        finish_timeout=timeout("WANDB_FINISH_TIMEOUT", default=FINISH_TIMEOUT),
         finish_timeout_raises=True,
         # Otherwise W&B would send Ctrl-C. A function, because the client copies its settings deeply, what a method is
         # bound to as well.
