@@ -89,7 +89,7 @@ def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
     finished(tmp_path)
     (tmp_path / "0" / "summary.json").write_text('{"status": "fin')
-    with pytest.raises(InputError, match="not whole"):
+    with pytest.raises(InputError, match="is damaged"):
         write_comparison(tmp_path, jobs(tmp_path))
 
 

@@ -161,8 +161,12 @@ def test_what_is_lost_in_a_runs_directory_costs_nothing_else(here: Command, work
 
     (run / "checkpoints" / "last.ckpt").unlink()
     left = contents(run)
-    for lost in ("config.yaml", "summary.json", "curves.png"):
-        refused = here("train.py", *command)
+    again = here("train.py", *command)
+    assert (again.returncode, contents(run)) == (0, left)
+    assert "this run is finished" in again.stderr
+    longer = (*command, "trainer.max_epochs=3")
+    for lost in ("summary.json", "config.yaml", "curves.png"):
+        refused = here("train.py", *longer)
         assert refused.returncode == 2
         assert "no checkpoints/last.ckpt" in refused.stderr
         assert refused.stderr.count("\n") == 1

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ from rich.text import Text
 
 from textrnn import exit_codes
 from textrnn.compose import load_config
-from textrnn.errors import InputError
 from textrnn.jobs import JobFolders
 from textrnn.tracking.metrics import METRICS
 from textrnn.tracking.rundir import write_atomically
+from textrnn.tracking.summary import read_summary
 
 
 @dataclass(kw_only=True, slots=True)
@@ -149,14 +148,11 @@ def _final(job: Job) -> dict[str, float] | None:
     """The final metrics of a finished job."""
     if not job.done:
         return None
-    path = job.run_dir / "summary.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_summary(job.run_dir / "summary.json")
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise InputError(f"{path} is not whole ({error}); type resume=auto to run its job again.") from error
-    if summary.get("status") != "finished":
+    if summary["status"] != "finished":
         return None
     return {name: float(summary[name]) for name in METRICS if name in summary}
 

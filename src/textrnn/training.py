@@ -134,24 +134,23 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
 
 def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary: bool) -> str:
     """How far the run in `directory` is: "new", "begun" or "over"; brings W&B what it lacks of one that is over."""
-    if config.resume is None:
-        return "new"
-    if not directory.last_ckpt.is_file():
-        if primary:
-            _refuse_to_begin_again(directory)
-        return "new"
-    if not primary:
-        return "begun"
-    from textrnn.checkpoints import load_checkpoint
+    begun = config.resume is not None and directory.last_ckpt.is_file()
+    if config.resume is None or not primary:
+        return "begun" if begun else "new"
+    checkpoint = None
+    if begun:
+        from textrnn.checkpoints import load_checkpoint
 
-    checkpoint = load_checkpoint(directory.last_ckpt)
-    _refuse_another_run(checkpoint, config)
-    _refuse_less(checkpoint, config)
+        checkpoint = load_checkpoint(directory.last_ckpt)
+        _refuse_another_run(checkpoint, config)
+        _refuse_less(checkpoint, config)
     if _is_over(config, directory):
         if directory.wandb_unsent.is_file():
             _complete_in_wandb(config, directory, checkpoint, signals)
         return "over"
-    return "begun"
+    if not begun:
+        _refuse_to_begin_again(directory)
+    return "begun" if begun else "new"
 
 
 def _refuse_to_begin_again(directory: RunDirectory) -> None:
@@ -215,7 +214,9 @@ def _vectors(config: Config, ranks: Ranks) -> "WordVectors | None":
         return opened[0] if opened else open_vectors(config.model.embedding, cache_dir(config.data))
 
 
-def _complete_in_wandb(config: Config, directory: RunDirectory, checkpoint: "Checkpoint", signals: Signals) -> None:
+def _complete_in_wandb(
+    config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None", signals: Signals
+) -> None:
     """Brings W&B what it lacks of a run that has ended here but not there: rows, summary, model."""
     from textrnn.reporting import report_model
     from textrnn.tracking.wandb_end import bring_what_is_missing
