@@ -14,8 +14,9 @@ from doubles.tiny_checkpoint import write_checkpoint
 from support import ROOT, Command
 
 from textrnn.checkpoints import load_checkpoint
-from textrnn.config import DataConfig
-from textrnn.data.tokenizer import train_tokenizer, vocabulary
+from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.data.store import prepare_store
+from textrnn.data.tokenizer import load_tokenizer, train_tokenizer, vocabulary
 
 TEXTS = ["I don't like it!", "It's a fine film.<br />Isn't it?"]
 
@@ -76,12 +77,27 @@ def test_texts_are_utf_8_whatever_the_locale(words: Path, environment: dict[str,
         assert err.count(b"\n") == 1
 
 
-def test_a_run_that_has_diverged_labels_nothing(here: Command, words: Path) -> None:
-    checkpoint = torch.load(words, weights_only=True)
+@pytest.fixture
+def generated(workplace: Path) -> Path:
+    """A checkpoint in a run directory, of generated reviews whose store is there."""
+    reviews = SyntheticConfig(train_reviews=200, test_reviews=50)
+    data = DataConfig(source="synthetic", synthetic=reviews, cache_dir=str(workplace.parent / "cache"))
+    tokenizer = load_tokenizer(prepare_store(data).tokenizer_json)
+    path = workplace / "run" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    return write_checkpoint(path, tokenizer, data)
+
+
+@pytest.mark.parametrize(("verb", "arguments"), [("predict.py", ["a film"]), ("evaluate.py", [])])
+def test_a_run_that_has_diverged_labels_and_measures_nothing(
+    here: Command, generated: Path, verb: str, arguments: list[str]
+) -> None:
+    checkpoint = torch.load(generated, weights_only=True)
     for tensor in checkpoint["state_dict"].values():
         if tensor.is_floating_point():
             tensor.fill_(math.nan)
-    torch.save(checkpoint, words)
-    refused = here("predict.py", str(words), "a film")
+    torch.save(checkpoint, generated)
+    refused = here(verb, "run", *arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "has diverged" in refused.stderr
+    assert "its weights give no number, so the run has diverged" in refused.stderr
+    assert [path.name for path in Path("run").iterdir()] == ["checkpoints"]

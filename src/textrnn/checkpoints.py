@@ -38,6 +38,10 @@ class Checkpoint:
     epoch: int
     state_dict: dict[str, torch.Tensor]
 
+    def diverged(self) -> InputError:
+        """What to raise where its logits are no numbers."""
+        return InputError(f"{self.path}: its weights give no number, so the run has diverged; name another one.")
+
     def classifier(self) -> TextClassifier:
         """Rebuilds the network with the stored weights, in evaluation mode.
 

@@ -66,7 +66,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measured:
-    """Runs the model over a whole split, once."""
+    """Runs the model over a whole split, once.
+
+    Raises:
+        InputError: for a model that has diverged.
+    """
     classifier = checkpoint.classifier()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device)
@@ -84,7 +88,9 @@ def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measure
     with torch.inference_mode():
         for batch in loader:
             outputs = classifier(batch["token_ids"].to(device), batch["lengths"].to(device))
-            logits[batch["indices"]] = outputs.float().cpu()
+            logits[batch["indices"]] = found = outputs.float().cpu()
+            if found.isnan().any():
+                raise checkpoint.diverged()
     return Measured(
         logits=logits,
         labels=torch.from_numpy(split.labels.astype("int64")),

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
     for text, probability in predict(checkpoint, texts):
         if not math.isfinite(probability):
-            raise InputError(f"{arguments.run}: its weights give no number, so the run has diverged; name another one.")
+            raise checkpoint.diverged()
         label = "positive" if probability > 0.5 else "negative"
         print(json.dumps({"text": text, "label": label, "probability": round(probability, 6)}, ensure_ascii=escapes))
     return 0
