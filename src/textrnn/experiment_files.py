@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 
 from textrnn.errors import InputError
 from textrnn.overrides import GROUPS, first_line, parse_overrides, schema_leaves
+from textrnn.typed_path import typed_path
 
 PREFIX = "experiment="
 HEADER = "# @package _global_"
@@ -103,7 +104,7 @@ def _path(text: str) -> Path | None:
     except (InputError, HydraException):
         return None  # compose says what is wrong with it
     named = isinstance(value, str) and ("/" in value or value.endswith((".yaml", ".yml")))
-    return Path(str(value)).expanduser() if named else None
+    return typed_path(str(value), f"{PREFIX}{value}") if named else None
 
 
 def _key(text: str) -> str:

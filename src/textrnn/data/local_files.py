@@ -10,6 +10,7 @@ from textrnn.config import DataConfig
 from textrnn.data.rows import HASHED_SHARE, SPLITS, Examples, Part, Row, expected_rows, split_shares, stream_rows
 from textrnn.data.streams import check_columns, columns_of, import_datasets, stream_examples
 from textrnn.errors import InputError
+from textrnn.typed_path import typed_path
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 FORMATS = "a folder or a parquet, csv or jsonl file"
@@ -29,7 +30,7 @@ class LocalSource:
         self.name = str(data.path)
         self._data = data
         self._origin = f"data.path={data.path}"
-        path = Path(self.name).expanduser().absolute()
+        path = typed_path(self.name, self._origin).absolute()
         if not path.exists():
             raise InputError(f"{self._origin} does not exist (looked for {path}); type data.path={FORMATS}")
         self._root = path if path.is_dir() else path.parent
