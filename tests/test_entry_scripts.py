@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from doubles.review_files import reviews, write
 from doubles.run_files import SMALL, json_of, predictions, summary
 from support import Command
 
@@ -59,6 +60,19 @@ def test_without_the_test_the_best_validation_is_evaluated(here: Command, workpl
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_any_path_can_be_typed(script: Command, workplace: Path, environment: dict[str, str]) -> None:
+    home = Path(environment["HOME"])
+    path = write(home / "we ird [x] #1; 50% (é)=" / "it's.csv", reviews(200))
+    for typed in (f"~/{path.relative_to(home)}", str(path)):
+        made = script("prepare.py", f"data.path={typed}", "data.cache_dir=~/c~")
+        assert made.returncode == 0, made.stderr
+    assert len(list((home / "c~" / "stores").glob("[!.]*/meta.json"))) == 1, "one store, however the path is typed"
+    (home / "mine~.yaml").write_text(f"data: {{path: {json.dumps(str(path))}, cache_dir: ~/c~}}\n")
+    made = script("prepare.py", "experiment=~/mine~.yaml")
+    assert made.returncode == 0, made.stderr
+    assert list(workplace.iterdir()) == []
+
+
 def test_prepare_makes_the_store_that_training_uses(
     here: Command, workplace: Path, environment: dict[str, str]
 ) -> None:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from textrnn.errors import InputError
-from textrnn.overrides import GROUPS, first_line, parse_overrides, schema_leaves
+from textrnn.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_leaves
 from textrnn.typed_path import typed_path
 
 PREFIX = "experiment="
@@ -22,17 +22,18 @@ HEADER = "# @package _global_"
 
 
 def expand_experiment(argv: Sequence[str]) -> list[str]:
-    """A command line with `experiment=FILE.yaml` replaced by the overrides in the file; any other stays as it is.
+    """A command line as Hydra can read it, with `experiment=FILE.yaml` replaced by the overrides in the file.
 
-    What is typed goes before what the file says, wherever it stands.
+    What is typed goes before what the file says, wherever it stands. Texts are quoted where Hydra wants quotes.
 
     Raises:
         InputError: for a file that can't be read or holds anything but keys of a run.
     """
+    argv = quote_texts(argv)
     at = next((index for index, text in enumerate(argv) if text.startswith(PREFIX)), None)
     path = None if at is None else _path(argv[at])
     if at is None or path is None:
-        return list(argv)
+        return argv
     typed = [text for index, text in enumerate(argv) if index != at]
     keys = {_key(text) for text in typed}
     read = [text for text in read_experiment(path) if _key(text) not in keys]
