@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,11 @@ def test_any_path_can_be_typed(script: Command, workplace: Path, environment: di
         made = script("prepare.py", f"data.path={typed}", "data.cache_dir=~/c~")
         assert made.returncode == 0, made.stderr
     assert len(list((home / "c~" / "stores").glob("[!.]*/meta.json"))) == 1, "one store, however the path is typed"
+    spaced = workplace.parent / "spaced.csv"
+    spaced.write_text(path.read_text().replace("text,label", "text, label"))
+    advice = script("prepare.py", f"data.path={spaced}", "data.cache_dir=~/c~").stderr.split(" type ")[1].strip()
+    made = script("prepare.py", f"data.path={spaced}", "data.cache_dir=~/c~", *shlex.split(advice))
+    assert made.returncode == 0, made.stderr
     (home / "mine~.yaml").write_text(f"data: {{path: {json.dumps(str(path))}, cache_dir: ~/c~}}\n")
     made = script("prepare.py", "experiment=~/mine~.yaml")
     assert made.returncode == 0, made.stderr

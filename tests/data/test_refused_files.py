@@ -45,6 +45,22 @@ def test_missing_columns_are_named_with_their_neighbour(tmp_path: Path, ending: 
     assert "'label' (columns: texts, sentiment); type data.label_column=" in refusal(path, text_column="texts")
 
 
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("text, label", "(columns: text, ' label'); type 'data.label_column=\" label\"'"),
+        ("text,la;bel", "(columns: text, la;bel); type 'data.label_column=\"la;bel\"'"),
+        ("text,it's label", "rename it in the file, or type data.label_column=NAME"),
+        ("text;label", "mine.csv: its columns are separated by semicolons"),
+        ("text\tlabel", "mine.csv: its columns are separated by tabs"),
+    ],
+)
+def test_a_column_of_another_name_is_told_as_it_can_be_typed(tmp_path: Path, header: str, told: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{header}\nfine, and so on;1\n")
+    assert told in refusal(path)
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
 def test_one_class_only_is_refused(tmp_path: Path, ending: str) -> None:
     path = write(tmp_path / f"mine.{ending}", [(f"review {number}", 1) for number in range(200)])

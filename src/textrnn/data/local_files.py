@@ -8,7 +8,7 @@ from typing import Any
 
 from textrnn.config import DataConfig
 from textrnn.data.rows import HASHED_SHARE, SPLITS, Examples, Part, Row, expected_rows, split_shares, stream_rows
-from textrnn.data.streams import check_columns, columns_of, import_datasets, stream_examples
+from textrnn.data.streams import check_columns, check_separator, columns_of, import_datasets, stream_examples
 from textrnn.errors import InputError
 from textrnn.typed_path import typed_path
 
@@ -140,6 +140,8 @@ class LocalSource:
     def _columns(self, file: Path) -> list[str]:
         if self._reader != "csv":
             return columns_of(self._load([file]))
+        with file.open(encoding="utf-8-sig") as text:
+            check_separator(text.readline(), f"{self._origin}: {self._relative(file)}")
         # Two lines without a header: a first row with more fields than the header is an error that way, and would
         # otherwise shift its columns.
         lines = list(_load("csv", [file], header=None, nrows=2, keep_default_na=False))
