@@ -60,7 +60,6 @@ def test_without_the_test_the_best_validation_is_evaluated(here: Command, workpl
     assert not (workplace / "run" / "evaluation-test").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_any_path_can_be_typed(script: Command, workplace: Path, environment: dict[str, str]) -> None:
     home = Path(environment["HOME"])
     path = write(home / "we ird [x] #1; 50% (é)=" / "it's.csv", reviews(200))
@@ -79,6 +78,7 @@ def test_any_path_can_be_typed(script: Command, workplace: Path, environment: di
     assert list(workplace.iterdir()) == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_prepare_makes_the_store_that_training_uses(
     here: Command, workplace: Path, environment: dict[str, str]
 ) -> None:
