@@ -132,6 +132,11 @@ def test_wrong_input_is_named_with_its_neighbour(typed: str, hint: str) -> None:
     assert "\n" not in sentence
 
 
+def test_byte_pairs_need_room_for_the_bytes() -> None:
+    assert "data.vocab_size=257: must be at least 258" in refusal("data.tokenizer=bpe", "data.vocab_size=257")
+    compose(["data.tokenizer=bpe", "data.vocab_size=258"])
+
+
 def test_onehot_vectors_of_a_batch_stay_below_8_gib() -> None:
     sentence = refusal("model.embedding.kind=onehot", "data.batch_size=256")
     assert "data.batch_size=256 x data.max_length=400 x data.vocab_size=30000" in sentence

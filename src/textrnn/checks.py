@@ -122,8 +122,8 @@ def _check_data(data: DataConfig) -> None:
     at_least("data.max_length", data.max_length, 1)
     at_least("data.batch_size", data.batch_size, 1)
     at_least("data.segment_size", data.segment_size, 1)
-    # bpe starts from 256 bytes; a word vocabulary needs a word beside padding and unknown.
-    at_least("data.vocab_size", data.vocab_size, 300 if data.tokenizer == "bpe" else 3)
+    # A word vocabulary needs a word beside padding and unknown.
+    at_least("data.vocab_size", data.vocab_size, names.SMALLEST_BPE if data.tokenizer == "bpe" else 3)
     at_least("data.synthetic.train_reviews", data.synthetic.train_reviews, 100)
     at_least("data.synthetic.test_reviews", data.synthetic.test_reviews, 1)
     if not 0 <= data.synthetic.difficulty <= 1:
