@@ -86,8 +86,8 @@ def test_data_path(script: Command, here: Command, workplace: Path, tmp_path: Pa
     cases = [
         (tmp_path / "missing", r"data\.path"),
         (empty, r"data\.path"),
-        (write_csv(tmp_path / "columns.csv", reviews, ("review", "label")), "text"),
-        (write_csv(tmp_path / "labels.csv", [*reviews, ("odd one", 7)]), "100"),
+        (write_csv(tmp_path / "columns.csv", reviews, ("review", "label")), r"no column 'text' \(columns: review"),
+        (write_csv(tmp_path / "labels.csv", [*reviews, ("odd one", 7)]), r"row 100 \(.*has the label '7'"),
         (write_csv(tmp_path / "oneclass.csv", [(text, 1) for text, _ in reviews]), "both classes"),
         (latin, "UTF-8|utf-8"),
     ]

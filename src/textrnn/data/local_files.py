@@ -24,8 +24,8 @@ _BEGINNINGS = {split: re.compile(rf"({names})($|[\d._ -])", re.IGNORECASE) for s
 _LISTED = 5
 """Files that a line names."""
 
-CSV_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-"""Labels as csv files spell them; 1.0 is what a column of integers becomes that once had a gap."""
+LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+"""Labels that are texts, as all of csv files are; 1.0 is what a column of integers becomes that once had a gap."""
 
 
 class LocalSource:
@@ -134,8 +134,8 @@ class LocalSource:
             if not files:
                 return
             for text, label in stream_examples(self._load(files), self._data, interleave=interleave):
-                if self._reader == "csv" and isinstance(label, str):
-                    label = CSV_LABELS.get(label.strip(), label)
+                if isinstance(label, str):
+                    label = LABELS.get(label.strip(), label)
                 yield text, label
                 rows += 1
         except UnicodeDecodeError as error:
