@@ -92,8 +92,8 @@ def test_data_path(script: Command, here: Command, workplace: Path, tmp_path: Pa
     cases = [
         (tmp_path / "missing", r"data\.path"),
         (empty, r"data\.path"),
-        (write_csv(tmp_path / "columns.csv", reviews, ("review", "label")), "text"),
-        (write_csv(tmp_path / "labels.csv", [*reviews, ("odd one", 7)]), "100"),
+        (write_csv(tmp_path / "columns.csv", reviews, ("review", "label")), r"no column 'text' \(columns: review"),
+        (write_csv(tmp_path / "labels.csv", [*reviews, ("odd one", 7)]), r"row 100 \(.*has the label '7'"),
         (write_csv(tmp_path / "oneclass.csv", [(text, 1) for text, _ in reviews]), "both classes"),
         (latin, "UTF-8|utf-8"),
     ]
@@ -101,6 +101,36 @@ def test_data_path(script: Command, here: Command, workplace: Path, tmp_path: Pa
         # The reader of a file that is refused is closed with its process.
         run = script if path.is_file() else here
         refused(run, workplace, f"data.path={path}", "tracking=none", mentions=mentions)
+
+
+LONG = "long review " * 30  # more than the 255 bytes that a name may have
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "mentions"),
+    [
+        ("predict.py", (LONG, "runs/first"), "^error: long review"),
+        ("evaluate.py", (LONG,), "^error: long review"),
+        ("evaluate.py", ("~nosuchuser/run",), "~nosuchuser/run: there is no such home directory"),
+        *(
+            ("train.py", ("tracking=none", f"{key}='{path}'", *others), f"^error: {key}={path[:11]}")
+            for path in (LONG, "~nosuchuser/x.txt")
+            for key, *others in (
+                ("data.path",),
+                ("data.cache_dir", "data=synthetic"),
+                ("model.embedding.vectors", "data=synthetic", "model.embedding.kind=vectors"),
+                ("run_dir", "data=synthetic"),
+                ("resume", "data=synthetic"),
+            )
+        ),
+        ("prepare.py", ("experiment='~nosuchuser/x.yaml'",), "experiment=~nosuchuser/x.yaml: there is no such home"),
+        ("train.py", ("run_dir='~/run'", "data=synthetic"), "type run_dir=/.*/home/run "),
+    ],
+)
+def test_paths_that_can_not_be_looked_up(
+    here: Command, workplace: Path, name: str, typed: tuple[str, ...], mentions: str
+) -> None:
+    assert len(refused(here, workplace, *typed, mentions=mentions, name=name)) < 300
 
 
 def test_run_dir(here: Command, workplace: Path, tmp_path: Path) -> None:

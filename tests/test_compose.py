@@ -119,7 +119,9 @@ def test_trainer_has_every_plain_argument_of_lightning() -> None:
         ("resume=auto", "run_dir"),
         ("resume=no-such-run", "no such run directory"),
         ("model=rnn,lstm", "-m"),
-        ("x", "'x' is not an override"),
+        ("x", "'x' is not an override; type KEY=VALUE"),
+        ("tracking.tags=[a~]", "put quotes around each text in it"),
+        ("tracking.notes=yes, no", """or tracking.notes='"A, B"' for a text"""),
         ("model.cell=${foo}", "foo"),
         ("--foo", "--foo"),
     ],
@@ -128,6 +130,11 @@ def test_wrong_input_is_named_with_its_neighbour(typed: str, hint: str) -> None:
     sentence = refusal(typed)
     assert hint in sentence
     assert "\n" not in sentence
+
+
+def test_byte_pairs_need_room_for_the_bytes() -> None:
+    assert "data.vocab_size=257: must be at least 258" in refusal("data.tokenizer=bpe", "data.vocab_size=257")
+    compose(["data.tokenizer=bpe", "data.vocab_size=258"])
 
 
 def test_onehot_vectors_of_a_batch_stay_below_8_gib() -> None:

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+from doubles.review_files import reviews, write
 from doubles.run_files import SMALL, json_of, predictions, summary
 from support import Command
 
@@ -60,6 +62,24 @@ def test_without_the_test_the_best_validation_is_evaluated(here: Command, workpl
     with (folder / "mistakes.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3
     assert not (workplace / "run" / "evaluation-test").exists()
+
+
+def test_any_path_can_be_typed(script: Command, workplace: Path, environment: dict[str, str]) -> None:
+    home = Path(environment["HOME"])
+    path = write(home / "we ird [x] #1; 50% (é)=" / "it's.csv", reviews(200))
+    for typed in (f"~/{path.relative_to(home)}", str(path)):
+        made = script("prepare.py", f"data.path={typed}", "data.cache_dir=~/c~")
+        assert made.returncode == 0, made.stderr
+    assert len(list((home / "c~" / "stores").glob("[!.]*/meta.json"))) == 1, "one store, however the path is typed"
+    spaced = workplace.parent / "spaced.csv"
+    spaced.write_text(path.read_text().replace("text,label", "text, label"))
+    advice = script("prepare.py", f"data.path={spaced}", "data.cache_dir=~/c~").stderr.split(" type ")[1].strip()
+    made = script("prepare.py", f"data.path={spaced}", "data.cache_dir=~/c~", *shlex.split(advice))
+    assert made.returncode == 0, made.stderr
+    (home / "mine~.yaml").write_text(f"data: {{path: {json.dumps(str(path))}, cache_dir: ~/c~}}\n")
+    made = script("prepare.py", "experiment=~/mine~.yaml")
+    assert made.returncode == 0, made.stderr
+    assert list(workplace.iterdir()) == []
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textrnn.compose import compose
@@ -93,6 +93,38 @@ plain = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(st.characters(exclude_categories=("Cs", "Cc"))).filter(lambda text: "${" not in text),
 )
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters=","))
+
+
+@given(TEXTS.filter(lambda text: "${" not in text))
+@example("~/we ird [x] #1; 50% = (2)/train.csv")
+@example("it's \\'quoted\\")
+def test_a_text_that_needs_quotes_gets_them(text: str) -> None:
+    for typed in (f"tracking.notes={text}", f"+tracking.notes={text}"):
+        try:
+            parse_overrides([typed])
+        except InputError:
+            (override,) = parse_overrides(expand_experiment([typed]))
+            assert override.value() == text.strip()
+        else:
+            assert expand_experiment([typed]) == [typed]
+
+
+@pytest.mark.parametrize(
+    ("typed", "quoted"),
+    [
+        ("data.path=~/a.csv,/b.csv,'c,d',it's", "data.path='~/a.csv',/b.csv,'c,d','it\\'s'"),
+        ("data.path=choice(~/a.csv,b.csv)", "data.path=choice(~/a.csv,b.csv)"),
+        ("data.path=reviews (1).csv", "data.path='reviews (1).csv'"),
+        ("tracking.notes=well~,", "tracking.notes='well~,'"),
+        ("tracking.tags=[a~]", "tracking.tags=[a~]"),
+        ("optimizer.lr=~1", "optimizer.lr=~1"),
+    ],
+)
+def test_quotes_keep_what_else_is_typed(typed: str, quoted: str) -> None:
+    assert expand_experiment(["-m", typed]) == ["-m", quoted]
 
 
 @given(st.one_of(plain, st.lists(plain)))

@@ -50,6 +50,8 @@ def test_the_third_reads_folders_and_a_project_in_wandb(
             tracking = ("tracking=online", "tracking.project=films")
             done = script("train.py", *SMALL, *tracking, "model=gru", f"seed={seed}", f"run_dir={seed}")
             assert done.returncode == 0, done.stderr
+        done = script("train.py", *SMALL, *tracking, "model=gru", "seed=2", "test=false", "run_dir=untested")
+        assert done.returncode == 0, done.stderr
         account = {name: value for name, value in environment.items() if name.startswith("WANDB_")}
         notebook = run(NOTEBOOKS[2], tmp_path, TEXTRNN_NOTEBOOK_WANDB="tester/films", **account)
     assert server.unknown == []

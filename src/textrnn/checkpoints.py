@@ -17,6 +17,7 @@ from textrnn.compose import from_record
 from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.model.network import TextClassifier
+from textrnn.typed_path import typed_path
 
 FORMAT = 1
 
@@ -37,6 +38,10 @@ class Checkpoint:
     global_step: int
     epoch: int
     state_dict: dict[str, torch.Tensor]
+
+    def diverged(self) -> InputError:
+        """What to raise where its logits are no numbers."""
+        return InputError(f"{self.path}: its weights give no number, so the run has diverged; name another one.")
 
     def classifier(self) -> TextClassifier:
         """Rebuilds the network with the stored weights, in evaluation mode.
@@ -88,7 +93,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
     Raises:
         InputError: if there is none or it can't be read.
     """
-    path = run
+    path = run = typed_path(run, str(run))
     if run.is_dir():
         candidates = [run / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
         found = [candidate for candidate in candidates if candidate.is_file()]

@@ -23,6 +23,7 @@ from textrnn.config import (
 )
 from textrnn.cores import available_cores
 from textrnn.errors import InputError
+from textrnn.typed_path import typed_path
 
 _PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
 _PROFILERS = ("simple", "advanced", "pytorch")
@@ -38,6 +39,7 @@ def check(config: Config) -> None:
         InputError: for the first value that can't be right, naming its key and what to type.
     """
     check_model(config.model)
+    _check_run_dir(config.run_dir)
     check_vectors(config)
     _check_data(config.data)
     check_one_hot(config)
@@ -63,8 +65,6 @@ def check(config: Config) -> None:
     at_least("checkpoint.every_n_train_steps", config.checkpoint.every_n_train_steps, 1)
     if not 0 <= config.seed < 2**32:
         raise InputError(f"seed={config.seed}: must be between 0 and 2**32 - 1; type for example seed=0.")
-    if config.run_dir is not None and not config.run_dir.strip():
-        raise InputError("run_dir is empty; type a directory, or run_dir=null for runs/<stamp>-...")
     if config.resume is not None and not config.resume.strip():
         raise InputError("resume is empty; type null, auto, or a run directory.")
     has_own = {"WANDB_SWEEP_ID", "SLURM_JOB_ID"} & set(os.environ)  # a run directory that follows from them
@@ -122,8 +122,8 @@ def _check_data(data: DataConfig) -> None:
     at_least("data.max_length", data.max_length, 1)
     at_least("data.batch_size", data.batch_size, 1)
     at_least("data.segment_size", data.segment_size, 1)
-    # bpe starts from 256 bytes; a word vocabulary needs a word beside padding and unknown.
-    at_least("data.vocab_size", data.vocab_size, 300 if data.tokenizer == "bpe" else 3)
+    # A word vocabulary needs a word beside padding and unknown.
+    at_least("data.vocab_size", data.vocab_size, names.SMALLEST_BPE if data.tokenizer == "bpe" else 3)
     at_least("data.synthetic.train_reviews", data.synthetic.train_reviews, 100)
     at_least("data.synthetic.test_reviews", data.synthetic.test_reviews, 1)
     if not 0 <= data.synthetic.difficulty <= 1:
@@ -134,8 +134,17 @@ def _check_data(data: DataConfig) -> None:
         named(f"data.{key}", getattr(data, key))
     if data.text_column == data.label_column:
         raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
-    if data.path is not None and not Path(data.path).expanduser().exists():
+    if data.path is not None and not typed_path(data.path, f"data.path={data.path}").exists():
         raise InputError(f"data.path={data.path}: there is no such file or folder; type one, or data=synthetic.")
+
+
+def _check_run_dir(run_dir: str | None) -> None:
+    if run_dir is None:
+        return
+    if not run_dir.strip():
+        raise InputError("run_dir is empty; type a directory, or run_dir=null for runs/<stamp>-...")
+    if (path := str(typed_path(run_dir, f"run_dir={run_dir}"))) != str(Path(run_dir)):
+        raise InputError(f"run_dir={run_dir}: it is taken as it stands; type run_dir={path} for the one in your home.")
 
 
 def _check_optimizer(optimizer: OptimizerConfig) -> None:

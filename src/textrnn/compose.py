@@ -37,6 +37,7 @@ from textrnn.overrides import (
     schema_leaves,
 )
 from textrnn.typed_keys import typed_keys
+from textrnn.typed_path import typed_path
 
 # Classes that Hydra may instantiate; anything else would be code named from outside.
 _HYDRA_TARGETS = re.compile(r"hydra\._internal\.core_plugins\.basic_(launcher\.BasicLauncher|sweeper\.BasicSweeper)")
@@ -184,7 +185,7 @@ def resolve(composed: DictConfig, overrides: Sequence[str]) -> Config:
         check_key(key)
     resumed = container.get("resume")
     if resumed not in (None, "auto"):
-        container = _resumed(Path(str(resumed)), container, overrides)
+        container = _resumed(typed_path(str(resumed), f"resume={resumed}"), container, overrides)
     config = from_dict(container)
     check(config)
     return config

@@ -17,6 +17,8 @@ RECURRENT_INITS = ("orthogonal", "uniform")
 EMBEDDING_KINDS = ("learned", "onehot", "vectors")
 DATA_SOURCES = ("hub", "synthetic")
 TOKENIZERS = ("word", "bpe", "keras", "spacy")
+SMALLEST_BPE = 258
+"""Tokens that byte-pair encoding starts from: padding, unknown and 256 bytes."""
 TRUNCATIONS = ("head", "tail")
 SCHEDULES = ("constant", "linear", "cosine")
 TRACKING_MODES = ("auto", "online", "offline", "none")

@@ -5,6 +5,8 @@ run or data that can't be read are refused without them.
 """
 
 import argparse
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from textrnn.logs import log_to_console
 from textrnn.tracking.artifacts import RUN_HELP, is_reference, local_run
 from textrnn.tracking.evaluation_record import write_evaluation
 from textrnn.tracking.measured import LABELS, Measured
+from textrnn.typed_path import typed_path
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,12 +46,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(list(argv))
     if arguments.batch_size < 1 or arguments.mistakes < 0:
         raise InputError("--batch-size must be at least 1 and --mistakes at least 0.")
+    if arguments.output is not None:
+        _check_output(arguments.output)
     log_to_console()
     run = local_run(arguments.run)
     checkpoint = load_checkpoint(run)
+    output = arguments.output or default_output(arguments.run, run, arguments.split)
+    _check_output(output)
     split = _split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
     measured = measure(checkpoint, split, batch_size=arguments.batch_size)
-    output = arguments.output or default_output(arguments.run, run, arguments.split)
     try:
         write_evaluation(
             output,
@@ -60,14 +66,18 @@ def main(argv: Sequence[str]) -> int:
             text=split.text,
         )
     except OSError as error:
-        raise InputError(f"--output {output}: can't be written ({error.strerror}); give another folder.") from error
+        raise _unwritable(output, error.strerror) from error
     _show(arguments.split, measured, split, checkpoint.path)
     print(f"results: {output}")
     return 0
 
 
 def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measured:
-    """Runs the model over a whole split, once."""
+    """Runs the model over a whole split, once.
+
+    Raises:
+        InputError: for a model that has diverged.
+    """
     classifier = checkpoint.classifier()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier.to(device)
@@ -85,7 +95,9 @@ def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measure
     with torch.inference_mode():
         for batch in loader:
             outputs = classifier(batch["token_ids"].to(device), batch["lengths"].to(device))
-            logits[batch["indices"]] = outputs.float().cpu()
+            logits[batch["indices"]] = found = outputs.float().cpu()
+            if found.isnan().any():
+                raise checkpoint.diverged()
     return Measured(
         logits=logits,
         labels=torch.from_numpy(split.labels.astype("int64")),
@@ -99,7 +111,12 @@ def _split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: str |
     data = checkpoint.config.data
     data.path = path or data.path
     data.cache_dir = cache_dir or data.cache_dir
-    store = prepare_store(data)
+    try:
+        store = prepare_store(data)
+    except InputError as error:
+        # It speaks of keys, which only train.py and prepare.py take.
+        told = str(error).replace("data.path=", "--data-path ").replace("data.cache_dir=", "--cache-dir ")
+        raise InputError(told) from error
     if store.tokenizer_json != checkpoint.tokenizer_json:
         raise InputError(
             f"{store.path}: these are not the data that the run was trained on (their vocabulary differs); "
@@ -115,6 +132,20 @@ def default_output(typed: str, run: Path, split: str) -> Path:
     if not run.is_dir():
         run = run.parent.parent if run.parent.name == "checkpoints" else run.parent
     return run / f"evaluation-{split}"
+
+
+def _check_output(folder: Path) -> None:
+    """Refuses a folder that can't be made or written, before it has cost a measurement."""
+    typed_path(folder, f"--output {folder}")
+    nearest = next(there for there in (folder.absolute(), *folder.absolute().parents) if there.exists())
+    if not nearest.is_dir():
+        raise _unwritable(folder, f"{nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unwritable(folder, os.strerror(errno.EACCES))
+
+
+def _unwritable(folder: Path, reason: str | None) -> InputError:
+    return InputError(f"--output {folder}: can't be written ({reason}); give another folder.")
 
 
 def _show(name: str, measured: Measured, split: Split, path: Path) -> None:

@@ -13,7 +13,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from textrnn.errors import InputError
-from textrnn.overrides import GROUPS, first_line, parse_overrides, schema_leaves
+from textrnn.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_leaves
+from textrnn.typed_path import typed_path
 
 PREFIX = "experiment="
 HEADER = "# @package _global_"
@@ -21,17 +22,18 @@ HEADER = "# @package _global_"
 
 
 def expand_experiment(argv: Sequence[str]) -> list[str]:
-    """A command line with `experiment=FILE.yaml` replaced by the overrides in the file; any other stays as it is.
+    """A command line as Hydra can read it, with `experiment=FILE.yaml` replaced by the overrides in the file.
 
-    What is typed goes before what the file says, wherever it stands.
+    What is typed goes before what the file says, wherever it stands. Texts are quoted where Hydra wants quotes.
 
     Raises:
         InputError: for a file that can't be read or holds anything but keys of a run.
     """
+    argv = quote_texts(argv)
     at = next((index for index, text in enumerate(argv) if text.startswith(PREFIX)), None)
     path = None if at is None else _path(argv[at])
     if at is None or path is None:
-        return list(argv)
+        return argv
     typed = [text for index, text in enumerate(argv) if index != at]
     keys = {_key(text) for text in typed}
     read = [text for text in read_experiment(path) if _key(text) not in keys]
@@ -103,7 +105,7 @@ def _path(text: str) -> Path | None:
     except (InputError, HydraException):
         return None  # compose says what is wrong with it
     named = isinstance(value, str) and ("/" in value or value.endswith((".yaml", ".yml")))
-    return Path(str(value)).expanduser() if named else None
+    return typed_path(str(value), f"{PREFIX}{value}") if named else None
 
 
 def _key(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from textrnn.config import Config, LauncherConfig
@@ -25,6 +25,10 @@ _HYDRA_KEYS = re.compile(
     r"hydra/launcher|hydra\.launcher\.[\w.-]+|hydra\.run\.dir|hydra\.job\.name|hydra\.output_subdir"
 )
 
+_FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\(.*\)")
+# One of the values between commas; commas between quotes separate nothing.
+_ELEMENT = re.compile(r"""\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*(?=,|$)|[^,]+""")
+
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Reads overrides with Hydra's own parser; raises `InputError` for one that it can't read."""
@@ -34,8 +38,49 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed += parser.parse_overrides([text])
         except HydraException as error:
-            raise InputError(f"{text!r} is not an override ({first_line(error.__cause__ or error)}).") from error
+            key, equals, _ = text.partition("=")
+            if not equals:
+                raise InputError(f"{text!r} is not an override; type KEY=VALUE or GROUP=NAME.") from error
+            raise InputError(
+                f"{text!r} is not an override: its value can't be read; put quotes around each text in it, and others "
+                f"around all for the shell, such as '{key}=\"A TEXT\"'."
+            ) from error
     return parsed
+
+
+def quote_texts(argv: Sequence[str]) -> list[str]:
+    """A command line with quotes around the texts that Hydra couldn't read, such as `data.path=~/reviews #2.csv`.
+
+    Only where a key takes a text, and only what can't be read as it stands: a comma still separates the values of -m,
+    and `choice(...)` and its like stay what they are.
+    """
+    return [_quoted(text) for text in argv]
+
+
+def _quoted(text: str) -> str:
+    key, equals, value = text.partition("=")
+    takes_text = key == "experiment" or schema_keys().get(key.lstrip("+")) in (str, str | None)
+    if not equals or not takes_text or _can_be_read(text) or _FUNCTION.fullmatch(value):
+        return text
+    elements = _ELEMENT.findall(value)
+    if ",".join(elements) != value:  # a comma with nothing on one side
+        elements = [value]
+    return f"{key}={','.join(map(_quoted_element, elements))}"
+
+
+def _quoted_element(element: str) -> str:
+    if _can_be_read(f"x={element}"):
+        return element
+    quoted: str = QuotedString(text=element.strip(), quote=Quote.single).with_quotes()
+    return quoted
+
+
+def _can_be_read(text: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(text)
+    except HydraException:
+        return False
+    return True
 
 
 def check_override(override: Override, multirun: bool) -> None:
@@ -57,7 +102,9 @@ def check_override(override: Override, multirun: bool) -> None:
     if override.is_add() or override.is_force_add():
         raise InputError(f"{text}: every key is there already; type {text.lstrip('+')} without the +.")
     if override.is_sweep_override() and not multirun:
-        raise InputError(f"{text} names several values; type -m to run them all, or [..] for a list.")
+        raise InputError(
+            f"{text} names several values; type -m to run them all, [..] for a list, or {key}='\"A, B\"' for a text."
+        )
     if override.is_sweep_override() and not override.is_discrete_sweep():
         raise InputError(f"{text}: a range of this kind can't be run one by one; list the values.")
 

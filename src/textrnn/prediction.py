@@ -6,17 +6,18 @@ that import.
 
 import argparse
 import codecs
+import contextlib
 import io
 import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from textrnn.errors import InputError
 from textrnn.tracking.artifacts import RUN_HELP, local_run
+from textrnn.typed_path import typed_path
 
 if TYPE_CHECKING:
     from textrnn.checkpoints import Checkpoint
@@ -44,18 +45,26 @@ def main(argv: Sequence[str]) -> int:
     for number, text in enumerate(arguments.texts, 1):
         if not _is_unicode(text):
             raise InputError(f"text {number} is not UTF-8; save it as UTF-8 in a file and type --file FILE.")
-    run = local_run(arguments.run)
+    if arguments.file is None:
+        _label(arguments.run, arguments.texts)
+    else:
+        with _opened(arguments.file) as file:  # before a model is fetched
+            _label(arguments.run, _lines(file, arguments.file))
+    return 0
+
+
+def _label(typed: str, texts: Iterable[str]) -> None:
+    """Print a line for each text, by the run that was typed."""
+    run = local_run(typed)
     from textrnn.checkpoints import load_checkpoint
 
     checkpoint = load_checkpoint(run)
-    texts = arguments.texts or _lines(arguments.file)
     escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
     for text, probability in predict(checkpoint, texts):
         if not math.isfinite(probability):
-            raise InputError(f"{arguments.run}: its weights give no number, so the run has diverged; name another one.")
+            raise checkpoint.diverged()
         label = "positive" if probability > 0.5 else "negative"
         print(json.dumps({"text": text, "label": label, "probability": round(probability, 6)}, ensure_ascii=escapes))
-    return 0
 
 
 def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[str, float]]:
@@ -83,7 +92,7 @@ def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[st
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether the command line's bytes were text; what wasn't, Python has kept as lone surrogates."""
+    """Whether a text's bytes were UTF-8; what wasn't, Python has kept as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -91,16 +100,25 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _lines(name: str) -> Iterator[str]:
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[TextIO]:
+    """FILE as UTF-8 whatever the locale says, without a byte order mark; bytes that are no text as lone surrogates."""
+    if name == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline=None)
+        yield sys.stdin
+        return
+    path = typed_path(name, f"--file {name}")
     try:
-        if name == "-":
-            if isinstance(sys.stdin, io.TextIOWrapper):  # whatever the locale says
-                sys.stdin.reconfigure(encoding="utf-8", errors="strict")
-            yield from (line.rstrip("\n") for line in sys.stdin)
-            return
-        with Path(name).open(encoding="utf-8") as file:
-            yield from (line.rstrip("\n") for line in file)
+        file = path.open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
-        raise InputError(f"--file {name}: can't be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"--file {name}: not UTF-8 text (byte {error.start}).") from error
+        raise InputError(f"--file {name}: can't be read ({error.strerror}); type the name of a text file.") from error
+    with file:
+        yield file
+
+
+def _lines(file: TextIO, name: str) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        if not _is_unicode(line):
+            raise InputError(f"--file {name}: line {number} is not UTF-8 text; save the file as UTF-8.")
+        yield line.rstrip("\n")

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from textrnn.data.batches import (
     BatchLoader,
+    Indices,
+    Lengths,
     collate,
     deal,
     device_share,
-    padding_share,
     plan_epoch,
     share_cells,
     waiting_share,
@@ -99,6 +100,12 @@ def test_a_plan_follows_from_seed_and_epoch() -> None:
     assert plan(0, 0) != plan(0, 1)
     assert plan(0, 0) != plan(1, 0)
     assert plan(0, 1) != plan(1, 0)
+
+
+def padding_share(plan: list[Indices], lengths: Lengths) -> float:
+    """Share of a plan's (batch, time) cells that are padding, on one process; more processes pad no more."""
+    cells = sum(len(step) * int(lengths[step].max()) for step in plan)
+    return 1.0 - int(lengths.sum()) / cells
 
 
 def test_buckets_leave_little_padding_and_mix_the_lengths() -> None:

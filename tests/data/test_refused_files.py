@@ -18,10 +18,9 @@ def test_a_label_that_is_no_class_is_refused_with_its_row(tmp_path: Path, ending
     rows = reviews(5)
     if ending == "parquet":  # columns of parquet have one type
         rows = [(text, type(label)(value) if label is not None else value) for text, value in rows]
-    number = 0 if (ending, label) == ("parquet", "good") else 3  # a column of strings is refused from the start
     rows[3] = (rows[3][0], label)
     message = refusal(write(tmp_path / f"mine.{ending}", rows))
-    assert f"row {number} (counted from 0) of mine.{ending}" in message
+    assert f"row 3 (counted from 0) of mine.{ending}" in message
     assert "data.label_column" in message
 
 
@@ -43,6 +42,22 @@ def test_missing_columns_are_named_with_their_neighbour(tmp_path: Path, ending: 
     path = write(tmp_path / f"mine.{ending}", reviews(10), ("texts", "sentiment"))
     assert "(columns: texts, sentiment); type data.text_column=texts" in refusal(path)
     assert "'label' (columns: texts, sentiment); type data.label_column=" in refusal(path, text_column="texts")
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("text, label", "(columns: text, ' label'); type 'data.label_column=\" label\"'"),
+        ("text,la;bel", "(columns: text, la;bel); type 'data.label_column=\"la;bel\"'"),
+        ("text,it's label", "rename it in the file, or type data.label_column=NAME"),
+        ("text;label", "mine.csv: its columns are separated by semicolons"),
+        ("text\tlabel", "mine.csv: its columns are separated by tabs"),
+    ],
+)
+def test_a_column_of_another_name_is_told_as_it_can_be_typed(tmp_path: Path, header: str, told: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{header}\nfine, and so on;1\n")
+    assert told in refusal(path)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])

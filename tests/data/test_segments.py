@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
+from doubles.review_files import reviews, write
 
 from textrnn.config import DataConfig, SyntheticConfig
 from textrnn.data.review_file import Split
@@ -217,3 +218,27 @@ def test_a_source_too_sorted_for_segments_is_refused(tmp_path: Path) -> None:
             segments.segment(0)
     finally:
         segments.close()
+
+
+FILES = """
+import sys
+from textrnn.config import DataConfig
+from textrnn.data.segments import Segments, new_directory
+from textrnn.data.store import prepare_store
+
+if __name__ == "__main__":
+    data = DataConfig(path=sys.argv[1], cache_dir=sys.argv[2], segment_size=40)
+    segments = Segments(data, prepare_store(data), directory=new_directory(data))
+    print(*(len(segments.segment(index)) for index in range(2)))
+    segments.close()
+"""
+
+
+def test_segments_of_a_file_end_without_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", reviews(200))
+    script = tmp_path / "run.py"
+    script.write_text(FILES)
+    command = [sys.executable, str(script), str(path), str(tmp_path / "cache")]
+    light = os.environ | {"USE_TORCH": "0"}  # torch takes seconds to import
+    done = subprocess.run(command, env=light, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "40 40\n", "")

@@ -1,6 +1,7 @@
 """Local files and generated reviews as sources: what is read, and how it is split."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -47,7 +48,29 @@ def test_a_single_file_is_split_by_hash(tmp_path: Path, ending: str) -> None:
     assert all(row.split == split_of(row.text, shares) for row in rows)
 
 
-def test_files_are_the_splits_they_are_named_after(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train.csv", "train"),
+        ("Training_set.csv", "train"),
+        ("train1.csv", "train"),
+        ("test-00000-of-00001.csv", "test"),
+        ("testing.csv", "test"),
+        ("val 1.csv", "validation"),
+        ("valid.csv", "validation"),
+        ("validation.1.csv", "validation"),
+        ("dev/1.csv", "validation"),
+    ],
+)
+def test_names_of_splits(tmp_path: Path, name: str, split: str) -> None:
+    write(tmp_path / "train.csv", reviews(1))
+    write(tmp_path / name, reviews(1))
+    assert f"{split}/{name}" in open_source(DataConfig(path=str(tmp_path))).identity()
+
+
+def test_files_are_the_splits_they_are_named_after(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "train-1.csv", reviews(300, "one"))
     write(tmp_path / "deeper" / "TRAIN-2.csv", reviews(300, "two"))
     write(tmp_path / "test.csv", reviews(40, "held out"))
@@ -59,6 +82,16 @@ def test_files_are_the_splits_they_are_named_after(tmp_path: Path) -> None:
     assert len(rows) == 640
     write(tmp_path / "valid.csv", reviews(20, "valid"))
     assert counts(read(tmp_path)) == {"train": 600, "validation": 20, "test": 40}
+    monkeypatch.setattr(logging.getLogger("textrnn"), "propagate", True)  # whatever a command in this process has set
+    caplog.set_level(logging.INFO, "textrnn")
+    source = open_source(DataConfig(path=str(tmp_path)))
+    assert f"data.path={tmp_path}: named after no split, so not read: unsupervised.csv" in caplog.text
+    for name in ("testimonials.csv", "valentine.csv", "trainers.csv", "devices.csv", "tester/part.csv"):
+        write(tmp_path / name, reviews(30, "else"))
+    assert open_source(DataConfig(path=str(tmp_path))).identity() == source.identity()
+    assert "so not read: devices.csv, tester/part.csv, testimonials.csv, trainers.csv, unsupervised.csv and 1 more" in (
+        caplog.text
+    )
     (tmp_path / "test.csv").unlink()
     assert counts(read(tmp_path))["validation"] == 20
 
@@ -96,7 +129,10 @@ def test_texts_that_look_like_nothing_are_kept(tmp_path: Path) -> None:
 def test_labels_that_lost_their_type_are_accepted(tmp_path: Path) -> None:
     rows = reviews(100)
     expected = [label for _, label in rows]
-    variants: list[tuple[str, Callable[[int], Any]]] = [("csv", float), ("parquet", bool), ("jsonl", float)]
+    variants: list[tuple[str, Callable[[int], Any]]] = [
+        *(("csv", float), ("parquet", bool), ("jsonl", float)),
+        *(("parquet", str), ("jsonl", str)),
+    ]
     for ending, convert in variants:
         path = write(tmp_path / f"mine.{ending}", [(text, convert(label)) for text, label in rows])
         assert [row.label for row in read(path)] == expected

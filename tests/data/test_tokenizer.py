@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from textrnn.config import SMALLEST_BPE
 from textrnn.data.tokenizer import (
     PAD_ID,
     UNKNOWN_ID,
@@ -15,7 +16,6 @@ from textrnn.data.tokenizer import (
     train_tokenizer,
     vocabulary,
 )
-from textrnn.errors import InputError
 
 TEXTS = ["A fine, FINE film.<br /><br />Not dull!", "a dull film\x85and a long one", "naïve café"]
 
@@ -100,9 +100,9 @@ def test_byte_pairs_know_every_text() -> None:
     assert max(ids) < tokenizer.get_vocab_size() <= 300
 
 
-def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:
-    with pytest.raises(InputError, match=r"data\.vocab_size=100 .*258"):
-        train_tokenizer(TEXTS, "bpe", 100)
+def test_byte_pairs_start_from_the_bytes() -> None:
+    assert train_tokenizer(TEXTS, "bpe", SMALLEST_BPE).get_vocab_size() == SMALLEST_BPE
+    assert train_tokenizer(TEXTS, "bpe", SMALLEST_BPE + 1).get_vocab_size() == SMALLEST_BPE + 1
 
 
 PROGRAM = """

@@ -66,13 +66,14 @@ def zipped(folder: Path, **files: str) -> Path:
         lambda folder: write(folder, FILE),
         lambda folder: write(folder, "5 3\n" + FILE),
         lambda folder: write(folder, FILE.replace("\n", " \r\n").rstrip()),
+        lambda folder: write(folder, "5 3\n" + FILE + "\n \n"),
         lambda folder: write(folder, gzip.compress(FILE.encode()), "vectors.txt.gz"),
         lambda folder: zipped(folder, vectors_txt=FILE),
         lambda folder: zipped(folder, glove_2d_txt="the 1 2\n", glove_3d_txt=FILE),
         lambda folder: save(folder, np.array(EXPECTED)),
         lambda folder: save(folder, np.array([*EXPECTED, [7, 7, 7]], np.float32), "film\r\ngood\r\n. . .\r\ngood"),
     ],
-    ids=["glove", "word2vec", "trailing-spaces", "gz", "zip", "zip-of-sizes", "npy-float64", "npy-duplicate"],
+    ids=["glove", "word2vec", "spaces", "lines", "gz", "zip", "zip-of-sizes", "npy-float64", "npy-duplicate"],
 )
 def test_every_format_gives_the_same_vectors(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     table = table_of(make(tmp_path))
@@ -132,6 +133,10 @@ def test_words_in_a_broken_encoding_are_skipped(tmp_path: Path) -> None:
         ("good 1 2 3\nfilm 1 2\n", 3, r"model\.embedding\.vectors=.*: line 2 is not a word and 3 numbers"),
         ("good 1 2 3\nfilm 1 2 3 4\n", 3, r"model\.embedding\.vectors=.*: line 2 is not a word and 3 numbers"),
         ("good 1 2 3\n\nfilm 1 2 3\n", 3, r": line 2 is not a word"),
+        ("\ngood 1 2 3\n", 3, r": line 1 is not a word"),
+        ("good  1 2 3\nfilm 1 2 3\n", 3, r": line 1 is not a word and 3 numbers with one space before each"),
+        ("good 1 2 3\nfilm 1 2  3\n", 3, r": line 2 is not a word and 3 numbers with one space before each"),
+        ("good 1 2 3\nfilm  1 2 3\n", 3, r": line 2 is not a word and 3 numbers with one space before each"),
         ("the 1 2 3\ngood 1 x 3\n", 3, r": line 2 holds something that is not a finite number"),
         ("the 1 2 3\ngood 1 2 3\nnowhere 1 nan 3\nfilm 1 2 3\n", 3, r": line 3 holds something that is not a finite"),
         ("the 1 2 3\ngood 1 1e39 3\n", 3, r": line 2 holds something that is not a finite number"),

@@ -1,5 +1,7 @@
 import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
+from textrnn.tracking.evaluation_record import write_evaluation
 from textrnn.tracking.measured import Measured, thinned, wilson_interval
 
 
@@ -89,8 +92,21 @@ def test_one_label_has_no_curve_and_a_diverged_run_is_measured() -> None:
     assert set(measured.metrics()) == {"loss", "accuracy", "f1"}
     diverged = _measured(30)
     diverged.logits = torch.full((30,), torch.nan)
-    assert math.isnan(diverged.metrics()["loss"])
+    assert set(diverged.metrics()) == {"loss", "accuracy", "f1", "auroc"}
+    assert all(map(math.isnan, diverged.metrics().values()))
     assert sum(map(sum, diverged.confusion_matrix())) == 30
+
+
+def test_metrics_of_a_diverged_run_are_null_on_the_disk(tmp_path: Path, undrawn: None) -> None:
+    diverged = _measured(30)
+    diverged.logits[3] = torch.nan
+    write_evaluation(tmp_path, diverged, split="test", name="a run", max_length=9, mistakes=3, text=str)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)
+    assert written == {"test/loss": None, "test/accuracy": None, "test/f1": None, "test/auroc": None, "reviews": 30}
 
 
 def test_a_thinned_curve_keeps_its_ends() -> None:

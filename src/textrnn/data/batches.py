@@ -87,12 +87,6 @@ def deal(step: Indices, lengths: Lengths, rank: int, world_size: int) -> tuple[I
     return mine, np.ones(len(mine), dtype=np.float32)
 
 
-def padding_share(plan: list[Indices], lengths: Lengths) -> float:
-    """Share of a plan's (batch, time) cells that are padding, on one process; more processes pad no more."""
-    cells = sum(len(step) * int(lengths[step].max()) for step in plan)
-    return 1.0 - int(lengths.sum()) / cells
-
-
 def device_share(batch_size: int, world_size: int) -> int:
     """Reviews of the largest share of a step."""
     return -(-batch_size // world_size)

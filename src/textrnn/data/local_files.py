@@ -1,6 +1,8 @@
 """Reviews from a folder or a file on this machine (`data.path`)."""
 
 import glob
+import logging
+import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -8,19 +10,26 @@ from typing import Any
 
 from textrnn.config import DataConfig
 from textrnn.data.rows import HASHED_SHARE, SPLITS, Examples, Part, Row, expected_rows, split_shares, stream_rows
-from textrnn.data.streams import check_columns, columns_of, import_datasets, stream_examples
+from textrnn.data.streams import check_columns, check_separator, columns_of, import_datasets, stream_examples
 from textrnn.errors import InputError
+from textrnn.typed_path import typed_path
+
+log = logging.getLogger("textrnn")
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 FORMATS = "a folder or a parquet, csv or jsonl file"
-PREFIXES = {"train": "train", "test": "test", "val": "validation", "dev": "validation"}
+_NAMES = {"train": "train|training", "test": "test|testing", "validation": "validation|valid|val|dev"}
+_BEGINNINGS = {split: re.compile(rf"({names})($|[\d._ -])", re.IGNORECASE) for split, names in _NAMES.items()}
+"""How the names of a split's files begin: with a whole word, so that testimonials.csv is none of test."""
+_LISTED = 5
+"""Files that a line names."""
 
-CSV_LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-"""Labels as csv files spell them; 1.0 is what a column of integers becomes that once had a gap."""
+LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+"""Labels that are texts, as all of csv files are; 1.0 is what a column of integers becomes that once had a gap."""
 
 
 class LocalSource:
-    """Parquet, csv or jsonl files: those named train*, test*, val* or dev* are these splits.
+    """Parquet, csv or jsonl files, whose names begin with that of their split (`_BEGINNINGS`); one file is cut.
 
     Raises InputError for what a look at names and sizes can tell; the rest is told by `rows`.
     """
@@ -29,7 +38,7 @@ class LocalSource:
         self.name = str(data.path)
         self._data = data
         self._origin = f"data.path={data.path}"
-        path = Path(self.name).expanduser().absolute()
+        path = typed_path(self.name, self._origin).absolute()
         if not path.exists():
             raise InputError(f"{self._origin} does not exist (looked for {path}); type data.path={FORMATS}")
         self._root = path if path.is_dir() else path.parent
@@ -73,6 +82,10 @@ class LocalSource:
                 (files.setdefault(split, []) if split else others).append(file)
         if "train" not in files and others:
             files["train"] = others
+        elif others:
+            names = [file.relative_to(path).as_posix() for file in others[:_LISTED]]
+            more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+            log.info(f"{self._origin}: named after no split, so not read: {', '.join(names)}{more}")
         if "train" not in files:
             found = "only files for " + " and ".join(files) if files else f"no file ending in {', '.join(READERS)}"
             raise InputError(f"{self._origin} holds {found}; put a train file there, such as train.csv")
@@ -121,8 +134,8 @@ class LocalSource:
             if not files:
                 return
             for text, label in stream_examples(self._load(files), self._data, interleave=interleave):
-                if self._reader == "csv" and isinstance(label, str):
-                    label = CSV_LABELS.get(label.strip(), label)
+                if isinstance(label, str):
+                    label = LABELS.get(label.strip(), label)
                 yield text, label
                 rows += 1
         except UnicodeDecodeError as error:
@@ -139,6 +152,8 @@ class LocalSource:
     def _columns(self, file: Path) -> list[str]:
         if self._reader != "csv":
             return columns_of(self._load([file]))
+        with file.open(encoding="utf-8-sig") as text:
+            check_separator(text.readline(), f"{self._origin}: {self._relative(file)}")
         # Two lines without a header: a first row with more fields than the header is an error that way, and would
         # otherwise shift its columns.
         lines = list(_load("csv", [file], header=None, nrows=2, keep_default_na=False))
@@ -174,7 +189,7 @@ def _parquet_rows(file: Path) -> int:
 def _split_named(relative: Path) -> str | None:
     """The split that a file's name, or else a folder's, stands for."""
     for name in reversed(relative.parts):
-        for prefix, split in PREFIXES.items():
-            if name.lower().startswith(prefix):
+        for split, beginning in _BEGINNINGS.items():
+            if beginning.match(name):
                 return split
     return None

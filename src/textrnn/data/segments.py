@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 import traceback
 import uuid
@@ -201,6 +202,11 @@ def _encode_segments(
     # Ctrl-C, and what a cluster sends to all processes of a job, reach both; the parent decides.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    # tqdm, which `datasets` brings along, would make a lock between processes: a semaphore that only the ordinary way
+    # out gives back, so that Python would warn of a leaked one.
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
     # Half of the cores: the others train. Read when the library starts its threads.
     os.environ.setdefault(RAYON_THREADS, str(max(1, available_cores() // 2)))
     assert data.segment_size is not None

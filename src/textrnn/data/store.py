@@ -22,6 +22,7 @@ from textrnn.data.spacy_words import spacy_version
 from textrnn.data.tokenizer import load_tokenizer, vocabulary
 from textrnn.errors import InputError
 from textrnn.locks import making
+from textrnn.typed_path import typed_path
 
 FORMAT = 1
 """Version of a store's files and of the rules that make them; another version is another store."""
@@ -77,14 +78,11 @@ def cache_dir(data: DataConfig) -> Path:
     """Where stores are: `data.cache_dir`, else `user_cache()`.
 
     Raises:
-        InputError: there is no home directory that either would be in.
+        InputError: there is no home directory that either would be in, or the path can't be looked up.
     """
     if data.cache_dir is None:
         return user_cache()
-    try:
-        return Path(data.cache_dir).expanduser().absolute()
-    except RuntimeError as error:
-        raise InputError(f"data.cache_dir={data.cache_dir}: there is no such home directory; type a path.") from error
+    return typed_path(data.cache_dir, f"data.cache_dir={data.cache_dir}").absolute()
 
 
 def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import functools
 import gc
 import io
 import logging
+import re
 import time
 import warnings
 from typing import Any
@@ -25,6 +26,10 @@ Its default of 20 rounds waits for half an hour on a server that has stopped ans
 
 EXIT_SECONDS = 15.0
 """Longest time that the interpreter's exit waits for a stream that was left half-read."""
+
+
+_PLAIN = re.compile(r"[\w./:-]+")
+"""A name that a shell hands on as it is."""
 
 
 @functools.cache
@@ -103,6 +108,26 @@ def check_columns(columns: list[str], where: str, data: DataConfig) -> None:
     for key, wanted in (("data.text_column", data.text_column), ("data.label_column", data.label_column)):
         if wanted not in columns:
             near = difflib.get_close_matches(wanted, columns, n=1, cutoff=0.5)
-            suggestion = near[0] if near else "NAME"
-            there = ", ".join(columns) if columns else "none"
-            raise InputError(f"{where} has no column {wanted!r} (columns: {there}); type {key}={suggestion}")
+            there = ", ".join(map(_shown, columns)) if columns else "none"
+            raise InputError(f"{where} has no column {wanted!r} (columns: {there}); {_advice(key, near)}")
+
+
+def check_separator(header: str, where: str) -> None:
+    """Raises InputError if the first line of a csv file is one column for lack of a comma."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in header and "," not in header:
+            raise InputError(
+                f"{where}: its columns are separated by {name}; data.path=FILE.csv needs commas, so save it with them"
+            )
+
+
+def _advice(key: str, near: list[str]) -> str:
+    if not near:
+        return f"type {key}=NAME"
+    if any(character in near[0] for character in "'\"\\$\n"):  # which shells and Hydra read in ways of their own
+        return f"rename it in the file, or type {key}=NAME"
+    return f"type {key}={near[0]}" if _PLAIN.fullmatch(near[0]) else f"type '{key}=\"{near[0]}\"'"
+
+
+def _shown(column: str) -> str:
+    return column if column.strip() == column else repr(column)

@@ -13,7 +13,6 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 
 from textrnn.cores import available_cores
 from textrnn.data.spacy_words import spacy_version, spacy_words
-from textrnn.errors import InputError
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID, UNKNOWN_ID = 0, 1
@@ -57,10 +56,10 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
             characters left in, cut at spaces, tabs, line feeds and punctuation but the apostrophe, which disappear),
             "spacy" (the same of the words that spaCy's rules for English make, lower-cased) or "bpe" (byte-level
             byte-pair encoding, Sennrich et al. 2016 and Radford et al. 2019).
-        vocab_size: Tokens at most, `<pad>` (id 0) and `<unk>` (id 1) included.
+        vocab_size: Tokens at most, `<pad>` (id 0) and `<unk>` (id 1) included; with "bpe" at least `SMALLEST_BPE`.
 
     Raises:
-        InputError: `vocab_size` has no room for the 256 bytes that "bpe" starts from, or spaCy is not installed.
+        InputError: spaCy is not installed.
     """
     if kind == "spacy":
         return _learn_spacy_words(texts, vocab_size)
@@ -71,12 +70,6 @@ def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokeniz
             vocab_size=vocab_size, special_tokens=list(_SPECIAL_TOKENS), show_progress=False
         )
     else:
-        smallest = len(_SPECIAL_TOKENS) + len(pre_tokenizers.ByteLevel.alphabet())
-        if vocab_size < smallest:
-            raise InputError(
-                f"data.vocab_size={vocab_size} is too small for data.tokenizer=bpe, which starts from {smallest} "
-                f"tokens; type data.vocab_size={smallest} or more, or data.tokenizer=word"
-            )
         tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ def write_evaluation(
 ) -> None:
     """Write `metrics.json`, `predictions.csv`, `mistakes.csv` and `evaluation.png`, each atomically.
 
+    In `metrics.json` a metric that is no number is null; what a diverged model has right and wrong is left out.
+
     Args:
         folder: Where; made if it is missing.
         measured: The predictions.
@@ -39,15 +42,7 @@ def write_evaluation(
     from textrnn.tracking.evaluation_plots import plot_evaluation
 
     folder.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {f"{split}/{key}": value for key, value in measured.metrics().items()}
-    if measured.both_labels:
-        record[f"{split}/average_precision"] = measured.average_precision()
-    record |= {
-        "reviews": len(measured),
-        "confusion_matrix": measured.confusion_matrix(),
-        "accuracy_by_length": [asdict(group) for group in measured.by_length()],
-    }
-    write_atomically(folder / "metrics.json", json.dumps(record, indent=2) + "\n")
+    write_atomically(folder / "metrics.json", json.dumps(_record(measured, split), indent=2, allow_nan=False) + "\n")
     columns = (measured.indices, measured.labels, measured.lengths, measured.probabilities)
     predictions = zip(*(column.tolist() for column in columns), strict=True)
     rows = ([index, label, length, f"{probability:.6g}"] for index, label, length, probability in predictions)
@@ -55,6 +50,20 @@ def write_evaluation(
     _write_table(folder / "mistakes.csv", MISTAKE_COLUMNS, mistake_rows(measured, mistakes, text))
     title = f"{name} on {split} ({len(measured):,} reviews)"
     plot_evaluation(measured, folder / "evaluation.png", title=title, max_length=max_length)
+
+
+def _record(measured: Measured, split: str) -> dict[str, Any]:
+    metrics = measured.metrics()
+    if measured.both_labels and not measured.has_diverged:
+        metrics["average_precision"] = measured.average_precision()
+    record: dict[str, Any] = {
+        f"{split}/{key}": value if math.isfinite(value) else None for key, value in metrics.items()
+    }
+    record["reviews"] = len(measured)
+    if not measured.has_diverged:
+        record["confusion_matrix"] = measured.confusion_matrix()
+        record["accuracy_by_length"] = [asdict(group) for group in measured.by_length()]
+    return record
 
 
 MISTAKE_COLUMNS = ("index", "label", "probability", "text")

@@ -67,8 +67,16 @@ class Measured:
         """Whether there are positive and negative reviews; without both there is no ROC curve."""
         return 0 < int(self.labels.sum()) < len(self)
 
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a logit is no number, so that what the predictions come to is none either."""
+        return bool(self.logits.isnan().any())
+
     def metrics(self) -> dict[str, float]:
-        """Loss (nats a review), accuracy, F1 of the positive class and, with both labels, area under the ROC curve."""
+        """Loss (nats a review), accuracy, F1 of the positive class and, with both labels, area under the ROC curve.
+
+        Each is NaN where the model has diverged: torchmetrics would count a NaN as some class.
+        """
         from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 
         metrics = {
@@ -76,7 +84,8 @@ class Measured:
             "accuracy": self.right.float().mean().item(),
             "f1": binary_f1_score(self.probabilities, self.labels).item(),
         }
-        return metrics | ({"auroc": binary_auroc(self.probabilities, self.labels).item()} if self.both_labels else {})
+        metrics |= {"auroc": binary_auroc(self.probabilities, self.labels).item()} if self.both_labels else {}
+        return dict.fromkeys(metrics, math.nan) if self.has_diverged else metrics
 
     def confusion_matrix(self) -> list[list[int]]:
         """Counts, rows by label and columns by prediction, negative first."""

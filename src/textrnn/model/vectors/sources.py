@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from textrnn.check_vectors import GLOVE, HUB, check_presence, words_file
+from textrnn.check_vectors import GLOVE, HUB, check_presence, vectors_file, words_file
 from textrnn.config import EmbeddingConfig
 from textrnn.errors import InputError
 from textrnn.hub_errors import network_errors, reason_of
@@ -29,7 +29,7 @@ def open_vectors(embedding: EmbeddingConfig, cache_dir: Path) -> WordVectors:
     name, size = str(embedding.vectors), embedding.size
     if name == GLOVE:
         return open_glove(size)
-    path = _from_hub(name) if name.startswith("hub:") else Path(name).expanduser()
+    path = _from_hub(name) if name.startswith("hub:") else vectors_file(embedding)
     if path.suffix == ".npy":
         return open_array(path, size, name)
     return open_text(path, size, name, cache_dir / "vectors")

@@ -41,11 +41,17 @@ def read_text_vectors(path: Path, size: int, name: str) -> Iterator[tuple[list[b
     words: list[bytes] = []
     numbers: list[bytes] = []
     promised: int | None = None
-    number = rows = shown = 0
+    number = rows = shown = blank = 0
     try:
         with _opened(path, size, name) as (lines, length, place), _progress(length) as progress:
-            for number, line in enumerate(lines, start=1):
+            for at, line in enumerate(lines, start=1):
                 fields = line.rstrip().split(b" ")
+                if fields == [b""]:  # allowed at the end, where editors leave some
+                    blank = blank or at
+                    continue
+                if blank:
+                    raise _malformed(name, blank, size)
+                number = at
                 if number == 1 and _is_header(fields, name, size):
                     promised = int(fields[0])
                     continue
@@ -123,15 +129,21 @@ def _is_header(fields: list[bytes], name: str, size: int) -> bool:
 
 def _word(fields: list[bytes], name: str, number: int, size: int, *, first: bool) -> bytes:
     """The word of a line, whose numbers are only counted here."""
+    if b"" in fields[max(1, len(fields) - size - 1) :]:
+        raise _malformed(name, number, size)
     if first and len(fields) > 2:
         check_size(len(fields) - 1, name, size)
     # More numbers than `size` are no word with spaces.
     if len(fields) <= size or (len(fields) > size + 1 and _is_number(fields[-size - 1])):
-        raise InputError(
-            f"model.embedding.vectors={name}: line {number} is not a word and {size} numbers separated by spaces;"
-            " repair or remove it."
-        )
+        raise _malformed(name, number, size)
     return b" ".join(fields[:-size])
+
+
+def _malformed(name: str, number: int, size: int) -> InputError:
+    return InputError(
+        f"model.embedding.vectors={name}: line {number} is not a word and {size} numbers with one space before each;"
+        " repair or remove it."
+    )
 
 
 def _is_number(field: bytes) -> bool:
