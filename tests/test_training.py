@@ -60,6 +60,12 @@ def test_one_seed_gives_one_result_and_another_another(script: Command, here: Co
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_run_that_diverges_says_so(here: Command, workplace: Path) -> None:
+    done = here("train.py", *SMALL, "optimizer.lr=1e30", "optimizer.warmup_steps=0", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "val/loss: no number, so the run has diverged; try a smaller optimizer.lr" in done.stderr
+
+
 def test_resume_continues_the_same_run(here: Command, workplace: Path) -> None:
     assert here("train.py", *SMALL, "trainer.max_epochs=3", "run_dir=whole").returncode == 0
     constant = (*SMALL, "optimizer.schedule=constant", "run_dir=parts", "resume=auto")

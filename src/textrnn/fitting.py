@@ -1,6 +1,7 @@
 """Training and testing inside a run: the model, Lightning's trainer, and what is recorded of them."""
 
 import contextlib
+import math
 import signal
 from collections.abc import Iterator
 from dataclasses import fields
@@ -34,7 +35,7 @@ from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.rundir import RunDirectory
-from textrnn.tracking.summary import summary_table
+from textrnn.tracking.summary import RunSummary, summary_table
 from textrnn.tracking.throughput import Throughput
 from textrnn.tracking.wandb_session import WandbRun
 
@@ -83,9 +84,16 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     finally:
         summary = record_end(this, parts, wandb_run, status, code)
     if code == exit_codes.DONE:
+        _warn_if_diverged(summary)
         Console().print(summary_table(this.identity.name, summary))
         print(f"to look at it: {this.directory.curves_png}; {_how_to_look(wandb_run)}")
     return code
+
+
+def _warn_if_diverged(summary: RunSummary) -> None:
+    lost = [name for name in ("train/loss", "val/loss") if math.isnan(summary.metrics.get(name, 0.0))]
+    if lost:
+        LOGGER.warning(f"{' and '.join(lost)}: no number, so the run has diverged; try a smaller optimizer.lr")
 
 
 def _fit_and_test(this: Run, parts: Parts) -> tuple[str, int]:
