@@ -8,6 +8,7 @@ from pathlib import Path
 from textrnn.config import Config
 from textrnn.errors import InputError
 from textrnn.logs import log_to_console
+from textrnn.overrides import quote_texts
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.online import OnlineSweep
 from textrnn.sweeping.processes import find_program, trial_command
@@ -96,7 +97,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments.agents = None if arguments.agents == "auto" else _number("agents", arguments.agents)
     arguments.count = None if arguments.count is None else _number("count", arguments.count)
     files = [word for word in arguments.words if "=" not in word]
-    arguments.typed = [word for word in arguments.words if "=" in word]
+    arguments.typed = quote_texts([word for word in arguments.words if "=" in word])
     if len(files) > 1 or (not files and arguments.resume is None):
         raise InputError(f"one sweep file is needed, not {len(files)}; type for example sweep.py sweeps/smoke.yaml.")
     arguments.file = Path(files[0]) if files else None
