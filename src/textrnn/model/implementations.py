@@ -88,7 +88,7 @@ def _each_direction(run: Callable[[Direction, Tensor, Tensor, State, bool], Tens
     def run_all(directions: Sequence[Direction], steps: Tensor, lengths: Tensor, states: Sequence[State]) -> Tensor:
         pairs = enumerate(zip(directions, states, strict=True))
         outputs = [run(direction, steps, lengths, state, index == 1) for index, (direction, state) in pairs]
-        return torch.cat(outputs, dim=2)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
 
     return run_all
 
