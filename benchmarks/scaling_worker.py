@@ -67,9 +67,9 @@ class Clock(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,  # noqa: ARG002 - Lightning passes it
-        outputs: Any,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002 - as above
         batch: Any,
-        batch_idx: int,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002 - as above
     ) -> None:
         """A step is over."""
         now = time.perf_counter()

@@ -69,7 +69,7 @@ def test_there_are_three() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_committed_is_what_it_shows(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat's
     assert notebook.metadata["textrnn"]["sources"] == execute.sources_digest(notebook), "type: make notebooks"
     assert path.stat().st_size < LARGEST
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -70,14 +70,14 @@ def fit(this: Run, *, wandb_mode: str) -> int:
     status, code = "failed", exit_codes.CRASH
     try:
         parts.logger.attach(parts.trainer, wandb_run)
-        ended = _fit_and_test(this, parts)
-        if ended[0] == "preempted" and _may_be_stopped(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
-            ended = "stopped", exit_codes.DONE
-        if ended[0] == "finished":
+        reached, its_code = _fit_and_test(this, parts)
+        if reached == "preempted" and _may_be_stopped(this, wandb_run) and early_stop.is_asked(within=STOP_POLL):
+            reached, its_code = "stopped", exit_codes.DONE
+        if reached == "finished":
             report_predictions(this, parts.predictions, parts.logger, step=parts.trainer.global_step)
-        if ended[0] == "stopped":
+        if reached == "stopped":
             early_stop.keep()
-        status, code = ended
+        status, code = reached, its_code  # only now: what fails above is a failure
     except KeyboardInterrupt:
         status, code = "interrupted", exit_codes.INTERRUPTED
         raise

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from textrnn.compose import CommandLine
     from textrnn.config import Config
 
-NAME = "train.py"
+TRAIN = "train.py"
+"""Hydra's name of the program, which its help shows."""
 
 
 def main() -> int:
@@ -165,7 +166,7 @@ def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
         command_line = parse_command_line(argv)
         configs = compose_jobs(command_line)
     if command_line.inspect:
-        return _hydra(argv, lambda _: None, name=NAME)
+        return _hydra(argv, lambda _: None, name=TRAIN)
     slurm = slurm_launcher(command_line)
     if slurm is not None:
         return _train_on_cluster(configs, command_line, slurm)
@@ -175,7 +176,9 @@ def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
         return _train_jobs(configs, command_line, argv, ranks, signals)
     codes: list[int] = []
     signals.only_note()  # Hydra would take an exception for a crash; each run heeds them again when it begins
-    hydra_code = _hydra(argv, lambda composed: codes.append(guarded(lambda: _job(composed, ranks, signals))), name=NAME)
+    hydra_code = _hydra(
+        argv, lambda composed: codes.append(guarded(lambda: _job(composed, ranks, signals))), name=TRAIN
+    )
     return _first_failure(codes, hydra_code)
 
 
@@ -198,9 +201,9 @@ def _train_jobs(
         if codes[-1] in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED):
             raise KeyboardInterrupt
 
-    signals.only_note()
+    signals.only_note()  # as for a single run
     try:
-        hydra_code = _hydra([*others, as_override("run_dir", str(folders.parent))], job, name=NAME)
+        hydra_code = _hydra([*others, as_override("run_dir", str(folders.parent))], job, name=TRAIN)
     except KeyboardInterrupt:
         return codes[-1] if codes else exit_codes.INTERRUPTED
     codes += [hydra_code] * (len(configs) - len(codes))  # of jobs that Hydra itself kept from starting

@@ -77,8 +77,8 @@ def _quoted_element(element: str) -> str:
 
 def _can_be_read(text: str) -> bool:
     try:
-        OverridesParser.create().parse_override(text)
-    except HydraException:
+        parse_overrides([text])
+    except InputError:
         return False
     return True
 

@@ -156,6 +156,7 @@ def keep_lightning_from_signals(trainer: Trainer) -> None:
     Lightning also broadcasts whether its handler has run, which it never has now: a second collective beside ours.
     """
     trainer._signal_connector = _NoHandlers(trainer)
+    # Lightning has no hook for either, so its methods are replaced.
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):

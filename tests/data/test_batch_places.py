@@ -127,6 +127,7 @@ def test_batches_made_ahead_are_the_same_and_count_only_when_they_are_handed_out
     expected, waiting = list(loader(0)), loader(2)
     for number, (batch, same) in enumerate(zip(waiting, expected, strict=True), 1):
         assert waiting.state_dict() == {"epoch": 0, "batch": number}
+        # A TypedDict's keys are literals, as far as types know.
         assert all(torch.equal(torch.as_tensor(batch[key]), torch.as_tensor(same[key])) for key in same)  # type: ignore[literal-required]
     waiting.load_state_dict({"epoch": 0, "batch": 4})
     assert [batch["indices"].tolist() for batch in waiting] == [batch["indices"].tolist() for batch in expected[4:]]
@@ -153,6 +154,6 @@ def test_pinned_batches_hold_the_same(tmp_path: Path) -> None:
     pinned = BatchLoader(split, ahead=2, pin_memory=True, **settings)
     for batch, same in zip(pinned, BatchLoader(split, **settings), strict=True):
         for key, value in same.items():
-            if isinstance(value, torch.Tensor):
+            if isinstance(value, torch.Tensor):  # the key is no literal, as far as types know
                 assert batch[key].is_pinned()  # type: ignore[literal-required]
                 assert torch.equal(batch[key], value)  # type: ignore[literal-required]

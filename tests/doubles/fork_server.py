@@ -109,7 +109,7 @@ class _Forked(subprocess.Popen[Any]):
         try:
             self.pid = self.server.fork(self.request, files)
         finally:
-            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # Popen's own
         self._child_created = True
 
 

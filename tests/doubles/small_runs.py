@@ -60,7 +60,7 @@ class History(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # a connector sets it
         if "train/loss" in trainer.callback_metrics and trainer.global_step % every == 0:
             metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
             self.rows[trainer.global_step] = {

@@ -28,7 +28,7 @@ class Norms(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ReviewClassifier)
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # a connector sets it
         if trainer.global_step % every == 0 and pl_module.train_metrics:
             self.logged[trainer.global_step] = pl_module.train_metrics["train/grad_norm"]
 

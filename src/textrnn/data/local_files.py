@@ -24,7 +24,7 @@ _BEGINNINGS = {split: re.compile(rf"({names})($|[\d._ -])", re.IGNORECASE) for s
 _LISTED = 5
 """Files that a line names."""
 
-LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+LABEL_TEXTS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 """Labels that are texts, as all of csv files are; 1.0 is what a column of integers becomes that once had a gap."""
 
 
@@ -135,7 +135,7 @@ class LocalSource:
                 return
             for text, label in stream_examples(self._load(files), self._data, interleave=interleave):
                 if isinstance(label, str):
-                    label = LABELS.get(label.strip(), label)
+                    label = LABEL_TEXTS.get(label.strip(), label)
                 yield text, label
                 rows += 1
         except UnicodeDecodeError as error:

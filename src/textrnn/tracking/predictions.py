@@ -31,7 +31,6 @@ class Predictions(pl.Callback):
         self._monitor = monitor
         self._sign = 1 if largest else -1
         self._best_value: float | None = None
-        self._split = "validation"
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
         self.validation: Logits | None = None
         """Of the validation that chose the checkpoint; None before the first one."""
@@ -41,7 +40,7 @@ class Predictions(pl.Callback):
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from no reviews."""
-        self._start("validation")
+        self._batches = []
 
     @override
     def on_validation_batch_end(
@@ -59,7 +58,7 @@ class Predictions(pl.Callback):
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the epoch if it is the best, by the rule that keeps its checkpoint: an equal one is not better."""
-        logits = self._gather(trainer)
+        logits = self._gather(trainer, "validation")
         value = float(trainer.callback_metrics.get(self._monitor, math.nan))
         value = -math.inf if math.isnan(value) else self._sign * value
         if not trainer.sanity_checking and (self._best_value is None or value > self._best_value):
@@ -68,7 +67,7 @@ class Predictions(pl.Callback):
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start from no reviews."""
-        self._start("test")
+        self._batches = []
 
     @override
     def on_test_batch_end(
@@ -86,7 +85,7 @@ class Predictions(pl.Callback):
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the test."""
-        self.test = self._gather(trainer)
+        self.test = self._gather(trainer, "test")
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -102,21 +101,17 @@ class Predictions(pl.Callback):
         self._best_value = state_dict["best_value"]
         self.validation = (state_dict["logits"], state_dict["seen"])
 
-    def _start(self, split: str) -> None:
-        self._split = split
-        self._batches = []
-
     def _add(self, logits: Tensor, batch: Any) -> None:
         # Without a look at the numbers, so that no step waits for the device.
         self._batches.append((logits, batch["weights"], batch["indices"]))
 
-    def _gather(self, trainer: pl.Trainer) -> Logits:
+    def _gather(self, trainer: pl.Trainer, split: str) -> Logits:
         """All ranks' logits: every rank has zeros where others have a review, so their sum is exact."""
         logits, weights, indices = (torch.cat(parts) for parts in zip(*self._batches, strict=True))
         self._batches = []
         # A filler adds nothing to its row, whatever its logit is.
         added = torch.stack((torch.where(weights > 0, logits.float(), 0.0), weights.float()))
-        both = added.new_zeros(2, self._reviews[self._split]).index_add_(1, indices, added)
+        both = added.new_zeros(2, self._reviews[split]).index_add_(1, indices, added)
         both = trainer.strategy.reduce(both, reduce_op="sum")
         assert isinstance(both, Tensor)
         logits, seen = both.cpu()

@@ -103,6 +103,7 @@ def _opened(path: Path, size: int, name: str) -> Iterator[tuple[IO[bytes], int, 
                 yield packed, member.file_size, packed.tell
         return
     with path.open("rb") as raw:
+        # A GzipFile is read like any file, but typed as none.
         lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
         yield lines, path.stat().st_size, raw.tell
 
