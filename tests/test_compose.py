@@ -141,6 +141,7 @@ def test_onehot_vectors_of_a_batch_stay_below_8_gib() -> None:
     sentence = refusal("model.embedding.kind=onehot", "data.batch_size=256")
     assert "data.batch_size=256 x data.max_length=400 x data.vocab_size=30000" in sentence
     assert "11.4 GiB" in sentence
+    assert "data.eval_batch_size=256 x" in refusal("model.embedding.kind=onehot", "data.batch_size=128")
     assert "\n" not in sentence
 
 

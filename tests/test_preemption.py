@@ -25,7 +25,8 @@ PHASES: dict[str, tuple[type, str]] = {
 }
 Moment = tuple[str, int]
 """A phase and the number of its call in a process, from 1."""
-TWO_VALIDATION_BATCHES = (*SMALL, "data.batch_size=16", "early_stopping.patience=null")  # 18 of training, 4 of test
+BATCHES_OF_16 = ("data.batch_size=16", "data.eval_batch_size=16")  # 18 of training, 4 of test
+TWO_VALIDATION_BATCHES = (*SMALL, *BATCHES_OF_16, "early_stopping.patience=null")
 
 
 def run(*arguments: str, moment: Moment | None = None, number: signal.Signals = signal.SIGTERM) -> int:

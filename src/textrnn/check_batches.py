@@ -16,10 +16,11 @@ def check_batches(config: Config, store: Store) -> None:
     trainer = config.trainer
     if trainer.fast_dev_run:
         return
-    counts = {split: math.ceil(len(store.split(split)) / config.data.batch_size) for split in ("train", "validation")}
+    train, evaluation = config.data.batch_size, config.data.effective_eval_batch_size()
     limits = [("limit_train_batches", "train"), ("limit_val_batches", "validation")]
+    counts = {"train": _batches(store, "train", train), "validation": _batches(store, "validation", evaluation)}
     if config.test:
-        counts["test"] = math.ceil(len(store.split("test")) / config.data.batch_size)
+        counts["test"] = _batches(store, "test", evaluation)
         limits.append(("limit_test_batches", "test"))
     if trainer.overfit_batches:
         limits = [("overfit_batches", "train"), ("overfit_batches", "validation"), *limits[2:]]
@@ -38,6 +39,10 @@ def check_batches(config: Config, store: Store) -> None:
             f"trainer.val_check_interval={every}: an epoch has {training} training batches; type {training} or less, "
             "or trainer.check_val_every_n_epoch=null to count over epochs."
         )
+
+
+def _batches(store: Store, split: str, reviews: int) -> int:
+    return math.ceil(len(store.split(split)) / reviews)
 
 
 def _limited(count: int, limit: float | None) -> int:

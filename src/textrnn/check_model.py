@@ -50,10 +50,11 @@ def check_one_hot(config: Config) -> None:
     if config.model.embedding.kind != "onehot":
         return
     data = config.data
-    gibibytes = data.batch_size * data.max_length * data.vocab_size * 4 / 2**30
-    if gibibytes > _MOST_ONE_HOT_GIB:
-        raise InputError(
-            f"model.embedding.kind=onehot: a batch of data.batch_size={data.batch_size} x data.max_length="
-            f"{data.max_length} x data.vocab_size={data.vocab_size} numbers takes {gibibytes:.1f} GiB, more than "
-            f"{_MOST_ONE_HOT_GIB}; make one of the three smaller, or type model.embedding.kind=learned."
-        )
+    for key, reviews in (("batch_size", data.batch_size), ("eval_batch_size", data.effective_eval_batch_size())):
+        gibibytes = reviews * data.max_length * data.vocab_size * 4 / 2**30
+        if gibibytes > _MOST_ONE_HOT_GIB:
+            raise InputError(
+                f"model.embedding.kind=onehot: a batch of data.{key}={reviews} x data.max_length={data.max_length} x "
+                f"data.vocab_size={data.vocab_size} numbers takes {gibibytes:.1f} GiB, more than {_MOST_ONE_HOT_GIB}; "
+                "make one of the three smaller, or type model.embedding.kind=learned."
+            )

@@ -121,6 +121,7 @@ def _check_data(data: DataConfig) -> None:
     one_of("data.truncate", data.truncate, names.TRUNCATIONS)
     at_least("data.max_length", data.max_length, 1)
     at_least("data.batch_size", data.batch_size, 1)
+    at_least("data.eval_batch_size", data.eval_batch_size, 1)
     at_least("data.segment_size", data.segment_size, 1)
     # A word vocabulary needs a word beside padding and unknown.
     at_least("data.vocab_size", data.vocab_size, names.SMALLEST_BPE if data.tokenizer == "bpe" else 3)

@@ -17,8 +17,7 @@ RECURRENT_INITS = ("orthogonal", "uniform")
 EMBEDDING_KINDS = ("learned", "onehot", "vectors")
 DATA_SOURCES = ("hub", "synthetic")
 TOKENIZERS = ("word", "bpe", "keras", "spacy")
-SMALLEST_BPE = 258
-"""Tokens that byte-pair encoding starts from: padding, unknown and 256 bytes."""
+SMALLEST_BPE = 258  # tokens that byte-pair encoding starts from: padding, unknown and 256 bytes
 TRUNCATIONS = ("head", "tail")
 SCHEDULES = ("constant", "linear", "cosine")
 TRACKING_MODES = ("auto", "online", "offline", "none")
@@ -31,8 +30,7 @@ class EmbeddingConfig:
     """How a token id becomes a vector."""
 
     kind: str = "learned"
-    """learned: trained from random values; onehot: a 1 at the token's id, nothing to train; vectors: pretrained, from
-    `vectors`."""
+    """learned: from random values; onehot: a 1 at the token's id, nothing to train; vectors: pretrained (`vectors`)."""
     size: int = 100
     """Length of a token's vector; without effect on one-hot vectors, which are as long as the vocabulary."""
     vectors: str | None = None
@@ -62,8 +60,7 @@ class ModelConfig:
     embedding_dropout: float = 0.3
     """Probability that a component of a token's vector is set to 0 in training."""
     variational_dropout: bool = False
-    """Whether embedding_dropout and dropout zero the same components for all tokens of a review (Gal & Ghahramani
-    2016), as `dropout` of Keras' recurrent layers does, instead of others for each token."""
+    """Whether embedding_dropout and dropout zero the same components for all of a review's tokens, as in Keras."""
     dropout: float = 0.3
     """Probability that a unit between two recurrent layers is set to 0 in training; with one layer it has no place."""
     output_dropout: float = 0.5
@@ -82,14 +79,12 @@ class ModelConfig:
     recurrent_init: str = "orthogonal"
     """Recurrent weights at the start: orthogonal (each gate's matrix), or uniform in +-1/sqrt(hidden_size)."""
     forget_bias: float = 1.0
-    """Bias of the LSTM's forget gate at the start (Jozefowicz et al. 2015); without effect on other cells and
-    with `bias` false."""
+    """Bias of the LSTM's forget gate at the start (Jozefowicz et al. 2015); none without `bias` or in other cells."""
     initial_state: str = "zeros"
     """The state before the first token: zeros, or learned (one vector a layer and direction)."""
     implementation: str = "auto"
-    """How the recurrence is computed; all give the same numbers. auto: the fastest here; compiled: our C code, compiled
-    on this machine, on the processor; fused: padded batches through torch's kernels; packed: `pack_padded_sequence`;
-    cell: a loop from token to token through the functions behind torch's RNNCell, LSTMCell and GRUCell."""
+    """How the recurrence is computed; all give the same numbers. auto: the fastest here; compiled: our C code on the
+    processor; fused: torch's kernels on padded batches; packed: on packed ones; cell: a loop to be read."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -101,8 +96,7 @@ class SyntheticConfig:
     test_reviews: int = 2000
     """Reviews of the test split."""
     difficulty: float = 0.5
-    """0: short reviews, most of which end on their verdict; 1: long ones, verdict far from the end, more negation; in
-    between a mixture."""
+    """0: short reviews, verdict at the end; 1: long ones, verdict far from it, more negation; between: a mixture."""
     seed: int = 0
     """Which reviews are generated; not the run's `seed`, so that all seeds see the same data."""
 
@@ -135,10 +129,16 @@ class DataConfig:
     """Which end of a longer review is read: head (its first tokens) or tail (its last)."""
     batch_size: int = 64
     """Reviews in a step, over all devices."""
+    eval_batch_size: int | None = None
+    """The same in validation and test. null: twice `batch_size`."""
     segment_size: int | None = None
     """Training reviews on disk at a time, for a corpus larger than the disk; an epoch is one segment. null: all."""
     cache_dir: str | None = None
     """Where token stores are kept. null: $XDG_CACHE_HOME/textrnn, or ~/.cache/textrnn."""
+
+    def effective_eval_batch_size(self) -> int:
+        """Return `eval_batch_size`, or for null twice `batch_size`: nothing is kept there for a backward pass."""
+        return 2 * self.batch_size if self.eval_batch_size is None else self.eval_batch_size
 
 
 @dataclass(kw_only=True, slots=True)

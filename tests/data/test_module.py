@@ -86,9 +86,22 @@ def test_loaders_without_a_trainer_are_whole(tmp_path: Path) -> None:
     data, store = make(tmp_path, max_length=30)
     batches = list(ReviewsDataModule(data, store, seed=0).loader_for("test"))
     assert rows([batch["indices"].tolist() for batch in batches]) == list(range(21))
-    lengths = [length for batch in batches for length in batch["lengths"].tolist()]
-    assert lengths == sorted(lengths)
-    assert lengths[-1] <= 30
+    lengths = sorted(batch["lengths"].tolist() for batch in batches)
+    flat = [length for batch in lengths for length in batch]
+    assert flat == sorted(flat)
+    assert flat[-1] <= 30
+
+
+@pytest.mark.parametrize(("typed", "reviews"), [(None, [16, 5]), (9, [9, 9, 3]), (1, [1] * 21)])
+def test_evaluation_has_a_batch_size_of_its_own(tmp_path: Path, typed: int | None, reviews: list[int]) -> None:
+    data, store = make(tmp_path, eval_batch_size=typed)
+    model, runner = Recorder(), trainer(max_epochs=1)
+    runner.fit(model, datamodule=(module := ReviewsDataModule(data, store, seed=0)))
+    runner.test(model, datamodule=module, verbose=False)
+    assert {len(step) for step in model.seen["train 0"][:-1]} <= {8, len(store.split("train")) % 8}
+    (tests,) = (steps for stage, steps in model.seen.items() if stage.startswith("test"))
+    assert sorted(map(len, tests), reverse=True) == reviews
+    assert max(map(len, model.seen["validation 0"])) == min(reviews[0], len(store.split("validation")))
 
 
 def test_an_epoch_is_a_segment(tmp_path: Path) -> None:

@@ -237,6 +237,18 @@ def test_a_resumed_run_is_optimised_as_its_configuration_says(tmp_path: Path, ch
     assert decayed["betas"] == others["betas"] == tuple(now.betas)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_a_resumed_run_goes_on_from_the_very_weights(tmp_path: Path, precision: Any) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(4)], tmp_path / "last.ckpt"
+    whole, first, rest = (make_module() for _ in range(3))
+    fit(make_trainer(limit_val_batches=0, precision=precision), whole, Loader(batches))
+    fit(make_trainer(SaveAfter(checkpoint, 2), limit_val_batches=0, precision=precision), first, Loader(batches))
+    make_trainer(limit_val_batches=0, precision=precision).fit(
+        rest, LaterBatches(batches, 2), Loader(batches), ckpt_path=checkpoint, weights_only=True
+    )
+    assert all(torch.equal(weight, rest.state_dict()[name]) for name, weight in whole.state_dict().items())
+
+
 def test_weight_decay_is_for_weight_matrices_only() -> None:
     module = make_module(optimizer=OptimizerConfig(weight_decay=0.3), initial_state="learned", cell="lstm")
     trainer = make_trainer()

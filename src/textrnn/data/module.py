@@ -89,7 +89,7 @@ class ReviewsDataModule(pl.LightningDataModule):
             feeding = _feeding(self.trainer)
         return BatchLoader(
             self.store.split(split),
-            batch_size=self.data.batch_size,
+            batch_size=self.data.effective_eval_batch_size(),
             max_length=self.data.max_length,
             truncate=self.data.truncate,
             rank=rank,

@@ -2,7 +2,7 @@
 
 A store is a folder named by the fingerprint of everything that shaped it. It is written under another name, renamed
 when it is whole, and made under a kernel lock: of many processes that need it, one makes it. Reviews are kept whole, so
-`data.max_length`, `data.truncate` and `data.batch_size` don't shape it.
+`data.max_length`, `data.truncate` and the batch sizes don't shape it.
 """
 
 import contextlib

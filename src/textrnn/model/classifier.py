@@ -187,7 +187,13 @@ class ReviewClassifier(pl.LightningModule):
         checkpoint["train_sums"] = sums.reshape(-1, 3).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all."""
+        """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all.
+
+        And double parameters to double weights: Lightning loads them before it makes the parameters what
+        `trainer.precision` says, and single ones would round them.
+        """
+        if any(weight.dtype == torch.float64 for weight in checkpoint["state_dict"].values()):
+            self.double()
         sums: Tensor = checkpoint["train_sums"]
         if len(sums) == self.trainer.world_size:
             self._train_sums = sums[self.global_rank]
