@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 crash, 2 wrong input, 75 pre-empted (the same command cont
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textrnn import exit_codes
@@ -44,7 +43,19 @@ def main() -> int:
 
 def train(argv: Sequence[str]) -> int:
     """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; experiment=FILE.yaml reads a sweep's best.yaml too."""
+    from textrnn.cluster.launch import read_launch
 
+    code = train_and_return(argv)
+    if code == exit_codes.WRONG_INPUT and read_launch().is_external:
+        # All ranks leave now; srun would kill those that take longer to, and show its own exit code for the step.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def train_and_return(argv: Sequence[str]) -> int:
+    """`train` for a caller that has something to do after it."""
     signals = Signals()
     from textrnn.cluster.launch import read_launch
     from textrnn.cluster.ranks import Ranks
@@ -65,11 +76,6 @@ def train(argv: Sequence[str]) -> int:
     if not ranks.is_first and code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
         # At any other code Lightning, torchrun or srun would kill rank 0, which may still be recording the end.
         return exit_codes.DONE
-    if ranks.launch.is_external and code == exit_codes.WRONG_INPUT:
-        # All ranks leave now; srun would kill those that take longer to, and show its own exit code for the step.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
     return code
 
 
@@ -79,11 +85,12 @@ def prepare(argv: Sequence[str]) -> int:
     def run() -> int:
         from textrnn.compose import compose_jobs, parse_command_line
         from textrnn.experiment_files import expand_experiment
+        from textrnn.hydra_jobs import run_hydra
 
         overrides = expand_experiment(argv)
         command_line = parse_command_line(overrides)
         if command_line.inspect:
-            return _hydra(overrides, lambda _: None, name="prepare.py")
+            return run_hydra(overrides, lambda _: None, name="prepare.py")
         if command_line.multirun:
             raise InputError("prepare.py makes one token store; leave out -m.")
         (config,) = compose_jobs(command_line)
@@ -160,13 +167,14 @@ def _refuse(sentence: str) -> int:
 def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
     from textrnn.compose import compose_jobs, parse_command_line, slurm_launcher
     from textrnn.experiment_files import expand_experiment
+    from textrnn.hydra_jobs import run_hydra, train_composed
 
     with ranks.phase():
         argv = expand_experiment(argv)
         command_line = parse_command_line(argv)
         configs = compose_jobs(command_line)
     if command_line.inspect:
-        return _hydra(argv, lambda _: None, name=TRAIN)
+        return run_hydra(argv, lambda _: None, name=TRAIN)
     slurm = slurm_launcher(command_line)
     if slurm is not None:
         return _train_on_cluster(configs, command_line, slurm)
@@ -176,8 +184,8 @@ def _train(argv: list[str], ranks: "Ranks", signals: Signals) -> int:
         return _train_jobs(configs, command_line, argv, ranks, signals)
     codes: list[int] = []
     signals.only_note()  # Hydra would take an exception for a crash; each run heeds them again when it begins
-    hydra_code = _hydra(
-        argv, lambda composed: codes.append(guarded(lambda: _job(composed, ranks, signals))), name=TRAIN
+    hydra_code = run_hydra(
+        argv, lambda composed: codes.append(guarded(lambda: train_composed(composed, ranks, signals))), name=TRAIN
     )
     return _first_failure(codes, hydra_code)
 
@@ -189,6 +197,7 @@ def _train_jobs(
     from textrnn.comparison import conclude
     from textrnn.compose import job_overrides
     from textrnn.experiment_files import as_override
+    from textrnn.hydra_jobs import run_hydra, train_composed
     from textrnn.jobs import JobFolders
 
     folders = JobFolders.share(configs, command_line.overrides, ranks)
@@ -197,24 +206,35 @@ def _train_jobs(
 
     def job(composed: object) -> None:
         run_dir = folders.paths[len(codes)]
-        codes.append(guarded(lambda: _job(composed, ranks, signals, run_dir)))
+        if ranks.launch.is_external and exit_codes.CRASH in codes:
+            codes.append(exit_codes.CRASH)  # one rank may wait for another in the job that crashed
+            return
+        ranks.begin_job(len(codes))
+        codes.append(guarded(lambda: train_composed(composed, ranks, signals, run_dir)))
         if codes[-1] in (exit_codes.INTERRUPTED, exit_codes.PREEMPTED):
             raise KeyboardInterrupt
 
     signals.only_note()  # as for a single run
     try:
-        hydra_code = _hydra([*others, as_override("run_dir", str(folders.parent))], job, name=TRAIN)
+        hydra_code = run_hydra([*others, as_override("run_dir", str(folders.parent))], job, name=TRAIN)
     except KeyboardInterrupt:
         return codes[-1] if codes else exit_codes.INTERRUPTED
     codes += [hydra_code] * (len(configs) - len(codes))  # of jobs that Hydra itself kept from starting
     if ranks.is_first:
+        if ranks.launch.is_external and exit_codes.CRASH in codes[:-1]:
+            crashed = codes.index(exit_codes.CRASH)
+            print(
+                f"job {crashed} has crashed, and its {ranks.launch.world_size} processes can't begin those after it; "
+                "the same command with resume=auto can",
+                file=sys.stderr,
+            )
         conclude(folders, job_overrides(command_line), codes)
     return _first_failure(codes, hydra_code)
 
 
 def _train_on_cluster(configs: "Sequence[Config]", command_line: "CommandLine", launcher: dict[str, object]) -> int:
     """The jobs of a multirun as jobs of SLURM, each a run that could have been typed alone."""
-    from textrnn.cluster.launcher import launch
+    from textrnn.cluster.launcher import launch, refuse_while_queued
     from textrnn.comparison import conclude
     from textrnn.compose import job_overrides
     from textrnn.experiment_files import as_override
@@ -228,6 +248,7 @@ def _train_on_cluster(configs: "Sequence[Config]", command_line: "CommandLine", 
         group = [] if config.tracking.group else [as_override("tracking.group", folders.parent.name)]
         commands.append([*typed, *group, as_override("run_dir", str(path))])
     try:
+        refuse_while_queued(folders.parent / "slurm")
         codes = launch(commands, launcher, folders.parent / "slurm")
     except InputError:
         folders.leave_nothing()
@@ -249,50 +270,3 @@ def _check_multirun(configs: "Sequence[Config]", ranks: "Ranks") -> None:
             "-m can't start several processes a job; start them all with torchrun or srun, which -m works under, "
             "run the jobs one by one, or use trainer.devices=1 with -m."
         )
-
-
-def _job(composed: object, ranks: "Ranks", signals: Signals, run_dir: Path | None = None) -> int:
-    """One run inside Hydra: merges, checks and trains; `run_dir` is that of a job of a multirun."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig
-
-    from textrnn.compose import resolve
-
-    assert isinstance(composed, DictConfig)
-    config = resolve(composed, list(HydraConfig.get().overrides.task))
-    if run_dir is not None:
-        config.run_dir = str(run_dir)
-        config.tracking.group = config.tracking.group or run_dir.parent.name
-    from textrnn.training import run
-
-    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks, signals)
-
-
-def _hydra(argv: Sequence[str], job: Callable[[object], None], *, name: str) -> int:
-    """Lets Hydra read `argv` and call `job`, with `sys.argv` as typed while the job runs.
-
-    Lightning starts the other processes of a DDP run by the command in `sys.argv`.
-    """
-    import hydra
-
-    from textrnn.compose import register_schema
-    from textrnn.overrides import CONF_DIR
-
-    typed = sys.argv
-
-    def task(composed: object) -> None:
-        ours, sys.argv = sys.argv, typed
-        try:
-            job(composed)
-        finally:
-            sys.argv = ours
-
-    register_schema()
-    sys.argv = [name, *argv]
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(task)()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else exit_codes.DONE if stop.code is None else exit_codes.CRASH
-    finally:
-        sys.argv = typed
-    return exit_codes.DONE

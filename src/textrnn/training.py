@@ -244,7 +244,8 @@ def _refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
     before = checkpoint.config
     # How the recurrence is computed is no part of the model: the parameters are the same, and the numbers.
     changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
-    changed += [f"data.{key}" for key in differences(before.data, config.data) if key != "cache_dir"]
+    free = ("cache_dir", "eval_batch_size")
+    changed += [f"data.{key}" for key in differences(before.data, config.data) if key not in free]
     # The scores of the epochs so far, the best one's among them, are of the metric that they were chosen by.
     stopping = differences(before.early_stopping, config.early_stopping)
     changed += ["early_stopping.monitor"] if "monitor" in stopping else []

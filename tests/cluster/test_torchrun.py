@@ -77,6 +77,50 @@ def test_ranks_that_differ(workplace: Path, environment: dict[str, str], shell: 
     assert not (workplace / "run").exists()
 
 
+@pytest.mark.slow
+def test_a_refused_job_of_a_multirun_costs_no_other(workplace: Path, environment: dict[str, str]) -> None:
+    done = torchrun(workplace, environment, "-m", *RANKS, "trainer.limit_train_batches=0.001,1.0", "run_dir=jobs")
+    (sentence,) = sentences(done)
+    assert "trainer.limit_train_batches=0.001" in sentence
+    assert "1 of 2 runs done: jobs" in done.stdout
+    assert not (workplace / "jobs" / "0").exists()
+    assert json_of(workplace / "jobs" / "1" / "summary.json")["status"] == "finished"
+
+
+CRASHES = """
+import sys
+from textrnn.data.module import ReviewsDataModule
+from textrnn.main import train
+def train_dataloader(module):
+    raise RuntimeError("no batches today")
+ReviewsDataModule.train_dataloader = train_dataloader
+sys.exit(train(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_after_a_crash_a_multirun_of_several_processes_begins_no_other_job(
+    workplace: Path, environment: dict[str, str]
+) -> None:
+    (workplace / "crashes.py").write_text(CRASHES)
+    typed = ["-m", *RANKS, "seed=0,1,2", "run_dir=jobs"]
+    done = torchrun(workplace, environment, shell=" ".join([sys.executable, "crashes.py", *typed]))
+    assert "job 0 has crashed, and its 2 processes can't begin those after it" in done.stderr
+    assert "0 of 3 runs done: jobs" in done.stdout
+    assert sorted(path.name for path in (workplace / "jobs").iterdir() if path.is_dir()) == ["0"]
+
+
+@pytest.mark.slow
+def test_a_sweep_is_one_process(workplace: Path, environment: dict[str, str]) -> None:
+    shell = f"{sys.executable} {ROOT / 'sweep.py'} {ROOT / 'sweeps' / 'smoke.yaml'}; echo code $?"
+    done = torchrun(workplace, environment, shell=shell)
+    assert sentences(done) == [
+        "error: sweep.py is one process that starts all trials; type python sweep.py without torchrun."
+    ]
+    assert done.stdout.split() == ["code", "2"] * 2
+    assert not (workplace / "runs").exists()
+
+
 def ranks_of(launcher: int) -> list[int]:
     """The processes that torchrun has started, in the order of their ranks."""
     ranks: dict[int, int] = {}

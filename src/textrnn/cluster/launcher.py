@@ -38,10 +38,10 @@ class Command:
 
     def __call__(self) -> int:
         """Runs it; returns the exit code."""
-        from textrnn.main import train
+        from textrnn.main import train_and_return
 
         sys.argv = [self.program, *self.argv]
-        code = train(self.argv)
+        code = train_and_return(self.argv)
         if code in (exit_codes.PREEMPTED, exit_codes.INTERRUPTED):
             # Without a result, as it isn't over: it has had SLURM start it again.
             raise SystemExit(code)
@@ -89,6 +89,25 @@ def launch(jobs: Sequence[Sequence[str]], settings: Mapping[str, Any], folder: P
         print(f"the jobs go on; to end them: scancel {array}", file=sys.stderr)
         raise
     return [codes[number] for number in range(len(jobs))]
+
+
+def refuse_while_queued(folder: Path) -> None:
+    """Refuses what would train in the run directories of jobs that earlier calls have left in SLURM's queue.
+
+    Args:
+        folder: Where `launch` keeps logs: a folder for each job, of its name.
+
+    Raises:
+        InputError: naming them.
+    """
+    names = {path.name for path in folder.iterdir() if path.name[:1].isdecimal()} if folder.is_dir() else set()
+    waiting = sorted(name for array in {name.partition("_")[0] for name in names} for name in _queued(array) or ())
+    if waiting:
+        arrays = " ".join(sorted({name.partition("_")[0] for name in waiting}))
+        raise InputError(
+            f"run_dir={folder.parent}: job(s) {', '.join(waiting)} of an earlier call are still in SLURM's queue; wait "
+            f"for them, or type scancel {arrays} first."
+        )
 
 
 def _submit(jobs: Sequence[Sequence[str]], settings: Mapping[str, Any], folder: Path) -> "list[submitit.Job[int]]":

@@ -35,6 +35,7 @@ class Ranks:
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
+        self._meeting: Store | None = None
         self._store: Store | None = None
         self._phases = 0
 
@@ -53,7 +54,15 @@ class Ranks:
         if self.launch.is_external:
             if self.launch.by == "srun":
                 _set_address()
-            self._store = _meet(self.launch)
+            self._store = self._meeting = _meet(self.launch)
+
+    def begin_job(self, number: int) -> None:
+        """Go on to another job of a multirun: who has left the one before, refused say, is there again."""
+        if self._meeting is None:
+            return
+        from torch._C._distributed_c10d import PrefixStore
+
+        self._store, self._phases = PrefixStore(f"job/{number}", self._meeting), 0
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
