@@ -66,11 +66,25 @@ def test_jobs_that_are_preempted_killed_or_well(
 
 def test_a_job_of_two_processes_on_two_nodes(slurm: Slurm, script: Command, workplace: Path) -> None:
     two = ("hydra.launcher.nodes=2", "hydra.launcher.gpus_per_node=1")
-    typed = ("-m", "hydra/launcher=slurm", *LITTLE, *two, *SMALL, "trainer.max_epochs=1", "run_dir=jobs")
+    jobs = ("trainer.max_epochs=1", "trainer.limit_train_batches=1.0,0.001", "run_dir=jobs")
+    typed = ("-m", "hydra/launcher=slurm", *LITTLE, *two, *SMALL, *jobs)
     done = script("train.py", *typed, **slurm.environment, timeout=200)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 1 runs done: jobs" in done.stdout
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "_1 failed with exit code 2; its log:" in done.stderr
+    assert "1 of 2 runs done: jobs" in done.stdout
     assert (workplace / "jobs" / "0" / "train-rank1.log").is_file()
+    assert not (workplace / "jobs" / "1").exists()
+
+
+def test_jobs_that_are_still_queued_are_not_submitted_again(slurm: Slurm, script: Command, workplace: Path) -> None:
+    array = slurm.run("sbatch", "--parsable", "--hold", "--array=0-1", "--wrap=true").strip()
+    (workplace / "jobs" / "slurm" / f"{array}_0").mkdir(parents=True)
+    typed = ("-m", "hydra/launcher=slurm", *SMALL, "model=gru,rnn", "run_dir=jobs", "resume=auto")
+    done = script("train.py", *typed, **slurm.environment)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"run_dir=jobs: job(s) {array}_0, {array}_1 of an earlier call are still in SLURM's queue" in line
+    slurm.run("scancel", array)
 
 
 def test_what_slurm_refuses_is_one_sentence(slurm: Slurm, script: Command, workplace: Path) -> None:
