@@ -70,6 +70,13 @@ def test_too_few_rows_for_a_split_are_refused(tmp_path: Path) -> None:
     assert "too few rows (2) to cut the validation split" in refusal(write(tmp_path / "mine.csv", reviews(2)))
 
 
+def test_a_split_without_rows_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", reviews(200))
+    (tmp_path / "validation.csv").write_text("text,label\n")
+    with pytest.raises(InputError, match="its validation split has no rows"):
+        list(open_source(DataConfig(path=str(tmp_path))).rows(("train", "validation"), interleave=True))
+
+
 def cut(path: Path) -> None:
     write(path, reviews(1000))
     path.write_bytes(path.read_bytes()[:-400])

@@ -103,7 +103,8 @@ def stream_rows(
                     seen[row.split, row.label] += 1
                     if row.split in splits:
                         yield row
-        _check_split(origin, [split for split in destinations if split in splits], seen)
+        whole = origin if len(shares) == 1 else f"{origin}: its {held} split"
+        _check_split(origin, whole, [split for split in destinations if split in splits], seen)
 
 
 def _name(part: Part, number: int, text: object) -> str:
@@ -126,10 +127,10 @@ def _refusal(text: object, label: object, data: DataConfig) -> str:
     )
 
 
-def _check_split(origin: str, wanted: Iterable[str], seen: Mapping[tuple[str, int], int]) -> None:
+def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[tuple[str, int], int]) -> None:
     rows = sum(seen.values())
     if not rows:
-        raise InputError(f"{origin} has no rows; give it rows with a text and a label")
+        raise InputError(f"{whole} has no rows; give it rows with a text and a label")
     for split in wanted:
         classes = [label for label in (0, 1) if seen.get((split, label))]
         if not classes:
