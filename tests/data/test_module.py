@@ -104,6 +104,33 @@ def test_evaluation_has_a_batch_size_of_its_own(tmp_path: Path, typed: int | Non
     assert max(map(len, model.seen["validation 0"])) == min(reviews[0], len(store.split("validation")))
 
 
+def test_the_seed_decides_the_order(tmp_path: Path) -> None:
+    data, store = make(tmp_path)
+    orders = []
+    for seed in (0, 0, 1):
+        module = ReviewsDataModule(data, store, seed=seed)
+        module.trainer = trainer()
+        orders.append([batch["indices"].tolist() for batch in module.train_dataloader()])
+    assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize("truncate", ["head", "tail"])
+def test_every_stage_reads_the_end_that_is_asked_for(tmp_path: Path, truncate: str) -> None:
+    data, store = make(tmp_path, max_length=7, truncate=truncate)
+    module = ReviewsDataModule(data, store, seed=0)
+    module.trainer = trainer()
+    loaders = {"train": module.train_dataloader(), "validation": module.val_dataloader()}
+    for name, loader in (loaders | {"test": module.test_dataloader()}).items():
+        split, longest = store.split(name), 0
+        for batch in loader:
+            for index, ids in zip(batch["indices"].tolist(), batch["token_ids"].tolist(), strict=True):
+                whole = split.token_ids(index).tolist()
+                read = whole[:7] if truncate == "head" else whole[-7:]
+                assert ids[: len(read)] == read
+                longest = max(longest, len(whole))
+        assert longest > 7
+
+
 def test_an_epoch_is_a_segment(tmp_path: Path) -> None:
     data, store = make(tmp_path, segment_size=50)
     module, model = ReviewsDataModule(data, store, seed=0), Recorder()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from doubles.review_files import reviews, write
+from doubles.small_stores import ListSource
 
 from textrnn.config import DataConfig, SyntheticConfig
 from textrnn.data.review_file import Split
@@ -242,3 +243,13 @@ def test_segments_of_a_file_end_without_a_warning(tmp_path: Path) -> None:
     light = os.environ | {"USE_TORCH": "0"}  # torch takes seconds to import
     done = subprocess.run(command, env=light, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "40 40\n", "")
+
+
+def test_segments_are_read_from_the_stores_commit(tmp_path: Path) -> None:
+    data = DataConfig(cache_dir=str(tmp_path), revision="main", segment_size=2)
+    rows = [Row("train", f"review {number}", number % 2) for number in range(4)]
+    rows += [Row("validation", "v", 0), Row("test", "t", 0)]
+    segments = Segments(data, prepare_store(data, source=ListSource(rows, "7" * 40)), directory=new_directory(data))
+    assert segments._encoder is not None
+    assert segments._encoder._arguments[0].revision == "7" * 40
+    segments.close()

@@ -251,3 +251,21 @@ def test_real_reviews(tmp_path: Path) -> None:
     words = set(store.vocabulary)
     assert {"the", "film", "."} <= words
     assert not words & {"br", "<", "The"} - {"<"}
+
+
+FEW = [
+    *(Row("train", "a b a", 0), Row("train", "b c", 1), Row("train", "d", 1)),
+    *(Row("validation", "v", 0), Row("validation", "w", 1), Row("test", "t", 0)),
+]
+
+
+def test_the_vocabulary_is_of_the_training_reviews_alone_and_as_large_as_asked(tmp_path: Path) -> None:
+    store = prepare_store(DataConfig(cache_dir=str(tmp_path)), source=ListSource(FEW))
+    assert store.vocabulary == ["<pad>", "<unk>", "a", "b", "c", "d"]
+    small = prepare_store(DataConfig(cache_dir=str(tmp_path), vocab_size=4), source=ListSource(FEW))
+    assert small.vocabulary == ["<pad>", "<unk>", "a", "b"]
+
+
+def test_validation_that_comes_after_the_first_segment_is_whole(tmp_path: Path) -> None:
+    store = prepare_store(DataConfig(cache_dir=str(tmp_path), segment_size=2), source=ListSource(FEW))
+    assert {name: len(store.split(name)) for name in SPLITS} == {"train": 2, "validation": 2, "test": 1}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from doubles.small_runs import (
 from torch import Tensor
 
 from textrnn.config import CELLS, EmbeddingConfig, OptimizerConfig
-from textrnn.model.classifier import learning_rate_factor, step_seed
+from textrnn.model.classifier import ReviewClassifier, learning_rate_factor, step_seed
 from textrnn.model.loss import review_losses, step_loss
 from textrnn.model.network import TextClassifier
 
@@ -193,6 +194,51 @@ def test_dropout_is_that_of_the_step() -> None:
     assert len({row["loss"] for row in rows.values()}) == 4
     accumulated = train([batch] * 4, make_module(optimizer=still), accumulate_grad_batches=2)
     assert accumulated[1]["loss"] != rows[1]["loss"]
+
+
+def test_accuracy_in_training_is_that_of_the_reviews() -> None:
+    batch, module = make_batch(40, seed=0, fillers=3), make_module(**WITHOUT_DROPOUT)
+    with torch.no_grad():
+        logits = module.eval()(batch["token_ids"], batch["lengths"])[:37]
+        module.model.output.bias.sub_(logits.median())
+    right = (logits > logits.median()) == (batch["labels"][:37] == 1)
+    assert train([batch], module.train())[1]["accuracy"] == pytest.approx(float(right.float().mean()))
+
+
+def test_an_epoch_that_is_cut_short_ends_in_a_logged_step() -> None:
+    history = History()
+    trainer = make_trainer(history, accumulate_grad_batches=2, limit_train_batches=3, limit_val_batches=0)
+    fit(trainer, make_module(), Loader([make_batch(4, seed=seed) for seed in range(6)]))
+    assert list(history.rows) == [1, 2]
+    assert len({row["loss"] for row in history.rows.values()}) == 2
+
+
+# --- several ranks -------------------------------------------------------------------------------------------------
+
+
+def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, **trainer: int) -> None:
+    """Classifiers are told that theirs is this rank, of a trainer with these attributes."""
+    monkeypatch.setattr(ReviewClassifier, "global_rank", rank)
+    monkeypatch.setattr(ReviewClassifier, "trainer", SimpleNamespace(**trainer))
+
+
+def test_each_rank_draws_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_rank(monkeypatch, 2, accumulate_grad_batches=4, global_step=7)
+    make_module(seed=3).on_train_batch_start(make_batch(1, seed=0), 9)
+    assert torch.initial_seed() == step_seed(3, 7, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("rank", "ranks", "expected"),
+    [(0, 2, [1, 2, 3]), (1, 2, [5, 4, 6]), (0, 1, [6, 6, 9]), (0, 3, [6, 6, 9]), (2, 3, [0, 0, 0])],
+)
+def test_sums_of_a_checkpoint_go_to_their_ranks(
+    monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int, expected: list[int]
+) -> None:
+    as_rank(monkeypatch, rank, world_size=ranks)
+    module = make_module()
+    module.on_load_checkpoint({"train_sums": torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, 6.0]]), "state_dict": {}})
+    assert module._train_sums.tolist() == expected
 
 
 # --- the optimiser -------------------------------------------------------------------------------------------------

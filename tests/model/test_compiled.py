@@ -295,3 +295,13 @@ def test_a_library_belongs_to_its_source(tmp_path: Path, monkeypatch: pytest.Mon
         (tmp_path / "answer.h").write_text(f"#define ANSWER {answer}\n")
         library._library("float")
     assert len(list((tmp_path / "kernels").iterdir())) == 2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_float64_is_exact_under_autocast_too(cell: str) -> None:
+    layer = make_layer(cell, 8).double()
+    layer.implementation = "compiled"
+    inputs, lengths = torch.randn(3, 5, 7, dtype=torch.float64), torch.tensor([5, 1, 3])
+    exact = layer(inputs, lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(inputs, lengths), exact)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from textrnn.config import CELLS
+from textrnn.config import CELLS, ModelConfig
 from textrnn.model.cells import Direction
+from textrnn.model.encoder import Encoder
 from textrnn.model.layer import RecurrentLayer
 
 
@@ -45,3 +46,17 @@ def test_lstm_forget_bias_keeps_the_cell_state() -> None:
     _, (_, cell_state) = direction.kernel(inputs.transpose(0, 1), (torch.zeros(1, 1, 1), torch.ones(1, 1, 1)))
     assert cell_state.item() == pytest.approx(1.0)
     assert torch.isfinite(layer(inputs, lengths)).all()
+
+
+@pytest.mark.parametrize("recurrent_init", ["uniform", "orthogonal"])
+def test_the_configuration_says_how_recurrent_weights_start(recurrent_init: str) -> None:
+    config = ModelConfig(cell="lstm", hidden_size=16, num_layers=2, recurrent_init=recurrent_init, forget_bias=2.5)
+    for layer in Encoder(config, 5).layers:
+        assert isinstance(layer, RecurrentLayer)
+        for direction in layer.directions:
+            assert isinstance(direction, Direction)
+            _, weight_hh, bias_ih, _ = direction.weights
+            gate = weight_hh[:16]
+            assert torch.equal(bias_ih[16:32].detach(), torch.full((16,), 2.5))
+            assert (weight_hh.abs().max() <= 0.25) == (recurrent_init == "uniform")
+            assert torch.allclose(gate @ gate.T, torch.eye(16), atol=1e-5) == (recurrent_init == "orthogonal")

@@ -8,6 +8,8 @@ import torch
 from doubles.small_runs import Loader, fit, make_batch, make_module, make_trainer
 from sklearn.metrics import f1_score, log_loss, roc_auc_score
 
+from textrnn.model.metrics import ReviewMetrics
+
 # Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
 pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
 
@@ -32,6 +34,12 @@ def test_evaluation_is_exact_over_uneven_batches_with_fillers() -> None:
     assert 0 < labels.mean() < 1
     assert results == pytest.approx({f"test/{name}": value for name, value in expected.items()}, rel=1e-5)
     assert validation == pytest.approx({f"val/{name}": value for name, value in expected.items()}, rel=1e-5)
+
+
+def test_logits_between_0_and_1_are_not_taken_for_probabilities() -> None:
+    metrics, logits, labels = ReviewMetrics(), torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1, 1, 0])
+    metrics.update(logits, torch.zeros(3), labels, torch.ones(3))
+    assert float(metrics.measured()["accuracy"].compute()) == pytest.approx(2 / 3)
 
 
 def test_auroc_of_one_label_is_left_out(caplog: pytest.LogCaptureFixture) -> None:

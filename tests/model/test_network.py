@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from doubles.small_runs import VOCAB_SIZE, make_batch, make_config
+from doubles.small_runs import VOCAB_SIZE, WITHOUT_DROPOUT, make_batch, make_config
 
 from textrnn.config import CELLS, EmbeddingConfig
 from textrnn.model.network import TextClassifier, parameter_counts
@@ -56,3 +56,22 @@ def test_onehot_input_makes_the_first_layer_as_wide_as_the_vocabulary() -> None:
     batch = make_batch(3, seed=0)
     model(batch["token_ids"], batch["lengths"]).sum().backward()
     assert all(weight.grad is not None for weight in weights.values())
+
+
+def test_the_output_layer_starts_glorot_uniform_without_bias() -> None:
+    output = TextClassifier(make_config(hidden_size=64, pooling="mean"), VOCAB_SIZE).output
+    bound = (6 / (2 * 64 + 1)) ** 0.5  # Glorot & Bengio 2010
+    assert 0.9 * bound < output.weight.abs().max() <= bound
+    assert not output.bias.any()
+
+
+def test_output_dropout_is_on_the_pooled_review_and_in_training_alone() -> None:
+    model = TextClassifier(make_config(hidden_size=40, **{**WITHOUT_DROPOUT, "output_dropout": 0.5}), VOCAB_SIZE)
+    pooled: list[torch.Tensor] = []
+    model.output.register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
+    batch = make_batch(9, seed=0)
+    model(batch["token_ids"], batch["lengths"])
+    model.eval()(batch["token_ids"], batch["lengths"])
+    training, evaluation = pooled
+    assert 0.4 < (training == 0).float().mean() < 0.6
+    assert (evaluation != 0).all()

@@ -1,0 +1,64 @@
+"""What a local sweep makes of its trials: targets, failures, trials to begin again. No process is started."""
+
+from pathlib import Path
+
+import pytest
+from doubles.sweeps_made import sweep, trial
+
+from textrnn.config import TrackingConfig
+from textrnn.sweeping.engine import Engine
+from textrnn.sweeping.local import LocalSweep
+from textrnn.sweeping.outcome import Ended
+from textrnn.sweeping.sweep_file import Metric
+from textrnn.sweeping.trials import Status, SweepDirectory
+from textrnn.sweeping.workers import Worker
+
+
+def local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goal: str = "minimize", target: float | None = None
+) -> LocalSweep:
+    monkeypatch.chdir(tmp_path)
+    made, metric = sweep(parameters={"seed": {"values": [1, 2, 3]}}), Metric(name="val/loss", goal=goal, target=target)
+    return LocalSweep(made, metric, SweepDirectory.create(made), [Worker(environment={})], {}, TrackingConfig())
+
+
+@pytest.mark.parametrize(
+    ("goal", "target", "ends"),
+    [
+        *(("minimize", 0.25, False), ("minimize", 0.3, True), ("minimize", 0.35, True)),
+        *(("maximize", 0.55, False), ("maximize", 0.5, True), ("maximize", 0.45, True)),
+    ],
+)
+def test_a_target_that_is_reached_ends_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goal: str, target: float, ends: bool
+) -> None:
+    made = local(tmp_path, monkeypatch, goal, target)
+    made.trials = [trial(1, {"seed": 1}, Status.FINISHED, [0.5, 0.3, 0.4])]
+    assert (made._draw() is None) == ends
+
+
+def test_what_failed_before_it_logged_anything_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = local(tmp_path, monkeypatch)
+    made.trials = [
+        trial(1, {"seed": 1}, Status.FAILED),
+        trial(2, {"seed": 2}, Status.FAILED, [0.5]),
+        trial(3, {"seed": 3}, Status.STOPPED),
+    ]
+    made._take_up()
+    assert [each.status for each in made.trials] == [Status.WAITING, Status.FAILED, Status.STOPPED]
+
+
+@pytest.mark.parametrize("history", [[], [0.5]])
+def test_failures_that_logged_something_dont_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: list[float]
+) -> None:
+    made = local(tmp_path, monkeypatch)
+    for number in (1, 2, 3):
+        made._settle(trial(number, {"seed": number}, Status.RUNNING, history), Ended(exit_code=1))
+    assert (made.broken is None) == bool(history)
+
+
+def test_a_stopped_trial_counts_with_what_it_reached() -> None:
+    states = (Status.STOPPED, Status.FINISHED, Status.FAILED, Status.WAITING)
+    runs = Engine(sweep())._runs([trial(n, {"seed": n}, status, [0.5]) for n, status in enumerate(states)])
+    assert [run.state for run in runs] == ["finished", "finished", "failed", "pending"]

@@ -1,0 +1,73 @@
+"""Which checkpoint of a run is the best one, when it stops, and that the best one is what is tested and told."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from doubles.run_files import SMALL, json_of, metrics, predictions, summary
+from support import Command
+
+from textrnn.data.store import Store
+from textrnn.model.classifier import ReviewClassifier
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+LEARNING = (*SMALL, "optimizer.lr=0.05", "optimizer.schedule=constant", "run_dir=run")
+
+
+def tell(monkeypatch: pytest.MonkeyPatch, metric: str, values: list[float]) -> None:
+    """Validations come to these values, one after another, whatever the weights are."""
+    told = iter(values)
+
+    def log(module: ReviewClassifier) -> None:
+        module.log_dict({"val/loss": 1.0, "val/accuracy": 0.5, metric: next(told)}, on_step=False, on_epoch=True)
+
+    monkeypatch.setattr(ReviewClassifier, "on_validation_epoch_end", log)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values"), [("val/loss", [0.7, 0.5, 0.5, 0.6, 0.4]), ("val/accuracy", [0.6, 0.8, 0.8, 0.7, 0.9])]
+)
+def test_the_first_of_the_best_validations_is_kept_and_tested(
+    here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch, metric: str, values: list[float]
+) -> None:
+    tell(monkeypatch, metric, values)
+    rule = (f"early_stopping.monitor={metric}", "early_stopping.patience=2", "trainer.max_epochs=9")
+    done = here("train.py", *LEARNING, *rule)
+    assert done.returncode == 0, done.stderr
+    told = [float(row[metric]) for row in metrics(workplace / "run") if row[metric]]
+    assert told == pytest.approx(values[:4]), "an equal value is no better one"
+    best = torch.load(workplace / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    ended = summary(workplace / "run")
+    assert (best["global_step"], ended["best_step"], ended["best_epoch"]) == (18, 18, 1)
+    assert ended[metric] == pytest.approx(values[1])
+    for name, equal in (("best", True), ("last", False)):
+        assert here("evaluate.py", f"run/checkpoints/{name}.ckpt", "--output", name).returncode == 0
+        loss = json_of(workplace / name / "metrics.json")["test/loss"]
+        assert (loss == pytest.approx(ended["test/loss"], abs=1e-5)) == equal
+
+
+def test_what_gains_less_than_min_delta_is_no_gain(
+    here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(monkeypatch, "val/loss", [0.70, 0.69, 0.68, 0.67, 0.66])
+    rule = ("early_stopping.monitor=val/loss", "early_stopping.patience=2", "early_stopping.min_delta=0.05")
+    done = here("train.py", *LEARNING, *rule, "trainer.max_epochs=5")
+    assert done.returncode == 0, done.stderr
+    assert sum(bool(row["val/loss"]) for row in metrics(workplace / "run")) == 3
+
+
+def test_without_a_test_the_predictions_are_those_of_the_best_checkpoint(
+    here: Command, workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(monkeypatch, "val/accuracy", [0.6, 0.8, 0.8])
+    done = here("train.py", *LEARNING, "test=false", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    told = predictions(workplace / "run", "validation")
+    again = here("evaluate.py", "run", "--split", "validation", "--output", "again/evaluation-validation")
+    assert again.returncode == 0, again.stderr
+    expected = [float(row["probability"]) for row in predictions(workplace / "again", "validation")]
+    assert [float(row["probability"]) for row in told] == pytest.approx(expected, abs=1e-4)
+    # Tokens are those of all three epochs, whichever weights are the best.
+    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
+    assert summary(workplace / "run")["tokens"] == 3 * int(Store(store).split("train").lengths.clip(max=60).sum())

@@ -1,0 +1,55 @@
+"""Training, evaluation and prediction read the same reviews in the same way, so they come to the same numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+from doubles.run_files import SMALL, json_of, predictions, summary
+from support import Command
+
+from textrnn.data.store import Store
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def probabilities(told: str) -> list[float]:
+    """What predict.py has printed."""
+    return [json.loads(line)["probability"] for line in told.splitlines()]
+
+
+@pytest.mark.parametrize("truncate", ["head", "tail"])
+def test_all_three_read_the_same_end(
+    here: Command, workplace: Path, environment: dict[str, str], truncate: str
+) -> None:
+    cut = ("data.max_length=9", f"data.truncate={truncate}", "trainer.max_epochs=1", "optimizer.lr=0.05")
+    done = here("train.py", *SMALL, *cut, "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    trained = [float(row["probability"]) for row in predictions(workplace / "run")]
+    assert len(set(trained)) > 10
+    done = here("evaluate.py", "run", "--output", "again/evaluation-test")
+    assert done.returncode == 0, done.stderr
+    assert [float(row["probability"]) for row in predictions(workplace / "again")] == pytest.approx(trained, abs=1e-5)
+    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
+    split = Store(store).split("test")
+    (workplace / "reviews.txt").write_text("\n".join(split.text(row) for row in range(len(split))) + "\n")
+    told = here("predict.py", "run", "--file", "reviews.txt")
+    assert probabilities(told.stdout) == pytest.approx(trained, abs=2e-5)
+
+
+def test_neither_batches_nor_company_change_a_review(here: Command, workplace: Path) -> None:
+    limit = ("data.eval_batch_size=32", "trainer.limit_test_batches=1")
+    done = here("train.py", *SMALL, "optimizer.lr=0.05", *limit, "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    ended, recorded = summary(workplace / "run"), json_of(workplace / "run" / "evaluation-test" / "metrics.json")
+    assert recorded["reviews"] == 32
+    for name in ("test/loss", "test/accuracy", "test/f1"):
+        assert recorded[name] == pytest.approx(ended[name], abs=1e-5)
+    for size in ("7", "256"):
+        assert here("evaluate.py", "run", "--batch-size", size, "--output", size).returncode == 0
+    one, other = (json_of(workplace / size / "metrics.json") for size in ("7", "256"))
+    assert one["test/loss"] == pytest.approx(other["test/loss"], abs=1e-6)
+    assert one["confusion_matrix"] == other["confusion_matrix"]
+    texts = [" ".join(["word"] * count) for count in (1, 40, 5)]
+    alone = [probabilities(here("predict.py", "run", text).stdout)[0] for text in texts]
+    assert probabilities(here("predict.py", "run", *texts).stdout) == pytest.approx(alone, abs=1e-5)
+    assert len(set(alone)) == 3
