@@ -29,7 +29,12 @@ def tell(monkeypatch: pytest.MonkeyPatch, metric: str, values: list[float]) -> N
     ("metric", "values"), [("val/loss", [0.7, 0.5, 0.5, 0.6, 0.4]), ("val/accuracy", [0.6, 0.8, 0.8, 0.7, 0.9])]
 )
 def test_the_first_of_the_best_validations_is_kept_and_tested(
-    here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch, metric: str, values: list[float]
+    here: Command,
+    workplace: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    values: list[float],
 ) -> None:
     tell(monkeypatch, metric, values)
     rule = (f"early_stopping.monitor={metric}", "early_stopping.patience=2", "trainer.max_epochs=9")
@@ -41,6 +46,9 @@ def test_the_first_of_the_best_validations_is_kept_and_tested(
     ended = summary(workplace / "run")
     assert (best["global_step"], ended["best_step"], ended["best_epoch"]) == (18, 18, 1)
     assert ended[metric] == pytest.approx(values[1])
+    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
+    of_an_epoch = int(Store(store).split("train").lengths.clip(max=60).sum())
+    assert ended["tokens"] == 4 * of_an_epoch, "training's, whichever weights are the best, and not those of the test"
     for name, equal in (("best", True), ("last", False)):
         assert here("evaluate.py", f"run/checkpoints/{name}.ckpt", "--output", name).returncode == 0
         loss = json_of(workplace / name / "metrics.json")["test/loss"]
@@ -58,7 +66,7 @@ def test_what_gains_less_than_min_delta_is_no_gain(
 
 
 def test_without_a_test_the_predictions_are_those_of_the_best_checkpoint(
-    here: Command, workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell(monkeypatch, "val/accuracy", [0.6, 0.8, 0.8])
     done = here("train.py", *LEARNING, "test=false", "trainer.max_epochs=3")
@@ -68,6 +76,3 @@ def test_without_a_test_the_predictions_are_those_of_the_best_checkpoint(
     assert again.returncode == 0, again.stderr
     expected = [float(row["probability"]) for row in predictions(workplace / "again", "validation")]
     assert [float(row["probability"]) for row in told] == pytest.approx(expected, abs=1e-4)
-    # Tokens are those of all three epochs, whichever weights are the best.
-    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
-    assert summary(workplace / "run")["tokens"] == 3 * int(Store(store).split("train").lengths.clip(max=60).sum())
