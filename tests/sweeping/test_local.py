@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from doubles.sweeps_made import sweep, trial
+from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.config import TrackingConfig
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.outcome import Ended
+from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, SweepDirectory
 from textrnn.sweeping.workers import Worker
@@ -18,8 +19,8 @@ def local(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goal: str = "minimize", target: float | None = None
 ) -> LocalSweep:
     monkeypatch.chdir(tmp_path)
-    made, metric = sweep(parameters={"seed": {"values": [1, 2, 3]}}), Metric(name="val/loss", goal=goal, target=target)
-    return LocalSweep(made, metric, SweepDirectory.create(made), [Worker(environment={})], {}, TrackingConfig())
+    made, aim = sweep(parameters={"seed": {"values": [1, 2, 3]}}), Metric(name="val/loss", goal=goal, target=target)
+    return LocalSweep(made, aim, SweepDirectory.create(made), [Worker(environment={})], {}, TrackingConfig())
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,13 @@ def test_a_stopped_trial_counts_with_what_it_reached() -> None:
     states = (Status.STOPPED, Status.FINISHED, Status.FAILED, Status.WAITING)
     runs = Engine(sweep())._runs([trial(n, {"seed": n}, status, [0.5]) for n, status in enumerate(states)])
     assert [run.state for run in runs] == ["finished", "finished", "failed", "pending"]
+
+
+@pytest.mark.parametrize(("goal", "best"), [("minimize", "0.3000 (trial 1)"), ("maximize", "0.7000 (trial 2)")])
+def test_the_best_so_far_is_told_with_each_value(goal: str, best: str, capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(metric(goal))
+    for number, history in ((1, [0.5, 0.3]), (2, [0.7]), (3, [0.5])):
+        report.progressed(trial(number, {"seed": number}, Status.RUNNING, history))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[-1] == f"trial 3: val/loss 0.5000 at step 1; best so far {best}"
