@@ -126,3 +126,9 @@ def test_pre_empted_while_the_reviews_are_encoded_it_leaves_at_once(place: Path)
     identity = json_of(place / "run" / "run.json")
     assert run(*command) == 0
     assert json_of(place / "run" / "run.json") == identity, "the same run goes on"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_signal_in_the_last_batch_of_the_test_changes_nothing(place: Path) -> None:
+    assert run(*TWO_VALIDATION_BATCHES, "trainer.max_epochs=1", "run_dir=run", moment=("test", 4)) == 0
+    assert json_of(place / "run" / "summary.json")["status"] == "finished"

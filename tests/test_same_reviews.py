@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from doubles.review_files import reviews, write
 from doubles.run_files import SMALL, json_of, predictions, summary
 from support import Command
 
@@ -53,3 +54,14 @@ def test_neither_batches_nor_company_change_a_review(here: Command, workplace: P
     alone = [probabilities(here("predict.py", "run", text).stdout)[0] for text in texts]
     assert probabilities(here("predict.py", "run", *texts).stdout) == pytest.approx(alone, abs=1e-5)
     assert len(set(alone)) == 3
+
+
+def test_other_reviews_than_the_runs_are_refused(here: Command, workplace: Path) -> None:
+    write(workplace / "mine.csv", reviews(200))
+    write(workplace / "other.csv", [(f"another word {text}", label) for text, label in reviews(150)])
+    small = [typed for typed in SMALL if not typed.startswith("data=") and "synthetic" not in typed]
+    done = here("train.py", "data.path=mine.csv", *small, "trainer.max_epochs=1", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    refused = here("evaluate.py", "run", "--data-path", "other.csv")
+    assert refused.returncode == 2
+    assert "not the data that the run was trained on" in refused.stderr

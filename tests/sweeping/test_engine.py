@@ -1,7 +1,7 @@
 """W&B's engine as we ask it: the order of a grid, ranges, and who is stopped."""
 
 import pytest
-from doubles.sweeps_made import metric, sweep, trial
+from doubles.sweeps_made import sweep, trial
 
 from textrnn.errors import InputError
 from textrnn.sweeping.engine import Engine, check_hyperband, ends
@@ -99,8 +99,3 @@ def test_first_rung_of_hyperband(rungs: dict[str, int], first: int) -> None:
 def test_hyperband_without_a_rung() -> None:
     with pytest.raises(InputError, match="no rung"):
         check_hyperband({"type": "hyperband", "max_iter": 1, "s": 1, "eta": 3})
-
-
-def test_a_target_and_a_direction() -> None:
-    assert metric("maximize").sign == 1
-    assert metric("minimize").sign == -1
