@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
     rnn, _ = settings_of(jobs(tmp_path))
     assert (rnn.seeds, rnn.metrics["test/accuracy"], rnn.unfinished) == ([0, 2], [0.5, 0.7], 0)
     assert rnn.deviation("test/accuracy") == pytest.approx(0.1414, abs=1e-4)
+
+
+def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
+    finished(tmp_path)
+    diverged = {"val/loss": math.nan, "test/loss": math.nan, "test/accuracy": math.nan, "status": "finished"}
+    (tmp_path / "1" / "summary.json").write_text(json.dumps(diverged))
+    late = {"train/loss": math.nan, "test/accuracy": 0.7, "status": "finished"}  # its best checkpoint is an earlier one
+    (tmp_path / "2" / "summary.json").write_text(json.dumps(late))
+    table = write_comparison(tmp_path, jobs(tmp_path))
+    assert table is not None
+    assert list(table.columns[1].cells) == ["0.6000 ± 0.1414", "0.8500 ± 0.0707"]
+    assert list(table.columns[2].cells) == ["2 of 3, 1 diverged", "2 of 3"]
+    with (tmp_path / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["unfinished"], row["diverged"]) for row in rows] == [("0", "1"), ("1", "0")]
 
 
 def test_table_and_picture(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def test_jobs_get_the_directory_and_the_group_of_any_name(monkeypatch: pytest.Mo
         launched.extend(jobs)
         return [0] * len(jobs)
 
-    monkeypatch.setitem(sys.modules, "textrnn.cluster.launcher", SimpleNamespace(launch=launch))
+    slurm = SimpleNamespace(launch=launch, refuse_while_queued=lambda folder: None)
+    monkeypatch.setitem(sys.modules, "textrnn.cluster.launcher", slurm)
     done = here("train.py", "-m", "hydra/launcher=slurm", "model=gru,rnn", 'run_dir="runs/it\'s"')
     assert done.returncode == 0, done.stderr
     configs = [compose(job) for job in launched]

@@ -43,6 +43,8 @@ class Setting:
     """Final value of each metric, one a seed."""
     unfinished: int = 0
     """Jobs that have no final value: failed, stopped or never started."""
+    diverged: int = 0
+    """Jobs whose final validation or test is no number; they are in no mean."""
 
     def mean(self, metric: str) -> float:
         """Mean over the seeds; NaN without a value."""
@@ -52,7 +54,9 @@ class Setting:
     def deviation(self, metric: str) -> float:
         """Sample standard deviation over the seeds; NaN with fewer than two values."""
         values = self.metrics.get(metric, [])
-        return statistics.stdev(values) if len(values) > 1 else math.nan
+        if len(values) < 2 or any(map(math.isnan, values)):  # with NaN, statistics ends in a traceback
+            return math.nan
+        return statistics.stdev(values)
 
 
 def jobs_of(folders: JobFolders, overrides: Sequence[Sequence[str]], codes: Sequence[int]) -> list[Job]:
@@ -82,6 +86,9 @@ def settings_of(jobs: Sequence[Job]) -> list[Setting]:
         if seed in setting.seeds:
             continue
         setting.seeds.append(seed)
+        if any(math.isnan(value) for metric, value in final.items() if metric.startswith(("val/", "test/"))):
+            setting.diverged += 1
+            continue
         for metric, value in final.items():
             setting.metrics.setdefault(metric, []).append(value)
     return list(settings.values())
@@ -96,7 +103,9 @@ def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
     shown.add_column("runs", justify="right")
     for setting in settings:
         count = max((len(values) for values in setting.metrics.values()), default=0)
-        runs = f"{count} of {count + setting.unfinished}" if setting.unfinished else str(count)
+        missing = setting.unfinished + setting.diverged
+        runs = f"{count} of {count + missing}" if missing else str(count)
+        runs += f", {setting.diverged} diverged" if setting.diverged else ""
         shown.add_row(Text(setting.name), *(_spread(setting, metric) for metric in metrics), runs)
     return shown
 
@@ -168,9 +177,10 @@ def _csv(settings: Sequence[Setting], metrics: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     spreads = [f"{metric} {statistic}" for metric in metrics for statistic in ("mean", "sd")]
-    writer.writerow(["setting", "seeds", "unfinished", *spreads])
+    writer.writerow(["setting", "seeds", "unfinished", "diverged", *spreads])
     for setting in settings:
         numbers = [number for metric in metrics for number in (setting.mean(metric), setting.deviation(metric))]
         cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        writer.writerow([setting.name, " ".join(map(str, setting.seeds)), setting.unfinished, *cells])
+        seeds = " ".join(map(str, setting.seeds))
+        writer.writerow([setting.name, seeds, setting.unfinished, setting.diverged, *cells])
     return text.getvalue()

@@ -1,5 +1,6 @@
 """What a run writes at its start and its end, in its directory and in W&B."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -142,4 +143,4 @@ def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:
     if not measured:
         return None
     sign = 1 if monitor == "val/accuracy" else -1
-    return max(measured, key=lambda row: sign * row[monitor])
+    return max(measured, key=lambda row: -math.inf if math.isnan(row[monitor]) else sign * row[monitor])

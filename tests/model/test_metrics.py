@@ -51,12 +51,24 @@ def test_auroc_of_one_label_is_left_out(caplog: pytest.LogCaptureFixture) -> Non
     assert "val/auroc is left out: all reviews have the same label" in caplog.text
 
 
-def test_loss_of_a_diverged_model_is_nan() -> None:
+def test_all_metrics_of_a_diverged_model_are_nan() -> None:
     module = make_module()
     with torch.no_grad():
         module.model.output.bias.fill_(math.nan)
-    (results,) = make_trainer().validate(module, Loader([make_batch(5, seed=0)]), verbose=False)
-    assert math.isnan(results["val/loss"])
+    (results,) = make_trainer().validate(module, Loader([make_batch(9, seed=0)]), verbose=False)
+    assert set(results) == {"val/loss", "val/accuracy", "val/f1", "val/auroc"}
+    assert all(math.isnan(value) for value in results.values())
+
+
+def test_one_logit_that_is_no_number_is_enough() -> None:
+    metrics, logits = ReviewMetrics(), torch.tensor([0.1, math.nan, 0.3])
+    for labels in (torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0])):
+        metrics.update(logits, torch.zeros(3), labels, torch.ones(3))
+        logits = torch.zeros(3)
+    assert all(math.isnan(metric.compute()) for name, metric in metrics.measured().items() if name != "loss")
+    metrics.reset()
+    metrics.update(logits, torch.zeros(3), torch.tensor([1, 1, 0]), torch.ones(3))
+    assert not any(math.isnan(metric.compute()) for metric in metrics.measured().values())
 
 
 def test_each_validation_starts_afresh_and_all_metrics_are_there() -> None:

@@ -36,8 +36,35 @@ class WeightedMean(Metric):
         return self.total / self.weight
 
 
+class _OrNaN(Metric):
+    """Another metric, but NaN if one of the predictions is, which would count as a negative review."""
+
+    lost: Tensor
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__()
+        self.metric = metric
+        self.add_state("lost", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Add predictions; both arguments (batch,)."""
+        self.lost = self.lost + predictions.isnan().any()
+        self.metric.update(predictions, targets)
+
+    def compute(self) -> Tensor:
+        """The metric, a scalar."""
+        return torch.where(self.lost > 0, torch.nan, self.metric.compute())
+
+    def reset(self) -> None:
+        """Forget all predictions."""
+        super().reset()
+        self.metric.reset()
+
+
 class ReviewMetrics(nn.Module):
     """Loss, accuracy, F1 and AUROC over the reviews of a split, over all ranks; fillers (weight 0) don't count.
+
+    All are NaN if the model has diverged so far that one of its logits is.
 
     Batches are kept, 20 bytes a review, and handed to torchmetrics together: an update costs as much for a batch of 64
     reviews as for thousands, and five of them took 2 % of a validation on two cores.
@@ -49,9 +76,9 @@ class ReviewMetrics(nn.Module):
         super().__init__()
         self.loss = WeightedMean()
         self.positive = WeightedMean()
-        self.accuracy = BinaryAccuracy(ignore_index=self.FILLER, validate_args=False)
-        self.f1 = BinaryF1Score(ignore_index=self.FILLER, validate_args=False)
-        self.auroc = BinaryAUROC(ignore_index=self.FILLER, validate_args=False)
+        self.accuracy = _OrNaN(BinaryAccuracy(ignore_index=self.FILLER, validate_args=False))
+        self.f1 = _OrNaN(BinaryF1Score(ignore_index=self.FILLER, validate_args=False))
+        self.auroc = _OrNaN(BinaryAUROC(ignore_index=self.FILLER, validate_args=False))
         self._batches: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def reset(self) -> None:
