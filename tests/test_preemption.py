@@ -95,7 +95,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
         [("train", 12), ("train", 12), ("validation", 1), ("validation", 2), ("train", 2)],
     ),
     "segments": (
-        ("data.segment_size=96", "trainer.max_epochs=4"),
+        ("data.segment_size=110", "trainer.max_epochs=4", "optimizer.warmup_steps=2"),  # 7, 7, 4 batches and again
         [("train", 6), ("validation", 1), ("train", 6), ("train", 3), ("validation", 2)],
     ),
 }

@@ -78,6 +78,7 @@ class ReviewClassifier(pl.LightningModule):
         self.train_metrics: dict[str, float] = {}
         """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last steps that were logged."""
         self._total_steps: float | None = None
+        self._epoch_batches: int | None = None
         # Sum of losses, correct reviews, reviews since train/loss was last logged; on the device, so that no step
         # waits for it, and no buffer, which half precision would round.
         self._train_sums = torch.zeros(3)
@@ -181,10 +182,11 @@ class ReviewClassifier(pl.LightningModule):
         return sums
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sums of each rank, so that a resumed run logs the train/loss that it would have logged."""
+        """Keep what a resumed run needs to log the train/loss and to take the learning rate of an undisturbed one."""
         sums = self.all_gather(self._train_sums)
         assert isinstance(sums, Tensor)
         checkpoint["train_sums"] = sums.reshape(-1, 3).cpu()
+        checkpoint["epoch_batches"] = self._epoch_batches
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all.
@@ -194,6 +196,7 @@ class ReviewClassifier(pl.LightningModule):
         """
         if any(weight.dtype == torch.float64 for weight in checkpoint["state_dict"].values()):
             self.double()
+        self._epoch_batches = checkpoint.get("epoch_batches")
         sums: Tensor = checkpoint["train_sums"]
         if len(sums) == self.trainer.world_size:
             self._train_sums = sums[self.global_rank]
@@ -262,9 +265,23 @@ class ReviewClassifier(pl.LightningModule):
         and forget the loader's place in it.
         """
         if step > 0 and self._total_steps is None:
-            self._total_steps = self.trainer.estimated_stepping_batches
+            self._total_steps = self._estimated_steps()
         config = self.optimizer_config
         total_steps = math.inf if self._total_steps is None else self._total_steps
         return learning_rate_factor(
             step, warmup_steps=config.warmup_steps, total_steps=total_steps, schedule=config.schedule
         )
+
+    def _estimated_steps(self) -> float:
+        """The last optimiser step, by the trainer's limits; an epoch counts as many batches as the run's first one.
+
+        Where epochs are segments, one that goes on in a shorter segment than the first would find fewer.
+        """
+        trainer = self.trainer
+        steps: float = trainer.estimated_stepping_batches
+        if not trainer.reload_dataloaders_every_n_epochs or trainer.max_epochs in (None, -1):  # type: ignore[attr-defined]  # a connector sets it
+            return steps
+        if self._epoch_batches is None:
+            self._epoch_batches = int(trainer.num_training_batches)
+        of_epochs = math.ceil(self._epoch_batches / trainer.accumulate_grad_batches) * max(trainer.max_epochs, 1)
+        return of_epochs if trainer.max_steps == -1 else min(of_epochs, trainer.max_steps)
