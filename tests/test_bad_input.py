@@ -5,12 +5,14 @@ import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from support import Command
+from support import ROOT, Command
 
 from textrnn.checkpoints import load_checkpoint
 from textrnn.errors import InputError
@@ -201,13 +203,29 @@ def test_resume(here: Command, workplace: Path, tmp_path: Path) -> None:
         ("trainer.limit_test_batches=0.001", "test batches"),
         ("trainer.overfit_batches=0.001", "train batches"),
         ("trainer.accelerator=tpu", "torch_xla"),
+        ("data.segment_size=150 trainer.val_check_interval=2", "a pass's last segment may have fewer batches"),
+        ("data.segment_size=150 trainer.limit_train_batches=0.5", "type a number of batches"),
     ],
 )
 def test_a_trainer_that_the_data_or_the_machine_lacks(
     here: Command, workplace: Path, typed: str, mentions: str
 ) -> None:
     cache = f"data.cache_dir={workplace.parent / 'cache'}"
-    refused(here, workplace, *SMALL, "trainer=cpu", "data.batch_size=50", cache, typed, mentions=mentions)
+    refused(here, workplace, *SMALL, "trainer=cpu", "data.batch_size=50", cache, *typed.split(), mentions=mentions)
+
+
+def test_predict_reads_one_file(here: Command) -> None:
+    twice = here("predict.py", "run", "--file", "a.txt", "--file", "b.txt")
+    assert (twice.returncode, twice.stderr) == (2, "error: --file is given 2 times; label one file at a time.\n")
+
+
+def test_predict_without_a_standard_input(environment: dict[str, str], workplace: Path) -> None:
+    closed = f"{sys.executable} {ROOT / 'predict.py'} run --file - <&-"
+    done = subprocess.run(
+        ["bash", "-c", closed], cwd=workplace, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: --file -: standard input is closed; type the name of a text file.\n"
 
 
 def test_predict_needs_texts(cold_script: Command, workplace: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which checkpoint of a run is the best one, when it stops, and that the best one is what is tested and told."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_what_gains_less_than_min_delta_is_no_gain(
     done = here("train.py", *LEARNING, *rule, "trainer.max_epochs=5")
     assert done.returncode == 0, done.stderr
     assert sum(bool(row["val/loss"]) for row in metrics(workplace / "run")) == 3
+
+
+def test_what_is_no_number_is_never_the_best(here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell(monkeypatch, "val/accuracy", [math.nan, 0.6, math.nan])
+    done = here("train.py", *LEARNING, "early_stopping.patience=null", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    best = torch.load(workplace / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    ended = summary(workplace / "run")
+    assert (best["global_step"], ended["best_step"], ended["val/accuracy"]) == (18, 18, pytest.approx(0.6))
 
 
 def test_without_a_test_the_predictions_are_those_of_the_best_checkpoint(

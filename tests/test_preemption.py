@@ -132,3 +132,22 @@ def test_pre_empted_while_the_reviews_are_encoded_it_leaves_at_once(place: Path)
 def test_a_signal_in_the_last_batch_of_the_test_changes_nothing(place: Path) -> None:
     assert run(*TWO_VALIDATION_BATCHES, "trainer.max_epochs=1", "run_dir=run", moment=("test", 4)) == 0
     assert json_of(place / "run" / "summary.json")["status"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_whose_steps_ended_within_an_epoch_goes_on_there(place: Path) -> None:
+    command = (*TWO_VALIDATION_BATCHES, "optimizer.schedule=constant", "trainer.val_check_interval=7", "resume=auto")
+    assert run(*command, "trainer.max_steps=40", "trainer.max_epochs=3", "run_dir=whole") == 0
+    for steps in (5, 7, 18, 20, 40):  # 18 is an epoch's last one, 7 that before a validation
+        assert run(*command, f"trainer.max_steps={steps}", "trainer.max_epochs=3", "run_dir=parts") == 0
+        assert json_of(place / "parts" / "summary.json")["step"] == steps
+
+    def trained(run: Path) -> list[dict[str, str]]:
+        """Rows without those of the tests, of which the one in parts has had five."""
+        rows = [{key: value for key, value in row.items() if not key.startswith("test/")} for row in metrics(run)]
+        return [row for row in rows if row["train/loss"] or row["val/loss"]]
+
+    assert trained(place / "parts") == trained(place / "whole")
+    assert summary(place / "parts") == summary(place / "whole")
+    assert predictions(place / "parts") == predictions(place / "whole")

@@ -187,6 +187,12 @@ def _check_trainer(trainer: TrainerConfig) -> None:
         raise InputError("training would never end; type trainer.max_epochs, trainer.max_steps or trainer.max_time.")
     if trainer.max_time is not None and not re.fullmatch(r"\d{2}:\d{2}:\d{2}:\d{2}", trainer.max_time):
         raise InputError(f"trainer.max_time={trainer.max_time}: type DD:HH:MM:SS, such as 00:01:30:00.")
+    examples = {"max_epochs": 3, "max_steps": 1000, "max_time": "00:01:30:00", "limit_train_batches": 100}
+    for name, instead in examples.items():
+        if str(limit := getattr(trainer, name)).strip("0:.") == "":
+            raise InputError(
+                f"trainer.{name}={limit}: nothing would be trained; type for example trainer.{name}={instead}."
+            )
 
 
 def _is_count(value: Any) -> bool:

@@ -44,7 +44,7 @@ class Setting:
     unfinished: int = 0
     """Jobs that have no final value: failed, stopped or never started."""
     diverged: int = 0
-    """Jobs whose final validation or test is no number; they are in no mean."""
+    """Jobs whose final validation or test is not finite; they are in no mean."""
 
     def mean(self, metric: str) -> float:
         """Mean over the seeds; NaN without a value."""
@@ -54,7 +54,7 @@ class Setting:
     def deviation(self, metric: str) -> float:
         """Sample standard deviation over the seeds; NaN with fewer than two values."""
         values = self.metrics.get(metric, [])
-        if len(values) < 2 or any(map(math.isnan, values)):  # with NaN, statistics ends in a traceback
+        if len(values) < 2 or not all(map(math.isfinite, values)):  # statistics would end in a traceback
             return math.nan
         return statistics.stdev(values)
 
@@ -86,7 +86,7 @@ def settings_of(jobs: Sequence[Job]) -> list[Setting]:
         if seed in setting.seeds:
             continue
         setting.seeds.append(seed)
-        if any(math.isnan(value) for metric, value in final.items() if metric.startswith(("val/", "test/"))):
+        if any(not math.isfinite(value) for metric, value in final.items() if metric.startswith(("val/", "test/"))):
             setting.diverged += 1
             continue
         for metric, value in final.items():

@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="reviews to label")
-    parser.add_argument("--file", metavar="FILE", help="a file with one review a line; - for standard input")
+    parser.add_argument(
+        "--file", metavar="FILE", action="append", help="a file with one review a line; - for standard input"
+    )
     arguments = parser.parse_args(list(argv))
     if bool(arguments.texts) == (arguments.file is not None):
         raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
@@ -48,8 +50,11 @@ def main(argv: Sequence[str]) -> int:
     if arguments.file is None:
         _label(arguments.run, arguments.texts)
     else:
-        with _opened(arguments.file) as file:  # before a model is fetched
-            _label(arguments.run, _lines(file, arguments.file))
+        if len(arguments.file) > 1:
+            raise InputError(f"--file is given {len(arguments.file)} times; label one file at a time.")
+        (name,) = arguments.file
+        with _opened(name) as file:  # before a model is fetched
+            _label(arguments.run, _lines(file, name))
     return 0
 
 
@@ -103,6 +108,8 @@ def _is_unicode(text: str) -> bool:
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[TextIO]:
     """FILE as UTF-8 whatever the locale says, without a byte order mark; bytes that are no text as lone surrogates."""
+    if name == "-" and sys.stdin is None:
+        raise InputError("--file -: standard input is closed; type the name of a text file.")
     if name == "-":
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline=None)

@@ -53,6 +53,9 @@ class ResumedLoops(Callback):
     or at the end of an epoch. In the counts that Lightning 2.6 saves, the first two look like the others, and it would
     skip the validation. So its own sign of an unfinished validation, one batch begun and none processed, is put into
     such checkpoints; the validation then starts from its first batch.
+
+    An epoch that a limit has ended early, such as `max_steps`, counts as under way, and not as over: a run that is then
+    given more goes on with the batches that it has not seen.
     """
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -64,6 +67,11 @@ class ResumedLoops(Callback):
         # count one batch less than it has seen.
         for counts in (batches["total"], batches["current"]):
             counts["completed"] = counts["processed"]
+        epochs = loops["epoch_progress"]
+        is_over = epochs["current"]["processed"] == epochs["current"]["started"]
+        if is_over and batches["current"]["processed"] < trainer.num_training_batches:
+            for counts in (epochs["total"], epochs["current"]):
+                counts["processed"] -= 1
         if _validation_is_due(trainer):
             none = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
             begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}

@@ -293,5 +293,8 @@ def _is_over(config: Config, directory: RunDirectory) -> bool:
     changed = set(differences(load_config(directory.config_yaml), config)) - {"resume", "run_dir"}
     if status != "finished" or changed:
         return False
-    LOGGER.info("this run is finished; type a larger trainer.max_epochs to train on")
+    trainer = config.trainer
+    limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps, "max_time": trainer.max_time}
+    larger = " or ".join(f"trainer.{key}" for key, limit in limits.items() if limit not in (None, -1))
+    LOGGER.info(f"this run is finished; type a larger {larger} to train on")
     return True

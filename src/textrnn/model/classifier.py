@@ -265,14 +265,14 @@ class ReviewClassifier(pl.LightningModule):
         and forget the loader's place in it.
         """
         if step > 0 and self._total_steps is None:
-            self._total_steps = self._estimated_steps()
+            self._total_steps = self.estimated_steps()
         config = self.optimizer_config
         total_steps = math.inf if self._total_steps is None else self._total_steps
         return learning_rate_factor(
             step, warmup_steps=config.warmup_steps, total_steps=total_steps, schedule=config.schedule
         )
 
-    def _estimated_steps(self) -> float:
+    def estimated_steps(self) -> float:
         """The last optimiser step, by the trainer's limits; an epoch counts as many batches as the run's first one.
 
         Where epochs are segments, one that goes on in a shorter segment than the first would find fewer.
