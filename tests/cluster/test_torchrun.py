@@ -77,37 +77,34 @@ def test_ranks_that_differ(workplace: Path, environment: dict[str, str], shell: 
     assert not (workplace / "run").exists()
 
 
-@pytest.mark.slow
-def test_a_refused_job_of_a_multirun_costs_no_other(workplace: Path, environment: dict[str, str]) -> None:
-    done = torchrun(workplace, environment, "-m", *RANKS, "trainer.limit_train_batches=0.001,1.0", "run_dir=jobs")
-    (sentence,) = sentences(done)
-    assert "trainer.limit_train_batches=0.001" in sentence
-    assert "1 of 2 runs done: jobs" in done.stdout
-    assert not (workplace / "jobs" / "0").exists()
-    assert json_of(workplace / "jobs" / "1" / "summary.json")["status"] == "finished"
-
-
 CRASHES = """
 import sys
 from textrnn.data.module import ReviewsDataModule
 from textrnn.main import train
+make = ReviewsDataModule.train_dataloader
 def train_dataloader(module):
-    raise RuntimeError("no batches today")
+    if module.seed == 1:
+        raise RuntimeError("no batches today")
+    return make(module)
 ReviewsDataModule.train_dataloader = train_dataloader
 sys.exit(train(sys.argv[1:]))
 """
 
 
 @pytest.mark.slow
-def test_after_a_crash_a_multirun_of_several_processes_begins_no_other_job(
+def test_a_refused_job_costs_no_other_and_after_a_crash_none_begins(
     workplace: Path, environment: dict[str, str]
 ) -> None:
     (workplace / "crashes.py").write_text(CRASHES)
-    typed = ["-m", *RANKS, "seed=0,1,2", "run_dir=jobs"]
+    share = "trainer.limit_train_batches"  # 0.001 is less than a batch
+    typed = ["-m", *RANKS, f"{share}=0.001,1.0", "seed=0,1,2", "run_dir=jobs"]
     done = torchrun(workplace, environment, shell=" ".join([sys.executable, "crashes.py", *typed]))
-    assert "job 0 has crashed, and its 2 processes can't begin those after it" in done.stderr
-    assert "0 of 3 runs done: jobs" in done.stdout
-    assert sorted(path.name for path in (workplace / "jobs").iterdir() if path.is_dir()) == ["0"]
+    assert [f"{share}=0.001" in sentence for sentence in sentences(done)] == [True] * 3
+    assert json_of(workplace / "jobs" / "3" / "summary.json")["status"] == "finished"
+    assert json_of(workplace / "jobs" / "4" / "summary.json")["status"] == "failed"
+    assert "job 4 has crashed, and its 2 processes can't begin those after it" in done.stderr
+    assert "1 of 6 runs done: jobs" in done.stdout
+    assert sorted(path.name for path in (workplace / "jobs").iterdir() if path.is_dir()) == ["3", "4"]
 
 
 @pytest.mark.slow
