@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from doubles.run_files import SMALL, json_of, metrics, predictions, summary
+from doubles.run_files import SMALL, json_of, metrics, only_store, predictions, summary
 from support import Command
 
-from textrnn.data.store import Store
 from textrnn.model.classifier import ReviewClassifier
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -47,8 +46,7 @@ def test_the_first_of_the_best_validations_is_kept_and_tested(
     ended = summary(workplace / "run")
     assert (best["global_step"], ended["best_step"], ended["best_epoch"]) == (18, 18, 1)
     assert ended[metric] == pytest.approx(values[1])
-    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
-    of_an_epoch = int(Store(store).split("train").lengths.clip(max=60).sum())
+    of_an_epoch = int(only_store(environment).split("train").lengths.clip(max=60).sum())
     assert ended["tokens"] == 4 * of_an_epoch, "training's, whichever weights are the best, and not those of the test"
     for name, equal in (("best", True), ("last", False)):
         assert here("evaluate.py", f"run/checkpoints/{name}.ckpt", "--output", name).returncode == 0

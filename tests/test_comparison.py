@@ -28,6 +28,12 @@ def finished(parent: Path) -> None:
         (folder / "config.yaml").write_text(f"seed: {number % 3}")
 
 
+def compared(parent: Path) -> list[dict[str, str]]:
+    """Rows of comparison.csv."""
+    with (parent / "comparison.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def jobs(parent: Path, *codes: int) -> list[Job]:
     folders = JobFolders(parent=parent, numbers=list(range(len(OVERRIDES))))
     return jobs_of(folders, OVERRIDES, [*codes, *[0] * (len(OVERRIDES) - len(codes))])
@@ -69,8 +75,7 @@ def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
     assert table is not None
     assert list(table.columns[1].cells) == ["0.6000 ± 0.1414", "0.8500 ± 0.0707"]
     assert list(table.columns[2].cells) == ["2 of 3, 1 diverged", "2 of 3"]
-    with (tmp_path / "comparison.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = compared(tmp_path)
     assert [(row["unfinished"], row["diverged"]) for row in rows] == [("0", "1"), ("1", "0")]
 
 
@@ -80,8 +85,7 @@ def test_table_and_picture(tmp_path: Path) -> None:
     assert table is not None
     assert list(table.columns[1].cells) == ["0.6000 ± 0.1000", "0.8500 ± 0.0707"]
     assert list(table.columns[2].cells) == ["3", "2 of 3"]
-    with (tmp_path / "comparison.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = compared(tmp_path)
     assert [row["seeds"] for row in rows] == ["0 1 2", "0 1"]
     assert float(rows[0]["test/accuracy mean"]) == pytest.approx(0.6)
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")

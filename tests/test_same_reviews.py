@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 from doubles.review_files import reviews, write
-from doubles.run_files import SMALL, json_of, predictions, summary
+from doubles.run_files import SMALL, json_of, only_store, predictions, summary
 from support import Command
-
-from textrnn.data.store import Store
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -30,8 +28,7 @@ def test_all_three_read_the_same_end(
     done = here("evaluate.py", "run", "--output", "again/evaluation-test")
     assert done.returncode == 0, done.stderr
     assert [float(row["probability"]) for row in predictions(workplace / "again")] == pytest.approx(trained, abs=1e-5)
-    (store,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
-    split = Store(store).split("test")
+    split = only_store(environment).split("test")
     (workplace / "reviews.txt").write_text("\n".join(split.text(row) for row in range(len(split))) + "\n")
     told = here("predict.py", "run", "--file", "reviews.txt")
     assert probabilities(told.stdout) == pytest.approx(trained, abs=2e-5)

@@ -31,31 +31,33 @@ def check_batches(config: Config, store: Store) -> None:
                 f"trainer.{key}={limit}: of the {counts[split]} {split} batches that is not even one; type the number "
                 "of batches (integer) or a larger share."
             )
-    every, whole_epochs = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None
-    if config.data.segment_size is not None:
-        _refuse_in_segments("limit_train_batches", trainer.limit_train_batches, share=True)
-        if whole_epochs:
-            _refuse_in_segments("val_check_interval", every, share=False)
-    training = _limited(counts["train"], trainer.overfit_batches or trainer.limit_train_batches)
     # Without check_val_every_n_epoch, Lightning counts over epochs.
-    if isinstance(every, int) and whole_epochs and every > training > 0:
+    every = trainer.val_check_interval if trainer.check_val_every_n_epoch is not None else None
+    if config.data.segment_size is not None:
+        _check_last_segment(trainer.limit_train_batches, every)
+    training = _limited(counts["train"], trainer.overfit_batches or trainer.limit_train_batches)
+    if isinstance(every, int) and every > training > 0:
         raise InputError(
             f"trainer.val_check_interval={every}: an epoch has {training} training batches; type {training} or less, "
             "or trainer.check_val_every_n_epoch=null to count over epochs."
         )
 
 
-def _refuse_in_segments(key: str, value: float | None, *, share: bool) -> None:
-    """Refuse what the last segment of a pass over the reviews, which may have a single batch, can't have."""
-    if share and isinstance(value, float) and 0 < value < 1:
+def _check_last_segment(limit: float | None, every: float | None) -> None:
+    """Refuse a `limit_train_batches` or `val_check_interval` that a pass's last segment may be too short for.
+
+    Raises:
+        InputError: for a share of the batches, or a validation after several.
+    """
+    if isinstance(limit, float) and 0 < limit < 1:
         raise InputError(
-            f"trainer.{key}={value}: with data.segment_size a pass's last segment may have a single batch, and no "
-            "share of it; type a number of batches."
+            f"trainer.limit_train_batches={limit}: with data.segment_size a pass's last segment may have a single "
+            "batch, and no share of it; type a number of batches."
         )
-    if not share and isinstance(value, int) and value > 1:
+    if isinstance(every, int) and every > 1:
         raise InputError(
-            f"trainer.{key}={value}: with data.segment_size a pass's last segment may have fewer batches; type a share "
-            "such as 0.5, or trainer.check_val_every_n_epoch=null to count over epochs."
+            f"trainer.val_check_interval={every}: with data.segment_size a pass's last segment may have fewer batches; "
+            "type a share such as 0.5, or trainer.check_val_every_n_epoch=null to count over epochs."
         )
 
 

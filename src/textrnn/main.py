@@ -206,8 +206,14 @@ def _train_jobs(
 
     def job(composed: object) -> None:
         run_dir = folders.paths[len(codes)]
-        if ranks.launch.is_external and exit_codes.CRASH in codes:
-            codes.append(exit_codes.CRASH)  # one rank may wait for another in the job that crashed
+        if ranks.launch.is_external and exit_codes.CRASH in codes:  # where one rank may still wait for another
+            if ranks.is_first and codes.count(exit_codes.CRASH) == 1:
+                print(
+                    f"job {len(codes) - 1} has crashed, and its {ranks.launch.world_size} processes can't begin those "
+                    "after it; the same command with resume=auto can",
+                    file=sys.stderr,
+                )
+            codes.append(exit_codes.CRASH)
             return
         ranks.begin_job(len(codes))
         codes.append(guarded(lambda: train_composed(composed, ranks, signals, run_dir)))
@@ -221,13 +227,6 @@ def _train_jobs(
         return codes[-1] if codes else exit_codes.INTERRUPTED
     codes += [hydra_code] * (len(configs) - len(codes))  # of jobs that Hydra itself kept from starting
     if ranks.is_first:
-        if ranks.launch.is_external and exit_codes.CRASH in codes[:-1]:
-            crashed = codes.index(exit_codes.CRASH)
-            print(
-                f"job {crashed} has crashed, and its {ranks.launch.world_size} processes can't begin those after it; "
-                "the same command with resume=auto can",
-                file=sys.stderr,
-            )
         conclude(folders, job_overrides(command_line), codes)
     return _first_failure(codes, hydra_code)
 

@@ -108,9 +108,9 @@ def _is_unicode(text: str) -> bool:
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[TextIO]:
     """FILE as UTF-8 whatever the locale says, without a byte order mark; bytes that are no text as lone surrogates."""
-    if name == "-" and sys.stdin is None:
-        raise InputError("--file -: standard input is closed; type the name of a text file.")
     if name == "-":
+        if sys.stdin is None:
+            raise InputError("--file -: standard input is closed; type the name of a text file.")
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline=None)
         yield sys.stdin

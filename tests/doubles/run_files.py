@@ -2,7 +2,10 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
+
+from textrnn.data.store import Store
 
 SMALL = (
     "data=synthetic",
@@ -35,6 +38,12 @@ def predictions(run: Path, split: str = "test") -> list[dict[str, str]]:
     """Rows of predictions.csv."""
     with (run / f"evaluation-{split}" / "predictions.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def only_store(environment: Mapping[str, str]) -> Store:
+    """The token store of the one data set that a home has seen."""
+    (path,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
+    return Store(path)
 
 
 def json_of(path: Path) -> dict[str, object]:

@@ -1,8 +1,10 @@
 """Training runs of a fraction of a second: random reviews, a small model, a real Trainer."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import pytorch_lightning as pl
 import torch
 
@@ -99,3 +101,9 @@ def train(batches: list[Batch], module: ReviewClassifier, **arguments: Any) -> d
     history = History()
     fit(make_trainer(history, limit_val_batches=0, **arguments), module, Loader(batches))
     return history.rows
+
+
+def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, **trainer: int) -> None:
+    """Classifiers are told that theirs is this rank, of a trainer with these attributes."""
+    monkeypatch.setattr(ReviewClassifier, "global_rank", rank)
+    monkeypatch.setattr(ReviewClassifier, "trainer", SimpleNamespace(**trainer))

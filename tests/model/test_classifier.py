@@ -1,11 +1,6 @@
 """The classifier: its loss over ranks, random states, logging and optimiser, by real training runs."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -16,6 +11,7 @@ from doubles.small_runs import (
     Batch,
     History,
     Loader,
+    as_rank,
     fit,
     make_batch,
     make_config,
@@ -26,7 +22,7 @@ from doubles.small_runs import (
 from torch import Tensor
 
 from textrnn.config import CELLS, EmbeddingConfig, OptimizerConfig
-from textrnn.model.classifier import ReviewClassifier, learning_rate_factor, step_seed
+from textrnn.model.classifier import learning_rate_factor, step_seed
 from textrnn.model.loss import review_losses, step_loss
 from textrnn.model.network import TextClassifier
 
@@ -129,51 +125,6 @@ def test_runs_with_one_seed_are_identical() -> None:
     assert train(batches, make_module(seed=1)) != first
 
 
-class SaveAfter(pl.Callback):
-    """Writes a checkpoint after so many batches."""
-
-    def __init__(self, path: Path, batches: int) -> None:
-        self.path, self.batches = path, batches
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if batch_idx + 1 == self.batches:
-            trainer.save_checkpoint(self.path)
-
-
-class LaterBatches(Loader):
-    """The batches after those that an interrupted run has read; the two methods make it resumable to Lightning."""
-
-    def __init__(self, batches: list[Batch], read: int) -> None:
-        super().__init__(batches)
-        self.read = read
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches[self.read :])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
-
-
-@pytest.mark.parametrize(("accumulate", "read"), [(1, 3), (1, 4), (2, 4), (2, 6)])
-def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, accumulate: int, read: int) -> None:
-    batches = [make_batch(6, seed=seed) for seed in range(8)]
-    arguments = {"accumulate_grad_batches": accumulate, "log_every_n_steps": 2, "limit_val_batches": 0}
-    checkpoint = tmp_path / "last.ckpt"
-    whole, resumed = History(), History()
-    fit(make_trainer(whole, SaveAfter(checkpoint, read), **arguments), make_module(), Loader(batches))
-    make_trainer(resumed, **arguments).fit(
-        make_module(), LaterBatches(batches, read), Loader(batches), ckpt_path=checkpoint, weights_only=True
-    )
-    later = {step: row for step, row in whole.rows.items() if step * accumulate > read}
-    assert later
-    assert resumed.rows == later
-
-
 def test_step_seed_tells_places_apart() -> None:
     places = [
         (seed, step, micro, rank) for seed in range(3) for step in range(5) for micro in range(2) for rank in range(3)
@@ -196,6 +147,12 @@ def test_dropout_is_that_of_the_step() -> None:
     assert accumulated[1]["loss"] != rows[1]["loss"]
 
 
+def test_each_rank_draws_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_rank(monkeypatch, 2, accumulate_grad_batches=4, global_step=7)
+    make_module(seed=3).on_train_batch_start(make_batch(1, seed=0), 9)
+    assert torch.initial_seed() == step_seed(3, 7, 1, 2)
+
+
 def test_accuracy_in_training_is_that_of_the_reviews() -> None:
     batch, module = make_batch(40, seed=0, fillers=3), make_module(**WITHOUT_DROPOUT)
     with torch.no_grad():
@@ -211,34 +168,6 @@ def test_an_epoch_that_is_cut_short_ends_in_a_logged_step() -> None:
     fit(trainer, make_module(), Loader([make_batch(4, seed=seed) for seed in range(6)]))
     assert list(history.rows) == [1, 2]
     assert len({row["loss"] for row in history.rows.values()}) == 2
-
-
-# --- several ranks -------------------------------------------------------------------------------------------------
-
-
-def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, **trainer: int) -> None:
-    """Classifiers are told that theirs is this rank, of a trainer with these attributes."""
-    monkeypatch.setattr(ReviewClassifier, "global_rank", rank)
-    monkeypatch.setattr(ReviewClassifier, "trainer", SimpleNamespace(**trainer))
-
-
-def test_each_rank_draws_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    as_rank(monkeypatch, 2, accumulate_grad_batches=4, global_step=7)
-    make_module(seed=3).on_train_batch_start(make_batch(1, seed=0), 9)
-    assert torch.initial_seed() == step_seed(3, 7, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("rank", "ranks", "expected"),
-    [(0, 2, [1, 2, 3]), (1, 2, [5, 4, 6]), (0, 1, [6, 6, 9]), (0, 3, [6, 6, 9]), (2, 3, [0, 0, 0])],
-)
-def test_sums_of_a_checkpoint_go_to_their_ranks(
-    monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int, expected: list[int]
-) -> None:
-    as_rank(monkeypatch, rank, world_size=ranks)
-    module = make_module()
-    module.on_load_checkpoint({"train_sums": torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, 6.0]]), "state_dict": {}})
-    assert module._train_sums.tolist() == expected
 
 
 # --- the optimiser -------------------------------------------------------------------------------------------------
@@ -258,41 +187,6 @@ def test_learning_rate_warms_up_and_decays() -> None:
 def test_learning_rate_of_each_step_is_logged() -> None:
     rows = train([make_batch(4, seed=0)] * 6, make_module(optimizer=OptimizerConfig(lr=0.1, warmup_steps=1)))
     assert [row["lr"] for row in rows.values()] == pytest.approx([0.05, 0.1, 0.08, 0.06, 0.04, 0.02])
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"lr": 0.2}, {"weight_decay": 0.5}, {"betas": [0.5, 0.9]}, {"schedule": "cosine"}, {"warmup_steps": 6}],
-    ids=str,
-)
-def test_a_resumed_run_is_optimised_as_its_configuration_says(tmp_path: Path, changes: dict[str, Any]) -> None:
-    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(8)], tmp_path / "last.ckpt"
-    before = OptimizerConfig(lr=0.05, warmup_steps=2)
-    now = replace(before, **changes)
-    fit(make_trainer(SaveAfter(checkpoint, 4), limit_val_batches=0), make_module(optimizer=before), Loader(batches))
-    history = History()
-    trainer = make_trainer(history, limit_val_batches=0)
-    trainer.fit(
-        make_module(optimizer=now), LaterBatches(batches, 4), Loader(batches), ckpt_path=checkpoint, weights_only=True
-    )
-    schedule: dict[str, Any] = {"warmup_steps": now.warmup_steps, "schedule": now.schedule, "total_steps": 8}
-    expected = {step: now.lr * learning_rate_factor(step - 1, **schedule) for step in (5, 6, 7, 8)}
-    assert {step: row["lr"] for step, row in history.rows.items()} == pytest.approx(expected)
-    decayed, others = trainer.optimizers[0].param_groups
-    assert (decayed["weight_decay"], others["weight_decay"]) == (now.weight_decay, 0.0)
-    assert decayed["betas"] == others["betas"] == tuple(now.betas)
-
-
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
-def test_a_resumed_run_goes_on_from_the_very_weights(tmp_path: Path, precision: Any) -> None:
-    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(4)], tmp_path / "last.ckpt"
-    whole, first, rest = (make_module() for _ in range(3))
-    fit(make_trainer(limit_val_batches=0, precision=precision), whole, Loader(batches))
-    fit(make_trainer(SaveAfter(checkpoint, 2), limit_val_batches=0, precision=precision), first, Loader(batches))
-    make_trainer(limit_val_batches=0, precision=precision).fit(
-        rest, LaterBatches(batches, 2), Loader(batches), ckpt_path=checkpoint, weights_only=True
-    )
-    assert all(torch.equal(weight, rest.state_dict()[name]) for name, weight in whole.state_dict().items())
 
 
 def test_weight_decay_is_for_weight_matrices_only() -> None:

@@ -78,7 +78,7 @@ class ReviewClassifier(pl.LightningModule):
         self.train_metrics: dict[str, float] = {}
         """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last steps that were logged."""
         self._total_steps: float | None = None
-        self._epoch_batches: int | None = None
+        self._epoch_batches: int | None = None  # of the run's first epoch, where epochs are segments
         # Sum of losses, correct reviews, reviews since train/loss was last logged; on the device, so that no step
         # waits for it, and no buffer, which half precision would round.
         self._train_sums = torch.zeros(3)
@@ -189,11 +189,9 @@ class ReviewClassifier(pl.LightningModule):
         checkpoint["epoch_batches"] = self._epoch_batches
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all.
-
-        And double parameters to double weights: Lightning loads them before it makes the parameters what
-        `trainer.precision` says, and single ones would round them.
-        """
+        """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all."""
+        # Lightning loads weights before it gives the parameters the type that `trainer.precision` says; single ones
+        # would round double weights.
         if any(weight.dtype == torch.float64 for weight in checkpoint["state_dict"].values()):
             self.double()
         self._epoch_batches = checkpoint.get("epoch_batches")
@@ -265,23 +263,25 @@ class ReviewClassifier(pl.LightningModule):
         and forget the loader's place in it.
         """
         if step > 0 and self._total_steps is None:
-            self._total_steps = self.estimated_steps()
+            self._total_steps = self._estimated_steps()
         config = self.optimizer_config
         total_steps = math.inf if self._total_steps is None else self._total_steps
         return learning_rate_factor(
             step, warmup_steps=config.warmup_steps, total_steps=total_steps, schedule=config.schedule
         )
 
-    def estimated_steps(self) -> float:
+    def _estimated_steps(self) -> float:
         """The last optimiser step, by the trainer's limits; an epoch counts as many batches as the run's first one.
 
         Where epochs are segments, one that goes on in a shorter segment than the first would find fewer.
         """
         trainer = self.trainer
-        steps: float = trainer.estimated_stepping_batches
-        if not trainer.reload_dataloaders_every_n_epochs or trainer.max_epochs in (None, -1):  # type: ignore[attr-defined]  # a connector sets it
+        steps: float = trainer.estimated_stepping_batches  # sets up the first epoch's batches, if nothing has
+        # A connector of Lightning's sets it, which types don't see.
+        in_segments = trainer.reload_dataloaders_every_n_epochs > 0  # type: ignore[attr-defined]
+        if not in_segments or trainer.max_epochs in (None, -1):
             return steps
         if self._epoch_batches is None:
             self._epoch_batches = int(trainer.num_training_batches)
-        of_epochs = math.ceil(self._epoch_batches / trainer.accumulate_grad_batches) * max(trainer.max_epochs, 1)
+        of_epochs = math.ceil(self._epoch_batches / trainer.accumulate_grad_batches) * trainer.max_epochs
         return of_epochs if trainer.max_steps == -1 else min(of_epochs, trainer.max_steps)
