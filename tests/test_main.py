@@ -63,11 +63,12 @@ def checkpoint(tmp_path: Path) -> Path:
         (["train", "--cfg", "job"], 0),
         (["train", "model.hiden_size=64"], 2),
         (["prepare", "--help"], 0),
+        (["evaluate", "--help"], 0),
         (["predict", "a-run"], 2),
         (["sweep", "--help"], 0),
         (["sweep", "no-such-file.yaml"], 2),
     ],
-    ids=["help", "configuration", "typo", "prepare", "predict", "sweep", "no sweep"],
+    ids=["help", "configuration", "typo", "prepare", "evaluate", "predict", "sweep", "no sweep"],
 )
 def test_command_lines_are_read_without_torch(
     arguments: Sequence[str], code: int, environment: dict[str, str], workplace: Path

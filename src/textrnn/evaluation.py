@@ -1,7 +1,7 @@
 """The verb `evaluate`: measures a trained run on a split of its data.
 
-torchmetrics and matplotlib take as long to import as all else here, so they are imported where the logits are there: a
-run or data that can't be read are refused without them.
+What needs torch is imported once the command line is read; torchmetrics and matplotlib, which take as long again, where
+the logits are there.
 """
 
 import argparse
@@ -10,22 +10,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from textrnn.checkpoints import Checkpoint, load_checkpoint
-from textrnn.data.batches import BatchLoader
-from textrnn.data.review_file import Split
 from textrnn.data.sources import SPLITS
-from textrnn.data.store import prepare_store
-from textrnn.data.tokenizer import load_tokenizer
 from textrnn.errors import InputError
+from textrnn.imports import import_torchmetrics, importing
 from textrnn.logs import log_to_console
 from textrnn.tracking.artifacts import RUN_HELP, is_reference, local_run
-from textrnn.tracking.evaluation_record import write_evaluation
-from textrnn.tracking.measured import LABELS, Measured
 from textrnn.typed_path import typed_path
 
 
@@ -50,11 +39,17 @@ def main(argv: Sequence[str]) -> int:
         _check_output(arguments.output)
     log_to_console()
     run = local_run(arguments.run)
+    with importing():
+        from textrnn.checkpoints import load_checkpoint
+        from textrnn.measurement import measure, open_split, show
     checkpoint = load_checkpoint(run)
     output = arguments.output or default_output(arguments.run, run, arguments.split)
     _check_output(output)
-    split = _split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
+    split = open_split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
     measured = measure(checkpoint, split, batch_size=arguments.batch_size)
+    with importing():
+        import_torchmetrics()
+        from textrnn.tracking.evaluation_record import write_evaluation
     try:
         write_evaluation(
             output,
@@ -67,62 +62,9 @@ def main(argv: Sequence[str]) -> int:
         )
     except OSError as error:
         raise _unwritable(output, error.strerror) from error
-    _show(arguments.split, measured, split, checkpoint.path)
+    show(arguments.split, measured, split, checkpoint.path)
     print(f"results: {output}")
     return 0
-
-
-def measure(checkpoint: Checkpoint, split: Split, *, batch_size: int) -> Measured:
-    """Runs the model over a whole split, once.
-
-    Raises:
-        InputError: for a model that has diverged.
-    """
-    classifier = checkpoint.classifier()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier.to(device)
-    data = checkpoint.config.data
-    loader = BatchLoader(
-        split,
-        batch_size=batch_size,
-        seed=0,
-        epoch=lambda: 0,
-        shuffle=False,
-        max_length=data.max_length,
-        truncate=data.truncate,
-    )
-    logits = torch.empty(len(split))
-    with torch.inference_mode():
-        for batch in loader:
-            outputs = classifier(batch["token_ids"].to(device), batch["lengths"].to(device))
-            logits[batch["indices"]] = found = outputs.float().cpu()
-            if found.isnan().any():
-                raise checkpoint.diverged()
-    return Measured(
-        logits=logits,
-        labels=torch.from_numpy(split.labels.astype("int64")),
-        lengths=torch.from_numpy(split.lengths.astype("int64")),
-        indices=torch.arange(len(split)),
-    )
-
-
-def _split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: str | None) -> Split:
-    load_tokenizer(checkpoint.tokenizer_json)  # with another spaCy, or none, the store would be another
-    data = checkpoint.config.data
-    data.path = path or data.path
-    data.cache_dir = cache_dir or data.cache_dir
-    try:
-        store = prepare_store(data)
-    except InputError as error:
-        # It speaks of keys, which only train.py and prepare.py take.
-        told = str(error).replace("data.path=", "--data-path ").replace("data.cache_dir=", "--cache-dir ")
-        raise InputError(told) from error
-    if store.tokenizer_json != checkpoint.tokenizer_json:
-        raise InputError(
-            f"{store.path}: these are not the data that the run was trained on (their vocabulary differs); "
-            "give the run's own data with --data-path."
-        )
-    return store.split(name)
 
 
 def default_output(typed: str, run: Path, split: str) -> Path:
@@ -146,18 +88,3 @@ def _check_output(folder: Path) -> None:
 
 def _unwritable(folder: Path, reason: str | None) -> InputError:
     return InputError(f"--output {folder}: can't be written ({reason}); give another folder.")
-
-
-def _show(name: str, measured: Measured, split: Split, path: Path) -> None:
-    console = Console()
-    table = Table(title=Text(f"{path} on {name} ({len(split):,} reviews)", style="table.title"))
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for key, value in measured.metrics().items():
-        table.add_row(f"{name}/{key}", f"{value:.4f}")
-    console.print(table)
-    for index in measured.mistakes(3):
-        probability = float(measured.probabilities[index])
-        label = LABELS[int(measured.labels[index])]
-        excerpt = " ".join(split.text(index).split())[-160:]
-        console.print(Text(f"{label}, called positive with {probability:.3f}: ...{excerpt}"))

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from textrnn import exit_codes
 from textrnn.cluster.ranks import Ranks
 from textrnn.compose import register_schema, resolve
+from textrnn.imports import import_torchmetrics, importing
 from textrnn.overrides import CONF_DIR
 from textrnn.signals import Signals
 
@@ -22,7 +23,9 @@ def train_composed(composed: object, ranks: Ranks, signals: Signals, run_dir: Pa
     if run_dir is not None:
         config.run_dir = str(run_dir)
         config.tracking.group = config.tracking.group or run_dir.parent.name
-    from textrnn.training import run
+    with importing():
+        import_torchmetrics()
+        from textrnn.training import run
 
     return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks, signals)
 

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
 from textrnn.errors import InputError
+from textrnn.imports import importing
 from textrnn.tracking.artifacts import RUN_HELP, local_run
 from textrnn.typed_path import typed_path
 
@@ -61,8 +62,8 @@ def main(argv: Sequence[str]) -> int:
 def _label(typed: str, texts: Iterable[str]) -> None:
     """Print a line for each text, by the run that was typed."""
     run = local_run(typed)
-    from textrnn.checkpoints import load_checkpoint
-
+    with importing():
+        from textrnn.checkpoints import load_checkpoint
     checkpoint = load_checkpoint(run)
     escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
     for text, probability in predict(checkpoint, texts):
