@@ -83,6 +83,7 @@ def test_the_command_in_a_yamls_header_runs(script: Command, hub: LoopbackHub, n
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_other_commands_in_the_yamls_headers_run(script: Command, here: Command, hub: LoopbackHub) -> None:
     prepared = script("prepare.py", HF_ENDPOINT=hub.url)
     assert prepared.returncode == 0, prepared.stderr

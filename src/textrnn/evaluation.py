@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from textrnn.cluster.launch import refuse_ranks
 from textrnn.data.sources import SPLITS
 from textrnn.errors import InputError
 from textrnn.imports import import_torchmetrics, importing
@@ -22,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """`python evaluate.py RUN [--split test]`; returns the exit code.
 
     Raises:
-        InputError: for a run, checkpoint or data that can't be read.
+        InputError: for a run, checkpoint or data that can't be read, or for several processes.
     """
     parser = argparse.ArgumentParser(prog="evaluate.py", description="Measures a run on a split of its data.")
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
@@ -33,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--batch-size", type=int, default=256, help="reviews at a time (default: 256)")
     parser.add_argument("--mistakes", type=int, default=50, help="most confident mistakes to write (default: 50)")
     arguments = parser.parse_args(list(argv))
+    refuse_ranks("evaluate.py")
     if arguments.batch_size < 1 or arguments.mistakes < 0:
         raise InputError("--batch-size must be at least 1 and --mistakes at least 0.")
     if arguments.output is not None:

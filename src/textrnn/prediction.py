@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
+from textrnn.cluster.launch import refuse_ranks
 from textrnn.errors import InputError
 from textrnn.imports import importing
 from textrnn.tracking.artifacts import RUN_HELP, local_run
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     Prints a JSON line a text: `text`, `label` (negative or positive) and `probability` (that it is positive).
 
     Raises:
-        InputError: for a run, checkpoint or file that can't be read.
+        InputError: for a run, checkpoint or file that can't be read, or for several processes.
     """
     parser = argparse.ArgumentParser(
         prog="predict.py", description="Prints a JSON line a text: text, label, probability (of positive)."
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
         "--file", metavar="FILE", action="append", help="a file with one review a line; - for standard input"
     )
     arguments = parser.parse_args(list(argv))
+    refuse_ranks("predict.py")
     if bool(arguments.texts) == (arguments.file is not None):
         raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
     for number, text in enumerate(arguments.texts, 1):

@@ -108,13 +108,12 @@ def test_a_refused_job_costs_no_other_and_after_a_crash_none_begins(
 
 
 @pytest.mark.slow
-def test_a_sweep_is_one_process(workplace: Path, environment: dict[str, str]) -> None:
-    shell = f"{sys.executable} {ROOT / 'sweep.py'} {ROOT / 'sweeps' / 'smoke.yaml'}; echo code $?"
+def test_what_is_one_process_is_refused(workplace: Path, environment: dict[str, str]) -> None:
+    typed = {"sweep.py": ROOT / "sweeps" / "smoke.yaml", "evaluate.py": "run", "predict.py": "run text"}
+    shell = "".join(f"{sys.executable} {ROOT / name} {arguments}; echo code $?;" for name, arguments in typed.items())
     done = torchrun(workplace, environment, shell=shell)
-    assert sentences(done) == [
-        "error: sweep.py is one process that starts all trials; type python sweep.py without torchrun."
-    ]
-    assert done.stdout.split() == ["code", "2"] * 2
+    assert sentences(done) == [f"error: {name} is one process; type python {name} without torchrun." for name in typed]
+    assert done.stdout.split() == ["code", "2"] * 2 * len(typed)
     assert not (workplace / "runs").exists()
 
 

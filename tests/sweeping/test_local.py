@@ -1,6 +1,7 @@
 """What a local sweep makes of its trials: targets, failures, trials to begin again. No process is started."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doubles.sweeps_made import metric, sweep, trial
@@ -9,6 +10,7 @@ from textrnn.config import TrackingConfig
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.outcome import Ended
+from textrnn.sweeping.processes import TrialProcess
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, SweepDirectory
@@ -73,3 +75,21 @@ def test_the_best_so_far_is_told_with_each_value(goal: str, best: str, capsys: p
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[-1] == f"trial 3: val/loss 0.5000 at step 1; best so far {best}"
+
+
+def test_a_trials_environment_names_its_run_and_no_sweep_of_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[dict[str, str]] = []
+
+    def start(command: list[str], environment: dict[str, str], **files: Any) -> None:
+        started.append(environment)
+
+    monkeypatch.setattr(TrialProcess, "start", start)
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):
+        monkeypatch.setenv(name, "another")
+    made = local(tmp_path, monkeypatch)
+    made._start(trial(1, {"seed": 1}))
+    (environment,) = started
+    assert environment["WANDB_RUN_ID"] == "run1"
+    assert "WANDB_SWEEP_ID" not in environment

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from textrnn.config import TrainerConfig
-from textrnn.errors import InputError
+from textrnn.errors import InputError, RefusedElsewhere
 
 SHARED_RUN = "TEXTRNN_RUN"
 """Environment variable by which rank 0 tells the processes that Lightning starts which run is theirs."""
@@ -82,6 +82,18 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
 def number_or_zero(environment: Mapping[str, str], name: str) -> int:
     """A number from the environment; 0 if it isn't there."""
     return int(environment.get(name) or 0)
+
+
+def refuse_ranks(program: str) -> None:
+    """Refuses to be several processes, for a program that is one.
+
+    Raises:
+        InputError: from the first process, which says so; from the others RefusedElsewhere.
+    """
+    launch = read_launch()
+    if launch.is_external:
+        sentence = f"{program} is one process; type python {program} without {launch.by}."
+        raise InputError(sentence) if launch.rank == 0 else RefusedElsewhere(sentence)
 
 
 def check_layout(trainer: TrainerConfig, launch: Launch) -> None:

@@ -5,9 +5,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from textrnn.cluster.launch import read_launch
+from textrnn.cluster.launch import refuse_ranks
 from textrnn.config import Config
-from textrnn.errors import InputError, RefusedElsewhere
+from textrnn.errors import InputError
 from textrnn.logs import log_to_console
 from textrnn.overrides import quote_texts
 from textrnn.sweeping.local import LocalSweep
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         InputError: for a sweep file or an argument that is wrong.
     """
     arguments = _arguments(argv)
-    _refuse_ranks()
+    refuse_ranks("sweep.py")  # whose trials would take each other for ranks of one run
     log_to_console()
     sweep, directory = _resumed(arguments) if arguments.resume is not None else (_read(arguments), None)
     try:
@@ -63,18 +63,6 @@ def main(argv: Sequence[str]) -> int:
     finally:
         if directory is not None:
             directory.release()
-
-
-def _refuse_ranks() -> None:
-    """Refuses to be several processes, whose trials would take each other for ranks of one run.
-
-    Raises:
-        InputError: from the first process, which says so; from the others RefusedElsewhere.
-    """
-    launch = read_launch()
-    if launch.is_external:
-        sentence = f"sweep.py is one process that starts all trials; type python sweep.py without {launch.by}."
-        raise InputError(sentence) if launch.rank == 0 else RefusedElsewhere(sentence)
 
 
 def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tuple[str | None, SweepDirectory]:
