@@ -21,7 +21,9 @@ def prepare(config: Config) -> int:
         print(f"vectors: {len(vectors.words):,} words")
     store = prepare_store(config.data)
     for split, counts in store.meta["splits"].items():
-        print(f"{split}: {counts['reviews']:,} reviews, {counts['tokens']:,} tokens")
+        repeated = store.meta.get("repeated_reviews", {}).get(split)  # no count in stores from before it was taken
+        also = f"; {repeated:,} are training reviews too" if repeated else ""
+        print(f"{split}: {counts['reviews']:,} reviews, {counts['tokens']:,} tokens{also}")
     print(f"vocabulary: {store.vocab_size:,} tokens")
     print(f"token store: {store.path}")
     return 0

@@ -164,6 +164,19 @@ def test_empty_reviews_are_kept_counted_and_reported(tmp_path: Path, caplog: pyt
     assert f"kept {empty} empty reviews" in caplog.text
 
 
+def test_reviews_of_training_in_other_splits_are_counted_and_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [Row("test", "twice", 1), Row("test", "twice", 0), Row("test", "Twice", 0), Row("validation", "once", 0)]
+    rows += [Row("train", "twice", 1), Row("train", "thrice", 1), Row("train", "thrice", 1)]
+    store = prepare_store(DataConfig(cache_dir=str(tmp_path)), source=ListSource(rows))
+    assert store.meta["repeated_reviews"] == {"validation": 0, "test": 2}
+    assert "2 of the 3 test reviews are training reviews too, to the letter" in caplog.text
+    assert "validation reviews are" not in caplog.text
+    some = prepare_store(DataConfig(cache_dir=str(tmp_path), segment_size=2), source=ListSource(rows))
+    assert some.meta["repeated_reviews"] == {}, "of the first segment alone it would be too few"
+
+
 @pytest.mark.parametrize("missing", SPLITS)
 def test_a_split_without_reviews_is_refused(tmp_path: Path, missing: str) -> None:
     source = ListSource([row for row in reviews(100) if row.split != missing])

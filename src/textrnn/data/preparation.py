@@ -8,12 +8,14 @@ import os
 import shutil
 import time
 import uuid
+from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
@@ -57,7 +59,7 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
     try:
         with disk_errors(path.parent):
             draft.mkdir()
-        reviews, empty = _read(source, data, draft)
+        reviews, empty, repeated = _read(source, data, draft)
         _check_counts(reviews)
         tokenizer_json = _train(draft, data, reviews["train"])
         tokens = _encode(draft, tokenizer_json, sum(reviews.values()))
@@ -66,6 +68,7 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
             "splits": {name: {"reviews": reviews[name], "tokens": tokens[name]} for name in SPLITS},
             "empty_reviews": empty,
+            "repeated_reviews": repeated,
             "files": {name: file_summary(draft / name) for name in ("tokenizer.json", *(f"{s}.arrow" for s in SPLITS))},
         }
         _write_text(draft / "meta.json", json.dumps(meta, indent=2))
@@ -81,6 +84,9 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
     log.info(f"token store made in {time.monotonic() - started:.0f} s: {counts} reviews in {path}")
     if empty:
         log.warning(f"kept {empty:,} empty reviews; the model reads each as one unknown token")
+    for name, count in repeated.items():
+        if count:
+            log.warning(f"{count:,} of the {reviews[name]:,} {name} reviews are training reviews too, to the letter")
 
 
 def _rows(source: Source, data: DataConfig) -> Generator[Row]:
@@ -111,10 +117,11 @@ def closing_rows(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
             rows.close()
 
 
-def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], int]:
-    """Stream the source's texts into a file per split; reviews per split, and how many are empty."""
+def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], int, dict[str, int]]:
+    """Stream the source's texts into a file per split; reviews per split, how many are empty, and `_repeated`."""
     reviews: Counter[str] = Counter()
     empty = 0
+    hashes = {name: array("q") for name in SPLITS}
     waiting: dict[str, tuple[list[int], list[str]]] = {name: ([], []) for name in SPLITS}
     total = source.expected_rows(SPLITS) if data.segment_size is None else None
     with contextlib.ExitStack() as stack:
@@ -127,6 +134,7 @@ def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], 
             texts.append(row.text)
             reviews[row.split] += 1
             empty += not row.text.strip()
+            hashes[row.split].append(hash(row.text))
             if len(texts) == ROWS_PER_BATCH:
                 writers[row.split].write(labels, texts)
                 waiting[row.split] = ([], [])
@@ -134,7 +142,13 @@ def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], 
         for name, (labels, texts) in waiting.items():
             if texts:
                 writers[name].write(labels, texts)
-    return reviews, empty
+    return reviews, empty, _repeated(hashes) if data.segment_size is None else {}
+
+
+def _repeated(hashes: dict[str, "array[int]"]) -> dict[str, int]:
+    """How many reviews of the other splits are training reviews too; 64 bits tell texts apart."""
+    train, *others = (np.frombuffer(hashes[name], dtype=np.int64) for name in SPLITS)
+    return {name: int(np.isin(other, train).sum()) for name, other in zip(SPLITS[1:], others, strict=True)}
 
 
 def _check_counts(reviews: Counter[str]) -> None:

@@ -41,7 +41,8 @@ class Store:
         path: The folder.
         meta: Contents of `meta.json`: `fingerprint`, `key` (what the fingerprint is made of), `request` (where the
             reviews were asked from), `created` (UTC, ISO 8601), `splits` (`reviews` and `tokens` of each),
-            `empty_reviews`, `files` (`bytes` and `crc32` of each).
+            `empty_reviews`, `repeated_reviews` (those of validation and test that are training reviews too; {} with
+            segments), `files` (`bytes` and `crc32` of each).
         fingerprint: Name of the folder.
         tokenizer_json: The tokenizer, for `load_tokenizer`.
         vocabulary: The tokens in the order of their ids.
