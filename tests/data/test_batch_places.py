@@ -148,6 +148,7 @@ def test_a_run_that_stops_within_an_epoch_continues_with_batches_made_ahead(tmp_
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_pinned_batches_hold_the_same(tmp_path: Path) -> None:
     split = write_split(tmp_path / "reviews.arrow", 22)
     settings: dict[str, Any] = {"batch_size": 4, "max_length": 50, "truncate": "tail"}
