@@ -47,6 +47,20 @@ def test_a_second_process_finds_the_library(environment: dict[str, str], tmp_pat
     assert made.stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("place", ["a-file", "/proc/nothing-can-be-made-here"])
+def test_where_it_cant_be_kept_it_is_made_for_the_process_and_a_line_says_so(
+    environment: dict[str, str], tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "a-file").touch()
+    (tmp_path / "temporary").mkdir()
+    elsewhere = {"TEXTRNN_KERNELS": str(tmp_path / place), "TMPDIR": str(tmp_path / "temporary")}
+    implementation, line = chosen(environment, **elsewhere)
+    assert implementation == "compiled"
+    assert place in line
+    assert "name a folder to keep it in TEXTRNN_KERNELS" in line
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_a_library_belongs_to_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTRNN_KERNELS", str(tmp_path / "kernels"))
     monkeypatch.setattr(library, "SOURCES", tmp_path)

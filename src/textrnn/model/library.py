@@ -1,7 +1,8 @@
 """The machine's own build of `recurrence/`, our C code: compiled once, kept in the cache, loaded through ctypes.
 
 A C compiler is all it takes, at run time and not at installation, so that the code fits the processor that runs it. A
-machine without one, or without a place to keep the library, uses torch's kernels: the same numbers, more slowly.
+machine without one uses torch's kernels: the same numbers, more slowly. Where the library can't be kept, each process
+compiles its own.
 Environment variables: CC names another compiler, TEXTRNN_KERNELS another folder than `$XDG_CACHE_HOME/textrnn/kernels`.
 """
 
@@ -69,12 +70,26 @@ def _library(kind: str) -> Path:
     """Path of the compiled library."""
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")]
     key = hashlib.sha256(repr((sources, FLAGS, KINDS[kind], _processor(), os.environ.get("CC"))).encode())
-    folder = Path(os.environ.get("TEXTRNN_KERNELS") or user_cache() / "kernels")
-    path = folder / f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
-    if not path.exists():
+    name = f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
+    try:
+        path = Path(os.environ.get("TEXTRNN_KERNELS") or user_cache() / "kernels") / name
+        if path.exists():
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        _compile(KINDS[kind], path)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        path = Path(_own_folder(f"{path.parent}: {error.strerror}").name) / name
+    except InputError as error:
+        path = Path(_own_folder(str(error)).name) / name
+    _compile(KINDS[kind], path)
     return path
+
+
+@functools.cache
+def _own_folder(reason: str) -> "tempfile.TemporaryDirectory[str]":
+    """A folder for this process, removed with it."""
+    _log.warning("each start compiles recurrence.c anew (%s); name a folder to keep it in TEXTRNN_KERNELS", reason)
+    return tempfile.TemporaryDirectory(prefix="textrnn-kernels-")
 
 
 def _compile(defines: Sequence[str], path: Path) -> None:
