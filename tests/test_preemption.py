@@ -142,6 +142,8 @@ def test_a_run_whose_steps_ended_within_an_epoch_goes_on_there(place: Path) -> N
     for steps in (5, 7, 18, 20, 40):  # 18 is an epoch's last one, 7 that before a validation
         assert run(*command, f"trainer.max_steps={steps}", "trainer.max_epochs=3", "run_dir=parts") == 0
         assert json_of(place / "parts" / "summary.json")["step"] == steps
+    rows = metrics(place / "parts")
+    assert [int(row["epoch"]) for row in rows] == [(int(row["step"]) - 1) // 18 for row in rows], "also of the tests"
 
     def trained(run: Path) -> list[dict[str, str]]:
         """Rows without those of the tests, of which the one in parts has had five."""

@@ -61,7 +61,11 @@ class RunLogger(Logger):
             return
         global_step = self._trainer.global_step
         self.latest.update(values)
-        self._begin(self._file.write(global_step, self._trainer.current_epoch, values))
+        epoch = self._trainer.current_epoch
+        if self._trainer.testing:
+            # Lightning counts the last epoch as over, but not where a limit cut it short and the run was resumed.
+            epoch = max(epoch - 1, self._file.last_epoch)
+        self._begin(self._file.write(global_step, epoch, values))
 
     @property
     def has_wandb_run(self) -> bool:

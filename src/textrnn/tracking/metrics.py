@@ -69,6 +69,11 @@ class MetricsFile:
         self._end = self._row_start + len(line)
         return self._row
 
+    @property
+    def last_epoch(self) -> int:
+        """The last row's epoch; 0 where there is none."""
+        return int(self._row.get("epoch", 0))
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         if self._file >= 0:
