@@ -2,8 +2,10 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,16 @@ def test_torchmetrics_comes_without_scipys_signals_and_nothing_of_it_is_looked_t
     assert told["real"] == [0, 0, 0]
     assert told["looked at"] < 1000
     assert told["looked at in the end"] < 1000
+
+
+def test_a_torchmetrics_that_needs_scipys_signals_has_them(tmp_path: Path) -> None:
+    (tmp_path / "torchmetrics.py").write_text("from scipy.signal import detrend, hilbert\n")
+    code = (
+        "from textrnn.imports import import_torchmetrics\nimport_torchmetrics()\n"
+        "import scipy.signal, torchmetrics\nassert torchmetrics.hilbert is scipy.signal.hilbert"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
 
 
 def test_the_collector_works_again_after_imports() -> None:

@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import functools
 import gc
+import importlib
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -46,9 +47,25 @@ def import_torchmetrics() -> None:
     """
     if SIGNAL in sys.modules:
         return
-    sys.modules[SIGNAL] = stand_in = ModuleType(SIGNAL)
-    stand_in.hamming = None  # type: ignore[attr-defined]
+    sys.modules[SIGNAL] = stand_in = _Signal(SIGNAL)
     try:
         import torchmetrics  # noqa: F401
     finally:
-        del sys.modules[SIGNAL]
+        stand_in.leave()
+
+
+class _Signal(ModuleType):
+    """Stands for scipy.signal, which is imported after all if something of it is asked for."""
+
+    hamming = None
+
+    def leave(self) -> None:
+        """Make room for the real one."""
+        if sys.modules.get(SIGNAL) is self:
+            del sys.modules[SIGNAL]
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # what any module may be asked, by `inspect` for example
+            raise AttributeError(name)
+        self.leave()
+        return getattr(importlib.import_module(SIGNAL), name)
