@@ -15,6 +15,7 @@ from typing import Any
 from textrnn.config import DataConfig
 from textrnn.data.rows import Examples
 from textrnn.errors import InputError
+from textrnn.imports import importing
 
 SHUFFLE_SEED = 0
 SHUFFLE_BUFFER = 10_000
@@ -35,8 +36,8 @@ _PLAIN = re.compile(r"[\w./:-]+")
 @functools.cache
 def import_datasets() -> Any:
     """The `datasets` library, set up for streaming: no bars, no messages of its own, no waits without end."""
-    import datasets
-
+    with importing():
+        import datasets
     datasets.disable_progress_bars()
     silence_libraries()
     datasets.config.STREAMING_READ_MAX_RETRIES = READ_ROUNDS
@@ -45,7 +46,7 @@ def import_datasets() -> Any:
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     # Sleeps at the end of each interleaved stream, against what `_wait_for_pyarrow` waits for once.
     datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
-    atexit.register(_wait_for_pyarrow)
+    atexit.register(_wait_for_pyarrow)  # after `importing`, and so called before what that leaves for the end
     return datasets
 
 
