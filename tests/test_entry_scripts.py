@@ -10,6 +10,8 @@ from doubles.review_files import reviews, write
 from doubles.run_files import SMALL, json_of, predictions, summary
 from support import Command
 
+from textrnn.data.rows import split_of, split_shares
+
 
 def test_evaluate_and_predict(here: Command, workplace: Path) -> None:
     run = "run [b] $a^$"  # no markup, no formula
@@ -94,3 +96,17 @@ def test_prepare_makes_the_store_that_training_uses(
     assert here("train.py", *SMALL, "run_dir=run").returncode == 0
     assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
     assert len(list(path.parent.glob("[!.]*/"))) == 1
+
+
+def test_prepare_says_which_reviews_are_of_training_too(here: Command, workplace: Path) -> None:
+    write(workplace / "own" / "train.csv", reviews(100))
+    write(workplace / "own" / "test.csv", [*reviews(20, "other"), *reviews(100)[:7]])
+    for _ in range(2):  # also of a store that is there already
+        prepared = here("prepare.py", "data.path=own")
+        assert prepared.returncode == 0, prepared.stderr
+        (line,) = [line for line in prepared.stdout.splitlines() if line.startswith("test: 27 reviews, ")]
+        in_training = [
+            text for text, _ in reviews(7) if split_of(text, split_shares(["train", "test"])["train"]) == "train"
+        ]
+        assert line.endswith(f" tokens; {len(in_training)} are training reviews too")
+        assert prepared.stdout.count("training reviews too") == 1

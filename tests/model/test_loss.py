@@ -156,6 +156,14 @@ def test_a_move_has_its_length_and_leaves_fillers_and_padding() -> None:
     assert not move[:, 2:].any()
 
 
+def test_a_moves_length_is_right_in_half_precision() -> None:
+    vectors, gradient = torch.randn(2, 400, 100) * 3, torch.randn(2, 400, 100) * 300  # squares add up to over 65504
+    exact = adversarial_move(vectors.half().double(), gradient.half().double(), 0.25)
+    move = adversarial_move(vectors.half(), gradient.half(), 0.25)
+    assert move.dtype == torch.float16
+    torch.testing.assert_close(move.double(), exact, rtol=2e-3, atol=1e-5)
+
+
 def test_mixed_precision_moves_reviews_too() -> None:
     module, batch = make_module(**WITHOUT_DROPOUT, adversarial=SHARE), make_batch(9, seed=0)
     plain = gradients_of(module, training_loss(module.model, batch, module.model_config).loss)

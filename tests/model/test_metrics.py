@@ -52,6 +52,15 @@ def test_auroc_of_one_label_is_left_out(caplog: pytest.LogCaptureFixture) -> Non
     assert "val/auroc is left out: all reviews have the same label" in caplog.text
 
 
+def test_auroc_is_left_out_after_a_split_with_both_labels_too() -> None:
+    metrics, ones = ReviewMetrics(), torch.ones(3)
+    metrics.update(torch.zeros(3), torch.zeros(3), torch.tensor([1, 1, 0]), ones)
+    assert "auroc" in metrics.measured()
+    metrics.reset()
+    metrics.update(torch.zeros(3), torch.zeros(3), torch.tensor([1, 1, 1]), ones)
+    assert "auroc" not in metrics.measured()
+
+
 def test_all_metrics_of_a_diverged_model_are_nan() -> None:
     module = make_module()
     with torch.no_grad():

@@ -1,0 +1,82 @@
+"""Whose a run's directory is: of ranks that run the same code, and of a job that SLURM has started again."""
+
+import contextlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from textrnn import claim
+from textrnn.cluster.launch import SHARED_RUN, Launch
+from textrnn.cluster.ranks import Ranks
+from textrnn.cluster.slurm import Job
+from textrnn.config import Config
+from textrnn.errors import InputError
+
+
+def agree(**differs: str) -> None:
+    """As rank 0 of two, of which the other one says the same but for what `differs`."""
+    launch = SimpleNamespace(is_external=True)
+    ranks = SimpleNamespace(
+        launch=launch,
+        is_first=True,
+        gather=lambda mine: [mine, json.dumps(json.loads(mine) | {"host": "n2"} | differs)],
+        phase=contextlib.nullcontext,
+    )
+    claim.agree(Config(), cast(Ranks, ranks))
+
+
+def test_ranks_with_other_code_are_refused() -> None:
+    agree()
+    with pytest.raises(
+        InputError, match=r"rank 1 \(n2\) runs other code than rank 0 \(.*\): bring the package up to date"
+    ):
+        agree(code="0" * 64)
+
+
+def test_the_codes_number_follows_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "textrnn", SimpleNamespace(__file__=str(tmp_path / "__init__.py")))
+    seen = set()
+    for name in ("a.py", "deep/b.c", "deep/conf/c.yaml"):
+        for text in ("1", "2"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+            seen.add(claim._code_digest())
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    seen.add(claim._code_digest())
+    assert len(seen) == 7
+    (tmp_path / "a.pyc").write_text("what Python makes of it")
+    assert claim._code_digest() in seen
+
+
+@pytest.mark.parametrize(
+    ("restarts", "job", "goes_on"),
+    [(1, "7", True), (0, "7", False), (1, "8", False)],
+    ids=["started again", "a second command in the job", "another job"],
+)
+def test_only_a_job_that_slurm_has_started_again_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, job: str, goes_on: bool
+) -> None:
+    config, first, alone = (
+        Config(run_dir=str(tmp_path / "run")),
+        Job(id="7", restarts=0, state="RUNNING"),
+        Ranks(Launch()),
+    )
+
+    def take(now: Job) -> Any:
+        monkeypatch.delenv(SHARED_RUN, raising=False)
+        monkeypatch.setattr(claim, "batch_job", lambda: now)
+        taken, directory, identity = claim.claim(config, ["train.py"], alone)
+        directory.release()
+        return taken.resume, identity.id
+
+    resume, run = take(first)
+    assert resume is None
+    again = Job(id=job, restarts=restarts, state="RUNNING")
+    if goes_on:
+        assert take(again) == ("auto", run)
+    else:
+        with pytest.raises(InputError, match="is not empty"):
+            take(again)
