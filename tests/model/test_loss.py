@@ -157,7 +157,7 @@ def test_a_move_has_its_length_and_leaves_fillers_and_padding() -> None:
 
 
 def test_a_moves_length_is_right_in_half_precision() -> None:
-    vectors, gradient = torch.randn(2, 400, 100) * 3, torch.randn(2, 400, 100) * 300  # squares add up to over 65504
+    vectors, gradient = torch.randn(2, 400, 100) * 3, torch.randn(2, 400, 100) * 600  # of a length over 65504
     exact = adversarial_move(vectors.half().double(), gradient.half().double(), 0.25)
     move = adversarial_move(vectors.half(), gradient.half(), 0.25)
     assert move.dtype == torch.float16
