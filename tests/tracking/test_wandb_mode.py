@@ -1,3 +1,5 @@
+import contextlib
+import http.server
 import logging
 import re
 import shlex
@@ -6,12 +8,14 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doubles.wandb_server import WandbServer
 
 from textrnn.config import TrackingConfig
 from textrnn.errors import InputError
+from textrnn.tracking import wandb_mode
 from textrnn.tracking.wandb_mode import resolve_mode
 
 RUN = Path("runs/r")
@@ -92,8 +96,20 @@ def test_a_key_is_found_in_environment_netrc_and_settings(
     settings.parent.mkdir(parents=True)
     settings.write_text(f"[default]\nbase_url = {server.url}\napi_key = {api_key}\n")
     assert resolve_mode(TrackingConfig(), RUN) == ("online", None)
-    settings.write_text(f"[default]\nbase_url = {server.url}\napi_key = {api_key}\nmode = offline\n")
-    assert resolve_mode(TrackingConfig(), RUN)[0] == "offline"
+    settings.write_text(f"[default]\nbase_url = {server.url}\napi_key = {api_key}%\nmode = online\n")
+    assert resolve_mode(TrackingConfig(), RUN) == ("online", None)
+    Path("wandb").mkdir()
+    Path("wandb", "settings").write_text("[default]\nmode = offline\n")
+    assert resolve_mode(TrackingConfig(), RUN)[0] == "offline", "the folder's own settings come before the user's"
+
+
+@pytest.mark.usefixtures("wandb_home")
+def test_a_login_from_the_default_servers_earlier_name_counts(monkeypatch: pytest.MonkeyPatch, api_key: str) -> None:
+    monkeypatch.setattr(wandb_mode, "_answers", lambda url: True)
+    (Path.home() / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {api_key}\n")
+    assert resolve_mode(TrackingConfig(), RUN) == ("online", None)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    assert resolve_mode(TrackingConfig(), RUN)[0] == "offline", "another server's"
 
 
 def test_a_netrc_that_can_not_be_read_is_said(wandb_home: Path, caplog: pytest.LogCaptureFixture, api_key: str) -> None:
@@ -124,6 +140,41 @@ def test_a_server_out_of_reach_costs_seconds(
         with pytest.raises(InputError, match=r"does not answer.* tracking=offline or tracking=auto"):
             resolve_mode(TrackingConfig(mode="online"), RUN)
         assert time.monotonic() - started < 5
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers /CODE with it, and /slowly with a byte a second."""
+
+    def do_GET(self) -> None:
+        if self.path != "/slowly":
+            self.send_error(int(self.path[1:]))
+        else:
+            with contextlib.suppress(OSError):
+                for _ in range(8):
+                    self.wfile.write(b"H")
+                    time.sleep(1)
+
+    def log_message(self, *said: Any) -> None:
+        """Keeps quiet."""
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"), [("401", "online"), ("404", "online"), ("503", "offline"), ("slowly", "offline")]
+)
+def test_what_counts_as_an_answer(
+    path: str, mode: str, wandb_home: Path, monkeypatch: pytest.MonkeyPatch, api_key: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", api_key)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as answering:
+        answering.block_on_close = False
+        threading.Thread(target=answering.serve_forever, args=(0.05,)).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{answering.server_port}/{path}")
+        started = time.monotonic()
+        found, _ = resolve_mode(TrackingConfig(), RUN)
+        took = time.monotonic() - started
+        answering.shutdown()
+    assert found == mode
+    assert took < 5
 
 
 def test_an_address_that_is_none_is_said(wandb_home: Path, monkeypatch: pytest.MonkeyPatch, api_key: str) -> None:
