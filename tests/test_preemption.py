@@ -129,6 +129,22 @@ def test_pre_empted_while_the_reviews_are_encoded_it_leaves_at_once(place: Path)
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_told_to_stop_before_its_first_batch_it_takes_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure = ReviewClassifier.configure_optimizers
+
+    def told(module: ReviewClassifier) -> Any:
+        (place / "run" / "early-stop").write_text("worse than the others\n")
+        signal.raise_signal(signal.SIGTERM)
+        return configure(module)
+
+    monkeypatch.setattr(ReviewClassifier, "configure_optimizers", told)
+    assert run(*SMALL, "run_dir=run") == 0
+    ended = json_of(place / "run" / "summary.json")
+    assert (ended["status"], ended["step"]) == ("stopped", 1)
+    assert (place / "run" / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_signal_in_the_last_batch_of_the_test_changes_nothing(place: Path) -> None:
     assert run(*TWO_VALIDATION_BATCHES, "trainer.max_epochs=1", "run_dir=run", moment=("test", 4)) == 0
     assert json_of(place / "run" / "summary.json")["status"] == "finished"
