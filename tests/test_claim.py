@@ -4,7 +4,7 @@ import contextlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -18,9 +18,8 @@ from textrnn.errors import InputError
 
 def agree(**differs: str) -> None:
     """As rank 0 of two, of which the other one says the same but for what `differs`."""
-    launch = SimpleNamespace(is_external=True)
     ranks = SimpleNamespace(
-        launch=launch,
+        launch=SimpleNamespace(is_external=True),
         is_first=True,
         gather=lambda mine: [mine, json.dumps(json.loads(mine) | {"host": "n2"} | differs)],
         phase=contextlib.nullcontext,
@@ -59,20 +58,16 @@ def test_the_codes_number_follows_each_file(tmp_path: Path, monkeypatch: pytest.
 def test_only_a_job_that_slurm_has_started_again_goes_on_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, job: str, goes_on: bool
 ) -> None:
-    config, first, alone = (
-        Config(run_dir=str(tmp_path / "run")),
-        Job(id="7", restarts=0, state="RUNNING"),
-        Ranks(Launch()),
-    )
+    config = Config(run_dir=str(tmp_path / "run"))
 
-    def take(now: Job) -> Any:
+    def take(now: Job) -> tuple[str | None, str]:
         monkeypatch.delenv(SHARED_RUN, raising=False)
         monkeypatch.setattr(claim, "batch_job", lambda: now)
-        taken, directory, identity = claim.claim(config, ["train.py"], alone)
+        taken, directory, identity = claim.claim(config, ["train.py"], Ranks(Launch()))
         directory.release()
         return taken.resume, identity.id
 
-    resume, run = take(first)
+    resume, run = take(Job(id="7", restarts=0, state="RUNNING"))
     assert resume is None
     again = Job(id=job, restarts=restarts, state="RUNNING")
     if goes_on:

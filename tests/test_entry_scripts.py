@@ -101,12 +101,11 @@ def test_prepare_makes_the_store_that_training_uses(
 def test_prepare_says_which_reviews_are_of_training_too(here: Command, workplace: Path) -> None:
     write(workplace / "own" / "train.csv", reviews(100))
     write(workplace / "own" / "test.csv", [*reviews(20, "other"), *reviews(100)[:7]])
+    shares = split_shares(["train", "test"])["train"]
+    in_training = sum(split_of(text, shares) == "train" for text, _ in reviews(7))
     for _ in range(2):  # also of a store that is there already
         prepared = here("prepare.py", "data.path=own")
         assert prepared.returncode == 0, prepared.stderr
         (line,) = [line for line in prepared.stdout.splitlines() if line.startswith("test: 27 reviews, ")]
-        in_training = [
-            text for text, _ in reviews(7) if split_of(text, split_shares(["train", "test"])["train"]) == "train"
-        ]
-        assert line.endswith(f" tokens; {len(in_training)} are training reviews too")
+        assert line.endswith(f" tokens; {in_training} are training reviews too")
         assert prepared.stdout.count("training reviews too") == 1

@@ -8,7 +8,6 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from doubles.review_files import reviews, write
 from doubles.run_files import SMALL, json_of
 from doubles.tracked_runs import log_in
 from doubles.wandb_server import WandbServer
@@ -47,16 +46,12 @@ def test_the_third_reads_folders_and_a_project_in_wandb(
 ) -> None:
     with WandbServer() as server:
         log_in(environment, server)
-        typed = (*SMALL, "trainer.max_epochs=1", "tracking=online", "tracking.project=films", "model=gru")
+        typed = (*SMALL, "tracking=online", "tracking.project=films", "model=gru")
         for run_dir, *more in (("0", "seed=0"), ("1", "seed=1"), ("untested", "seed=2", "test=false")):
             done = script("train.py", *typed, *more, f"run_dir={run_dir}")
             assert done.returncode == 0, done.stderr
         names = {name: value for name, value in environment.items() if name.startswith("WANDB_")}
         names["TEXTRNN_NOTEBOOK_WANDB"] = "tester/films"
-        # Reviews of one's own, as the first cell says, and few of them.
-        for split, count in (("train", 200), ("validation", 60), ("test", 60)):
-            write(workplace / "own" / f"{split}.csv", reviews(count, split))
-        names["TEXTRNN_NOTEBOOK_DATA"] = f"data.path={workplace / 'own'}"
         notebook = run(NOTEBOOKS[2], tmp_path, **names)
     assert server.unknown == []
     told = "".join(output["text"] for output in notebook.cells[-1].outputs)

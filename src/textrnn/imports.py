@@ -49,7 +49,7 @@ def import_torchmetrics() -> None:
         return
     sys.modules[SIGNAL] = stand_in = _Signal(SIGNAL)
     try:
-        import torchmetrics  # noqa: F401
+        import torchmetrics  # noqa: F401 - for those who import it next
     finally:
         stand_in.leave()
 

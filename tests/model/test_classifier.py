@@ -26,10 +26,6 @@ from textrnn.model.classifier import learning_rate_factor, step_seed
 from textrnn.model.loss import review_losses, step_loss
 from textrnn.model.network import TextClassifier
 
-# Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
-pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
-
-
 # --- the start -----------------------------------------------------------------------------------------------------
 
 

@@ -16,9 +16,6 @@ import torch
 from textrnn.config import CELLS, IMPLEMENTATIONS, EmbeddingConfig, ModelConfig, OptimizerConfig
 from textrnn.model.classifier import ReviewClassifier
 
-# Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
-pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
-
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 STEPS, VOCAB_SIZE = 20, 30
 

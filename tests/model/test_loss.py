@@ -15,9 +15,6 @@ from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.loss import adversarial_move, review_losses, training_loss
 from textrnn.model.metrics import ReviewMetrics
 
-# Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
-pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
-
 SHARE = 0.3
 
 

@@ -11,9 +11,6 @@ from sklearn.metrics import f1_score, log_loss, roc_auc_score
 from textrnn.model.loss import review_losses
 from textrnn.model.metrics import ReviewMetrics
 
-# Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
-pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
-
 
 def test_evaluation_is_exact_over_uneven_batches_with_fillers() -> None:
     batches = [make_batch(9, seed=0), make_batch(4, seed=1, fillers=2), make_batch(3, seed=2, fillers=3)]

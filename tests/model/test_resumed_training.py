@@ -13,9 +13,6 @@ from doubles.small_runs import Batch, History, Loader, as_rank, fit, make_batch,
 from textrnn.config import OptimizerConfig
 from textrnn.model.classifier import ReviewClassifier, learning_rate_factor
 
-# Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
-pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
-
 
 class SaveAfter(pl.Callback):
     """Writes a checkpoint after so many batches."""

@@ -12,9 +12,6 @@ from support import Command
 from textrnn.tracking.profiling import PROFILED_BATCHES, StepProfile, measured_operations
 from textrnn.tracking.rundir import RunDirectory
 
-# Lightning 2.6 builds torch's LeafSpec, which torch 2.13 announces to take away; no other call of ours reaches it.
-pytestmark = pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
-
 SMALL = (
     "data=synthetic",
     "data.synthetic.train_reviews=500",

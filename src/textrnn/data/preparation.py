@@ -134,7 +134,8 @@ def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], 
             texts.append(row.text)
             reviews[row.split] += 1
             empty += not row.text.strip()
-            hashes[row.split].append(hash(row.text))
+            if data.segment_size is None:  # with segments, most training reviews are never here
+                hashes[row.split].append(hash(row.text))
             if len(texts) == ROWS_PER_BATCH:
                 writers[row.split].write(labels, texts)
                 waiting[row.split] = ([], [])

@@ -3,6 +3,7 @@
 A C compiler is all it takes, at run time and not at installation, so that the code fits the processor that runs it. A
 machine without one uses torch's kernels: the same numbers, more slowly. Where the library can't be kept, each process
 compiles its own.
+
 Environment variables: CC names another compiler, TEXTRNN_KERNELS another folder than `$XDG_CACHE_HOME/textrnn/kernels`.
 """
 
@@ -76,11 +77,11 @@ def _library(kind: str) -> Path:
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        path = Path(_own_folder(f"{path.parent}: {error.strerror}").name) / name
-    except InputError as error:
-        path = Path(_own_folder(str(error)).name) / name
+        tempfile.TemporaryFile(dir=path.parent).close()  # permission bits don't tell of a disk that is read-only
+    except (OSError, InputError) as error:
+        # Without the name of the file that was tried, or each library would have a folder and a line of its own.
+        reason = f"{path.parent}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        path = Path(_own_folder(reason).name) / name
     _compile(KINDS[kind], path)
     return path
 
