@@ -14,9 +14,6 @@ from pytorch_lightning.loops.progress import _ProcessedTracker
 from textrnn.data.batches import BatchLoader
 from textrnn.data.review_file import Split
 
-# Lightning 2.6 asks torch 2.13 for a tree specification in a way that is deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")
-
 
 class Recorder(pl.LightningModule):
     """Trains one number and remembers which reviews came."""

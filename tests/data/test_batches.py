@@ -24,9 +24,6 @@ from textrnn.data.batches import (
 )
 from textrnn.data.review_file import Split
 
-# Lightning 2.6 asks torch 2.13 for a tree specification in a way that is deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")
-
 LENGTHS = st.lists(st.integers(1, 2000), min_size=1, max_size=400).map(lambda n: np.array(n, dtype=np.int32))
 
 

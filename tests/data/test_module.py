@@ -15,9 +15,6 @@ from textrnn.config import DataConfig, SyntheticConfig
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.store import Store, prepare_store
 
-# Lightning 2.6 asks torch 2.13 for a tree specification in a way that is deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*treespec:FutureWarning")
-
 
 class Recorder(pl.LightningModule):
     """Remembers which reviews came in each stage and epoch."""
