@@ -31,6 +31,37 @@ def test_a_run_that_was_moved_keeps_its_best_weights(here: Command, workplace: P
     assert summary(workplace / "moved")["best_step"] == steps_an_epoch
 
 
+def test_a_run_without_its_best_weights_is_not_taken_for_its_last_ones(here: Command, workplace: Path) -> None:
+    """No later epoch beats them, so that the test would be of the last weights."""
+    assert here("train.py", *UNLEARNING, "trainer.max_epochs=1", "run_dir=run").returncode == 0
+    kept = (workplace / "run" / "checkpoints" / "best.ckpt").rename(workplace / "kept.ckpt")
+    before = {path: path.read_bytes() for path in (workplace / "run").rglob("*.*") if path.name != "train.log"}
+    refused = here("train.py", "resume=run", "trainer.max_epochs=2")
+    assert refused.returncode == 2
+    assert refused.stderr.strip() == (
+        "error: resume: run/checkpoints/best.ckpt is gone, the best weights of the run so far; bring that back, or "
+        "type another run_dir."
+    )
+    assert {path: path.read_bytes() for path in before} == before
+    refused = here("predict.py", "run", "a film")
+    assert refused.returncode == 2
+    assert refused.stderr.strip() == (
+        "error: run/checkpoints/best.ckpt is gone, the best weights of the run; run/checkpoints/last.ckpt has its last "
+        "ones."
+    )
+    assert here("predict.py", "run/checkpoints/last.ckpt", "a film").returncode == 0
+    kept.rename(workplace / "run" / "checkpoints" / "best.ckpt")
+    assert here("train.py", "resume=run", "trainer.max_epochs=2").returncode == 0
+
+
+def test_a_run_without_a_validation_has_no_best_weights(here: Command, workplace: Path) -> None:
+    assert (
+        here("train.py", *SMALL, "trainer.limit_val_batches=0", "trainer.max_epochs=1", "run_dir=run").returncode == 0
+    )
+    assert here("train.py", "resume=run", "trainer.max_epochs=2").returncode == 0
+    assert {row["epoch"] for row in metrics(workplace / "run") if row["train/loss"]} == {"0", "1"}
+
+
 def test_what_is_typed_with_resume_holds(here: Command, workplace: Path) -> None:
     run = workplace / "run"
     command = (*UNLEARNING, "early_stopping.patience=1", "trainer.max_epochs=4", "optimizer.warmup_steps=0")

@@ -38,6 +38,8 @@ class Checkpoint:
     global_step: int
     epoch: int
     state_dict: dict[str, torch.Tensor]
+    best: str
+    """Name of the file with the best weights so far; "" where none have been chosen."""
 
     def diverged(self) -> InputError:
         """What to raise where its logits are no numbers."""
@@ -88,7 +90,7 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def load_checkpoint(run: Path) -> Checkpoint:
-    """Reads a checkpoint file, or the best one (else the last) of a run directory.
+    """Reads a checkpoint file, or the best one of a run directory (the last, where none was chosen).
 
     Raises:
         InputError: if there is none or it can't be read.
@@ -107,7 +109,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this project (no textrnn record of format {FORMAT}).")
     try:
-        return Checkpoint(
+        read = Checkpoint(
             path=path,
             config=from_record(record["config"]),
             tokenizer_json=record["tokenizer"],
@@ -118,6 +120,18 @@ def load_checkpoint(run: Path) -> Checkpoint:
             global_step=checkpoint["global_step"],
             epoch=checkpoint["epoch"],
             state_dict=checkpoint["state_dict"],
+            best=_best(checkpoint.get("callbacks", {})),
         )
     except KeyError as error:
         raise InputError(f"{path}: its record lacks {error}; it was not written by this version.") from error
+    if run.is_dir() and read.best and path.name != read.best:
+        raise InputError(f"{path.parent / read.best} is gone, the best weights of the run; {path} has its last ones.")
+    return read
+
+
+def _best(callbacks: dict[str, Any]) -> str:
+    """The file that Lightning's callback wrote which keeps checkpoints by a monitored metric."""
+    for state in callbacks.values():
+        if state.get("monitor") and state.get("best_model_path"):
+            return Path(state["best_model_path"]).name
+    return ""

@@ -145,7 +145,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
     callbacks: list[Callback] = [throughput, predictions, record, ResumedLoops(), preemption, SettledBuckets()]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
-        callbacks.append(run_progress(logger))
+        callbacks.append(run_progress(logger, counts_steps=config.data.segment_size is None))
     if config.trainer.profiler == "pytorch" and this.primary:
         callbacks.append(StepProfile(this.directory))
     callbacks += _selection(config, this.directory)

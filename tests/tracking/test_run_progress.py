@@ -35,9 +35,11 @@ fit.fit(TinyModel(), loader(6, wait=0.1), loader(1))
 """
 
 
-def _lines(tmp_path: Path, caplog: pytest.LogCaptureFixture, **arguments: object) -> list[str]:
+def _lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, counts_steps: bool = True, **arguments: object
+) -> list[str]:
     logger = RunLogger(tmp_path, identity())
-    callbacks: list[Callback] = [Throughput(2), progress.LineProgress(logger)]
+    callbacks: list[Callback] = [Throughput(2), progress.run_progress(logger, counts_steps=counts_steps)]
     fit = trainer(tmp_path, logger=logger, callbacks=callbacks, **{"enable_progress_bar": True, **arguments})
     logger.attach(fit)
     with caplog.at_level(logging.INFO, logger="textrnn"):
@@ -64,6 +66,11 @@ def test_lines_within_a_long_epoch_and_without_an_end(
         ["epoch 1", "step 2"],
         ["epoch 1", "step 2"],
     ]
+
+
+def test_lines_of_epochs_that_differ_tell_no_sum_of_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = _lines(tmp_path, caplog, counts_steps=False)
+    assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "step 4"], ["epoch 2/2", "step 8"]]
 
 
 def test_no_bar_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
