@@ -21,7 +21,8 @@ STEERING = ("TEXTRNN_RUN", "TEXTRNN_ALLOCATOR", "WANDB_")
 
 
 def run(settings: Settings, report: Report) -> None:
-    """Measure and fill in the report."""
+    """Measure, once, and fill in the report."""
+    report.settings["repeats"] = 1
     data = data_config(settings.data_path, quick=settings.quick)
     open_store(data)
     arguments = ["data=synthetic"] if data.path is None else [f"data.path={Path(data.path).resolve()}"]

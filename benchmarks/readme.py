@@ -7,7 +7,7 @@ from pathlib import Path
 import deviations_picture
 import stragglers
 from machine import ROOT
-from report import Claim, Report, Table, number
+from report import Claim, Report, Table, heading, number
 from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -56,7 +56,7 @@ def _blocks(report: Report) -> list[str]:
     blocks = [f"**{HEADINGS[report.benchmark]}** ({_where(report)})"]
     if report.claims:
         blocks.append(_claims(report.claims))
-    return blocks + [f"{table.title}, {table.statistic}, {table.unit}:\n\n{_table(table)}" for table in report.tables]
+    return blocks + [f"{table.title}, {table.how}, {table.unit}:\n\n{_table(table)}" for table in report.tables]
 
 
 def _where(report: Report) -> str:
@@ -70,7 +70,7 @@ def _where(report: Report) -> str:
 
 
 def _claims(claims: list[Claim]) -> str:
-    lines = ["| median of paired repeats | | min to max | bar |", "|---|---|---|---|"]
+    lines = [f"| {heading(claims)} | | min to max | bar |", "|---|---|---|---|"]
     for claim in claims:
         median, low, high = spread(claim.values)
         met = {True: ", met", False: ", **missed**", None: ""}[claim.met]

@@ -12,6 +12,9 @@ from rich.table import Table as RichTable
 from timing import spread
 
 
+ONCE = "measured once"
+
+
 @dataclass(kw_only=True, slots=True)
 class Claim:
     """A figure, a value a repeat, and the bar that its median is held against, if there is one."""
@@ -60,6 +63,12 @@ class Table:
     def columns(self) -> list[str]:
         """All columns, in the order in which they came."""
         return list(dict.fromkeys(column for row in self.cells.values() for column in row))
+
+    @property
+    def how(self) -> str:
+        """The statistic, or that there is none as all was measured once."""
+        several = any(len(values) > 1 for row in self.cells.values() for values in row.values())
+        return self.statistic if several else ONCE
 
     def told(self, row: str, column: str) -> str:
         """A cell's statistic; empty where the row lacks the column."""
@@ -117,7 +126,7 @@ def show(report: Report, console: Console) -> None:
     console.print(", ".join(f"{key} {value}" for key, value in where["versions"].items()))
     console.print(f"commit {where['commit']}, {where['date']}")
     if report.claims:
-        claims = RichTable("median of paired repeats", "median", "min to max", "bar", "")
+        claims = RichTable(heading(report.claims), "median", "min to max", "bar", "")
         for claim in report.claims:
             median, low, high = spread(claim.values)
             met = {True: "[green]met", False: "[red]missed", None: ""}[claim.met]
@@ -127,11 +136,16 @@ def show(report: Report, console: Console) -> None:
         console.print(claims)
     for table in report.tables:
         figures = RichTable(
-            "", *table.columns, title=f"{table.title} ({table.unit}), {table.statistic}", title_justify="left"
+            "", *table.columns, title=f"{table.title} ({table.unit}), {table.how}", title_justify="left"
         )
         for row in table.cells:
             figures.add_row(row, *(table.told(row, column) for column in table.columns))
         console.print(figures)
+
+
+def heading(claims: list[Claim]) -> str:
+    """What is told of the claims' values."""
+    return "median of paired repeats" if any(len(claim.values) > 1 for claim in claims) else ONCE
 
 
 def number(value: float) -> str:

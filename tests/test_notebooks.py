@@ -53,7 +53,6 @@ def test_the_third_reads_folders_and_a_project_in_wandb(
         names = {name: value for name, value in environment.items() if name.startswith("WANDB_")}
         names["TEXTRNN_NOTEBOOK_WANDB"] = "tester/films"
         notebook = run(NOTEBOOKS[2], tmp_path, **names)
-    assert server.unknown == []
     told = "".join(output["text"] for output in notebook.cells[-1].outputs)
     assert told.startswith("2 runs; the last one's validations: ")
     summaries = [json_of(workplace / f"{seed}" / "summary.json") for seed in (0, 1)]

@@ -50,7 +50,6 @@ def finished(script: Command, here: Command, workplace: Path) -> Iterator[Finish
         done = script("train.py", *SMALL, *tracking, "run_dir=run", **account)
         assert done.returncode == 0, done.stderr
         yield Finished(server=server, place=workplace, command=partial(here, **account))
-    assert server.unknown == []
 
 
 def test_charts_histograms_model_and_lineage_arrive_and_the_model_is_used(finished: Finished) -> None:
@@ -161,7 +160,6 @@ def test_offline_the_model_waits_in_the_run_directory_and_is_synced(
     assert model is not None
     assert model.files["best.ckpt"] == best
     assert row["_step"] == STEPS
-    assert server.unknown == []
 
 
 def test_a_server_that_stalls_at_the_end_costs_only_the_charts_there(script: Command, workplace: Path) -> None:

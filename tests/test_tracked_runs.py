@@ -32,7 +32,6 @@ def server(environment: dict[str, str]) -> Iterator[WandbServer]:
     with WandbServer() as running:
         log_in(environment, running)
         yield running
-    assert running.unknown == []
 
 
 @pytest.mark.slow
@@ -191,7 +190,6 @@ def test_a_server_that_dies_for_good_costs_nothing(
         log_in(environment, other)
         sync(environment, files)
         assert_whole(other, workplace / "run")
-        assert other.unknown == []
     log_in(environment, server)
     server.come_back()
     assert len(only_run(server).rows) < len(rows_of(workplace / "run"))

@@ -20,7 +20,7 @@ def keep_freed_memory() -> bool:
     """Sets glibc's malloc, for this process, to keep what is freed; returns whether it did.
 
     Does nothing where the C library is another one, or where the user has set malloc already: by `TEXTRNN_ALLOCATOR=
-    system`, by any MALLOC_ variable, by GLIBC_TUNABLES for malloc, or by loading another allocator with LD_PRELOAD.
+    system`, by any variable MALLOC_..._, by GLIBC_TUNABLES for malloc, or by loading another allocator with LD_PRELOAD.
     """
     if os.environ.get(OFF) == "system" or _is_set_by_user():
         return False

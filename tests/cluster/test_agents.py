@@ -44,7 +44,6 @@ def server(environment: dict[str, str], workplace: Path) -> Iterator[WandbServer
         wandb.chmod(0o755)
         environment["PATH"] = f"{tools}:{Path(sys.executable).parent}:{environment['PATH']}"
         yield running
-    assert running.unknown == []
 
 
 def register(server: WandbServer, path: Path) -> ServerSweep:

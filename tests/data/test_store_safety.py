@@ -16,6 +16,7 @@ from textrnn.config import DataConfig
 from textrnn.data.sources import Row
 from textrnn.data.store import prepare_store
 from textrnn.errors import InputError
+from textrnn.locks import FileLock
 
 
 def test_an_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
@@ -108,8 +109,14 @@ def test_a_kill_at_any_moment_needs_no_cleaning(tmp_path: Path) -> None:
 def test_drafts_of_other_stores_go_unless_their_maker_lives(tmp_path: Path) -> None:
     stores = tmp_path / "stores"
     (stores / ".tmp-0123-aa").mkdir(parents=True)
-    store = prepare_store(synthetic(tmp_path))
-    assert_only_store(tmp_path, store)
+    (living := stores / ".tmp-4567-bb").mkdir()
+    with FileLock(stores / "4567.lock"):
+        prepare_store(synthetic(tmp_path))
+        assert sorted(stores.glob(".tmp-*")) == [living]
+    other = synthetic(tmp_path)
+    other.vocab_size -= 1
+    prepare_store(other)
+    assert list(stores.glob(".tmp-*")) == []
 
 
 @pytest.mark.parametrize("largest_file", [30_000, 400_000])

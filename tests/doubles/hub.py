@@ -3,7 +3,7 @@ and for the real `huggingface_hub` client to download files of one model.
 
     with LoopbackHub(folder) as hub:  # a folder in the Hub's layout: README.md, plain_text/train-00000-of-00001.parquet
         subprocess.run(..., env={"HF_ENDPOINT": hub.url, ...})
-        assert hub.data_requests and not hub.unknown
+        assert hub.data_requests
 
 By hand: `python tests/doubles/hub.py FOLDER` prints its URL and serves until it is stopped.
 """
@@ -29,7 +29,7 @@ class LoopbackHub:
         self.requests: list[str] = []
         """Every request, such as "GET /api/datasets/stanfordnlp/imdb/revision/main"."""
         self.unknown: list[str] = []
-        """Requests for endpoints that this double doesn't have."""
+        """Requests for endpoints that this double doesn't have; the end of `with` fails unless there were none."""
         self.data_requests = 0
         """GET requests for data files, that is for anything but README.md."""
         self.data_bytes = 0
@@ -48,6 +48,8 @@ class LoopbackHub:
         self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
+        if kind is None:
+            assert self.unknown == []
 
     @property
     def sha(self) -> str:
@@ -69,6 +71,8 @@ class LoopbackHub:
             after: Requests to these that are still answered well.
             times: Requests that fail; None for all from then on.
         """
+        if on not in ("data", "api") or not (kind.isdigit() or kind in ("cut", "stall")):
+            raise ValueError(f"no fault {kind!r} on {on!r}")
         self._faults[on] = [None] * after + ([kind] * times if times is not None else [kind, ...])
 
     def next_fault(self, on: str) -> str | None:

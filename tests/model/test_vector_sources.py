@@ -97,7 +97,6 @@ def test_files_of_the_hub(tmp_path: Path) -> None:
             assert message in outcomes[name]
             assert "\n" not in outcomes[name]
         assert hub.data_requests == 4
-        assert hub.unknown == []
     outcomes = from_hub(hub.url, tmp_path, text, "hub:some/vectors/never-asked-for.txt")
     assert outcomes[text] == [[1.0, 2.0, 3.0], 5], "kept by the Hub's client"
     message = outcomes["hub:some/vectors/never-asked-for.txt"]

@@ -26,7 +26,6 @@ def server(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
             monkeypatch.setenv(name, environment[name])
         yield running
     wandb.teardown()
-    assert running.unknown == []
 
 
 @pytest.mark.slow

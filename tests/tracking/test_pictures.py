@@ -4,14 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from textrnn.errors import InputError
 from textrnn.tracking.evaluation_plots import plot_evaluation
 from textrnn.tracking.measured import Measured
-from textrnn.tracking.metrics import MetricsFile
-from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.metrics import MetricsFile, read_metrics
+from textrnn.tracking.plots import draw_quantity, new_figure, plot_curves
 
 
 def _size(png: Path) -> tuple[int, int]:
@@ -47,10 +48,21 @@ def test_curves_of_a_whole_run_of_a_short_one_and_of_none(tmp_path: Path) -> Non
 
 
 def test_the_best_epoch_is_marked(tmp_path: Path) -> None:
-    metrics = _metrics(tmp_path / "metrics.csv", 3, test=False)
-    plot_curves(metrics, tmp_path / "without.png")
-    plot_curves(metrics, tmp_path / "with.png", best_step=200)
-    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
+    rows = read_metrics(_metrics(tmp_path / "metrics.csv", 3, test=True))
+    axes = new_figure(10, 4).subplots()
+    draw_quantity(axes, rows, "loss", 200, tested=True)
+    drawn = {str(line.get_label()): line for line in axes.lines}
+    assert list(drawn) == ["train", "validation", "best, epoch 2: 0.3500", "test: 0.3300"]
+    mark = drawn["best, epoch 2: 0.3500"]
+    assert mark.get_marker() == "*"
+    assert [np.asarray(part).tolist() for part in mark.get_data()] == [[200], [0.35]]
+
+
+def test_a_test_of_other_weights_is_not_drawn(tmp_path: Path) -> None:
+    rows = read_metrics(_metrics(tmp_path / "metrics.csv", 3, test=True))
+    axes = new_figure(10, 4).subplots()
+    draw_quantity(axes, rows, "accuracy", None, tested=False)
+    assert [line.get_label() for line in axes.lines] == ["train", "validation"]
 
 
 def test_a_picture_that_can_not_be_drawn_keeps_the_old_one(tmp_path: Path) -> None:

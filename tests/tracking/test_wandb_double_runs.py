@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,7 +181,17 @@ def test_what_the_double_does_not_know_is_an_error_and_kept(wandb_home: Path, mo
         wandb.init(project="films", settings=_quiet()).finish()
         with pytest.raises(Exception, match="the double doesn't know runs by user"):
             list(wandb.Api().runs("tester/films", filters={"user": "me"}))
-        assert [what.partition(" ")[0] for what in server.unknown] == ["GetProjects", "runs"]
+        for method, path in (("PUT", "/artifacts/none/manifest"), ("DELETE", "/run-files/none/a"), ("GET", "/nothing")):
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(urllib.request.Request(server.url + path, method=method, data=b""))
+        found = [what.partition(" ")[0] for what in server.unknown]
+        assert found == ["GetProjects", "runs", "PUT", "DELETE", "GET"]
+        server.unknown.clear()
+
+
+def test_what_the_double_does_not_know_fails_the_test(wandb_home: Path) -> None:
+    with pytest.raises(AssertionError), WandbServer() as server, pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(f"{server.url}/nothing")
 
 
 @pytest.mark.parametrize("status", [401, 403])

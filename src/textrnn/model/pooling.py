@@ -50,11 +50,12 @@ class Pooling(nn.Module):
         return torch.cat([self._max(states, lengths), _mean(states, lengths)], dim=1)
 
     def _last(self, states: Tensor, lengths: Tensor) -> Tensor:
-        final = states[torch.arange(len(lengths), device=states.device), lengths - 1]
+        steps = states.transpose(0, 1)  # as the layers made them, and as they want their gradient
+        final = steps[lengths - 1, torch.arange(len(lengths), device=states.device)]
         if not self.bidirectional:
             return final
         hidden = states.shape[2] // 2
-        return torch.cat([final[:, :hidden], states[:, 0, hidden:]], dim=1)
+        return torch.cat([final[:, :hidden], steps[0, :, hidden:]], dim=1)
 
     def _max(self, states: Tensor, lengths: Tensor) -> Tensor:
         if self.implementation in ("auto", "compiled") and compiled.is_available(states):

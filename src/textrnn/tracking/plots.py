@@ -47,8 +47,8 @@ def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None, t
     rows = read_metrics(metrics_csv)
     figure = new_figure(10, 4)
     loss, accuracy = figure.subplots(1, 2)
-    _panel(loss, rows, "loss", best_step, tested=tested)
-    _panel(accuracy, rows, "accuracy", best_step, tested=tested)
+    draw_quantity(loss, rows, "loss", best_step, tested=tested)
+    draw_quantity(accuracy, rows, "accuracy", best_step, tested=tested)
     save_figure(figure, out)
 
 
@@ -78,7 +78,7 @@ def _shortened(name: str, most: int = 44) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _panel(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None, *, tested: bool) -> None:
+def draw_quantity(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None, *, tested: bool) -> None:
     """Draw one quantity of all splits against the step."""
     for split, prefix in PREFIXES.items():
         steps, values = _series(rows, f"{prefix}/{quantity}")
