@@ -11,7 +11,6 @@ from rich.table import Table as RichTable
 
 from timing import spread
 
-
 ONCE = "measured once"
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from textrnn.checks import differences
 from textrnn.config import Config
+from textrnn.data.store import Store
 from textrnn.data.tokenizer import load_tokenizer
 from textrnn.errors import InputError
 from textrnn.experiment_files import as_override
@@ -23,7 +24,7 @@ def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
     before = checkpoint.config
     # How the recurrence is computed is no part of the model: the parameters are the same, and the numbers.
     changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
-    free = ("cache_dir", "eval_batch_size")
+    free = ("cache_dir", "eval_batch_size", "path")  # whether the reviews are the same is seen when they are there
     changed += [f"data.{key}" for key in differences(before.data, config.data) if key not in free]
     # The scores of the epochs so far, the best one's among them, are of the metric that they were chosen by.
     stopping = differences(before.early_stopping, config.early_stopping)
@@ -36,6 +37,22 @@ def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
             f"{checkpoint.path.parent.parent}, or start a new run."
         )
     load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
+
+
+def refuse_other_data(checkpoint: "Checkpoint", store: Store) -> None:
+    """Refuses to go on with other reviews or another vocabulary.
+
+    Raises:
+        InputError: naming the splits that differ.
+    """
+    # With another vocabulary, which comes from the training reviews, all splits have other ids.
+    same_words = store.tokenizer_json == checkpoint.tokenizer_json
+    differing = store.differing(checkpoint.data) if same_words else ["train"]
+    if differing:
+        raise InputError(
+            f"resume: these are not the reviews that {checkpoint.path.parent.parent} began with (those for "
+            f"{' and '.join(differing)} differ); give the old ones by data.path, or start a new run."
+        )
 
 
 def refuse_less(checkpoint: "Checkpoint", config: Config) -> None:

@@ -31,7 +31,7 @@ class Checkpoint:
     tokenizer_json: str
     identity: dict[str, Any]
     data: dict[str, Any]
-    """Fingerprint and name of the token store that the run was trained on."""
+    """The token store that the run was trained on; see `Store.record`."""
     coverage: dict[str, float]
     """By the pretrained vectors that the run started from; empty without."""
     vocab_size: int
@@ -40,6 +40,8 @@ class Checkpoint:
     state_dict: dict[str, torch.Tensor]
     best: str
     """Name of the file with the best weights so far; "" where none have been chosen."""
+    waited: int
+    """Validations since then, as early stopping counts them; 0 without early stopping."""
 
     def diverged(self) -> InputError:
         """What to raise where its logits are no numbers."""
@@ -53,7 +55,8 @@ class Checkpoint:
         """
         # The weights that it starts from are replaced, so they are drawn the quick way: orthogonal ones take over a
         # second where other work shares the cores.
-        quick = replace(self.config.model, recurrent_init="uniform")
+        # Its parameters fit every implementation, and that of the training may not be here.
+        quick = replace(self.config.model, recurrent_init="uniform", implementation="auto")
         with torch.random.fork_rng(devices=[]):
             network = TextClassifier(quick, self.vocab_size)
         try:
@@ -121,6 +124,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
             epoch=checkpoint["epoch"],
             state_dict=checkpoint["state_dict"],
             best=_best(checkpoint.get("callbacks", {})),
+            waited=max((state.get("wait_count", 0) for state in checkpoint.get("callbacks", {}).values()), default=0),
         )
     except KeyError as error:
         raise InputError(f"{path}: its record lacks {error}; it was not written by this version.") from error

@@ -42,6 +42,10 @@ def check(config: Config) -> None:
     _check_run_dir(config.run_dir)
     check_vectors(config)
     _check_data(config.data)
+    path = config.data.path
+    # A run that goes on may have its reviews in the cache.
+    if path is not None and not typed_path(path, f"data.path={path}").exists() and config.resume is None:
+        raise InputError(f"data.path={path}: there is no such file or folder; type one, or data=synthetic.")
     check_one_hot(config)
     _check_optimizer(config.optimizer)
     _check_trainer(config.trainer)
@@ -135,8 +139,6 @@ def _check_data(data: DataConfig) -> None:
         named(f"data.{key}", getattr(data, key))
     if data.text_column == data.label_column:
         raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
-    if data.path is not None and not typed_path(data.path, f"data.path={data.path}").exists():
-        raise InputError(f"data.path={data.path}: there is no such file or folder; type one, or data=synthetic.")
 
 
 def _check_run_dir(run_dir: str | None) -> None:

@@ -137,7 +137,7 @@ def _parts(this: Run, early_stop: EarlyStop) -> Parts:
         tokenizer_json=store.tokenizer_json,
         vocab_size=store.vocab_size,
         identity=this.identity.to_dict(),
-        data={"fingerprint": store.fingerprint, "splits": store.meta["splits"]},
+        data=store.record(),
         coverage=coverage,
     )
     predictions = kept_predictions(config, store)

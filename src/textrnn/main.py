@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 crash, 2 wrong input, 75 pre-empted (the same command continues), 130 interrupted.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -138,6 +139,9 @@ def guarded(verb: Callable[[], int]) -> int:
     """Runs a verb; wrong input becomes one sentence on stderr and exit code 2, Ctrl-C becomes 130."""
     keep_freed_memory()
     let_idle_threads_sleep()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # A review or a "±" that the terminal's encoding lacks must not cost the exit code.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return verb()
     except RefusedElsewhere:

@@ -10,9 +10,10 @@ from rich.text import Text
 from textrnn.checkpoints import Checkpoint
 from textrnn.data.batches import BatchLoader
 from textrnn.data.review_file import Split
-from textrnn.data.store import prepare_store
+from textrnn.data.store import prepare_store, recorded_store
 from textrnn.data.tokenizer import load_tokenizer
 from textrnn.errors import InputError
+from textrnn.logs import LOGGER
 from textrnn.tracking.measured import LABELS, Measured
 
 
@@ -67,7 +68,7 @@ def open_split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: s
     data.path = path or data.path
     data.cache_dir = cache_dir or data.cache_dir
     try:
-        store = prepare_store(data)
+        store = recorded_store(data, checkpoint.data) if path is None else prepare_store(data)
     except InputError as error:
         # It speaks of keys, which only train.py and prepare.py take.
         told = str(error).replace("data.path=", "--data-path ").replace("data.cache_dir=", "--cache-dir ")
@@ -77,6 +78,10 @@ def open_split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: s
             f"{store.path}: these are not the data that the run was trained on (their vocabulary differs); "
             "give the run's own data with --data-path."
         )
+    if store.differing(checkpoint.data, [name]):
+        if path is None:
+            raise InputError(f"{store.path}: its {name} reviews are not the run's; give those with --data-path.")
+        LOGGER.warning(f"--data-path {path}: its {name} reviews are not the run's")
     return store.split(name)
 
 

@@ -109,7 +109,9 @@ def record_end(this: Run, parts: Parts, wandb_run: WandbRun | None, status: str,
 
 
 def _summary(this: Run, parts: Parts, rows: Sequence[Row], status: str) -> RunSummary:
-    best = _best_row(rows, this.config.early_stopping.monitor)
+    # Without checkpoints nobody has the weights that were best; the test is of the last ones.
+    keeps_best = this.config.trainer.enable_checkpointing is not False
+    best = _best_row(rows, this.config.early_stopping.monitor) if keeps_best else None
     metrics: dict[str, float] = {}
     for row in rows:
         metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}

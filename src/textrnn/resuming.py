@@ -7,6 +7,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loops.progress import _ProcessedTracker
 
+from textrnn.logs import LOGGER
+
 
 class ResumedEarlyStopping(EarlyStopping):
     """Early stopping that a resumed run remembers.
@@ -23,6 +25,10 @@ class ResumedEarlyStopping(EarlyStopping):
         """Stops a resumed run whose patience was over."""
         del pl_module
         if self.wait_count >= self.patience:
+            LOGGER.info(
+                f"{self.monitor} hasn't improved for {self.wait_count} validations: type a larger "
+                "early_stopping.patience to train on"
+            )
             trainer.should_stop = True
 
 

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 from textrnn import exit_codes
 from textrnn.check_batches import check_batches
 from textrnn.check_implementation import check_implementation
-from textrnn.check_resume import refuse_another_run, refuse_less, refuse_to_begin_again, refuse_without_best
+from textrnn.check_resume import (
+    refuse_another_run,
+    refuse_less,
+    refuse_other_data,
+    refuse_to_begin_again,
+    refuse_without_best,
+)
 from textrnn.checks import check_devices, differences
 from textrnn.claim import agree, claim, open_shared_store
 from textrnn.cluster.launch import Launch
 from textrnn.cluster.ranks import Ranks
 from textrnn.compose import load_config
 from textrnn.config import Config
-from textrnn.data.store import Store, cache_dir, prepare_store
+from textrnn.data.store import Store, cache_dir, prepare_store, recorded_store
 from textrnn.errors import InputError, RankLost
 from textrnn.logs import LOGGER, log_to_console, log_to_file
 from textrnn.runs import Run
@@ -108,8 +114,10 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
             mode, line = resolve_mode(config.tracking, directory.path)
     # A checkpoint holds its vectors; those of a new run are refused, if they are, before reviews are downloaded.
     vectors = _vectors(config, ranks) if checkpoint is None else None
-    store = _prepare(config, ranks)
+    store = _prepare(config, ranks, checkpoint)
     with ranks.phase():
+        if checkpoint is not None:
+            refuse_other_data(checkpoint, store)
         check_batches(config, store)
     if line is not None:
         LOGGER.info(line)
@@ -142,7 +150,7 @@ def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary:
         checkpoint = load_checkpoint(directory.last_ckpt)
         refuse_another_run(checkpoint, config)
         refuse_less(checkpoint, config)
-    if _is_over(config, directory):
+    if _is_over(config, directory, checkpoint):
         if directory.wandb_unsent.is_file():
             _complete_in_wandb(config, directory, checkpoint, signals)
         return "over"
@@ -153,23 +161,30 @@ def _look(config: Config, directory: RunDirectory, signals: Signals, *, primary:
     return "begun"
 
 
-def _prepare(config: Config, ranks: Ranks) -> Store:
+def _prepare(config: Config, ranks: Ranks, checkpoint: "Checkpoint | None") -> Store:
     """The token store, which rank 0 makes if it has to; the others open it when it is there.
 
     Raises:
         InputError: also if a rank does not see what rank 0 has made.
     """
     if not ranks.launch.is_external:
-        return prepare_store(config.data)
+        return _store(config, checkpoint)
     made: list[Store] = []
 
     def make() -> str:
-        made.append(prepare_store(config.data))
+        made.append(_store(config, checkpoint))
         return str(made[0].path)
 
     path = Path(ranks.from_first(make))
     with ranks.phase():
         return made[0] if made else open_shared_store(path)
+
+
+def _store(config: Config, checkpoint: "Checkpoint | None") -> Store:
+    """The reviews that the run began with, unless others were typed."""
+    if checkpoint is None or checkpoint.config.data.path != config.data.path:
+        return prepare_store(config.data)
+    return recorded_store(config.data, checkpoint.data)
 
 
 def _vectors(config: Config, ranks: Ranks) -> "WordVectors | None":
@@ -205,7 +220,7 @@ def _complete_in_wandb(
         identity=read_identity(directory.run_json),
         directory=directory,
         checkpoint=checkpoint,
-        store=prepare_store(config.data),
+        store=_store(config, checkpoint),
         ranks=Ranks(Launch()),
         signals=signals,
     )
@@ -214,7 +229,7 @@ def _complete_in_wandb(
     )
 
 
-def _is_over(config: Config, directory: RunDirectory) -> bool:
+def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None") -> bool:
     """Whether the run in `directory` has ended with this very configuration, or was stopped for good; says so."""
     from textrnn.tracking.summary import read_status
 
@@ -230,5 +245,8 @@ def _is_over(config: Config, directory: RunDirectory) -> bool:
     trainer = config.trainer
     limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps, "max_time": trainer.max_time}
     larger = " or ".join(f"trainer.{key}" for key, limit in limits.items() if limit not in (None, -1))
+    patience = config.early_stopping.patience
+    if checkpoint is not None and patience is not None and checkpoint.waited >= patience:
+        larger = "early_stopping.patience"
     LOGGER.info(f"this run is finished; type a larger {larger} to train on")
     return True

@@ -106,4 +106,4 @@ def train(batches: list[Batch], module: ReviewClassifier, **arguments: Any) -> d
 def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, **trainer: int) -> None:
     """Classifiers are told that theirs is this rank, of a trainer with these attributes."""
     monkeypatch.setattr(ReviewClassifier, "global_rank", rank)
-    monkeypatch.setattr(ReviewClassifier, "trainer", SimpleNamespace(**trainer))
+    monkeypatch.setattr(ReviewClassifier, "trainer", SimpleNamespace(**{"precision_plugin": None, **trainer}))

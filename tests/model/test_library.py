@@ -1,5 +1,6 @@
 """The C code's library: made once, found again, made anew for another source, and done without."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,25 @@ def test_where_it_cant_be_kept_it_is_made_for_the_process_and_a_line_says_so(
     assert place in line
     assert "name a folder to keep it in TEXTRNN_KERNELS" in line
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_one_that_cant_be_loaded_is_made_for_the_process_and_a_line_says_so(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    kernels = tmp_path / "kernels"
+    assert chosen(environment, TEXTRNN_KERNELS=str(kernels))[0] == "compiled"
+    (made,) = kernels.iterdir()
+    assert made.stat().st_mode & 0o055 == 0o055 & ~_umask(), "for whoever shares the folder"
+    made.write_bytes(b"")
+    implementation, line = chosen(environment, TEXTRNN_KERNELS=str(kernels))
+    assert implementation == "compiled"
+    assert f"each start compiles recurrence.c anew ({kernels}: file too short)" in line
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def test_a_library_belongs_to_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

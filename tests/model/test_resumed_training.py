@@ -94,6 +94,18 @@ def test_a_resumed_run_goes_on_from_the_very_weights(tmp_path: Path, precision: 
     assert all(torch.equal(weight, rest.state_dict()[name]) for name, weight in whole.state_dict().items())
 
 
+def test_the_precision_of_a_resumed_run_rules(tmp_path: Path) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(4)], tmp_path / "last.ckpt"
+    for before, now, dtype in (("64-true", "32-true", torch.float32), ("32-true", "64-true", torch.float64)):
+        first, rest = make_module(), make_module()
+        fit(make_trainer(SaveAfter(checkpoint, 2), limit_val_batches=0, precision=before), first, Loader(batches))
+        trainer = make_trainer(limit_val_batches=0, precision=now)
+        go_on(trainer, rest, batches, checkpoint, 2)
+        assert {weight.dtype for weight in rest.model.parameters()} == {dtype}
+        states = trainer.optimizers[0].state.values()
+        assert {state["exp_avg"].dtype for state in states} == {dtype}
+
+
 @pytest.mark.parametrize(
     ("rank", "ranks", "expected"),
     [(0, 2, [1, 2, 3]), (1, 2, [5, 4, 6]), (0, 1, [6, 6, 9]), (0, 3, [6, 6, 9]), (2, 3, [0, 0, 0])],

@@ -122,6 +122,13 @@ class Split:
             counts += np.bincount(ids, minlength=vocab_size)
         return counts
 
+    def crc32(self) -> int:
+        """Checksum of what a model reads: labels, and the reviews' token ids."""
+        checksum = zlib.crc32(self.lengths.data, zlib.crc32(self.labels.data))
+        for offsets, ids in zip(self._offsets, self._values, strict=True):
+            checksum = zlib.crc32(ids[offsets[0] : offsets[-1]].data, checksum)
+        return checksum
+
     def text(self, index: int) -> str:
         """A review as its source gave it."""
         batch, row = divmod(int(index), ROWS_PER_BATCH)

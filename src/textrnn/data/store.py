@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,22 @@ class Store:
         """The reviews of "train", "validation" or "test"."""
         return self._splits[name]
 
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint says of the data: `fingerprint`, `revision` (of the Hub's commit, else None), `splits`."""
+        return {
+            "fingerprint": self.fingerprint,
+            "revision": self.meta["key"]["source"].get("revision"),
+            "splits": {name: self._content(name) for name in SPLITS},
+        }
+
+    def differing(self, record: dict[str, Any], names: Sequence[str] = SPLITS) -> list[str]:
+        """Which of the splits `names` hold other reviews than those of a `record`, perhaps an older one with less."""
+        known = record.get("splits", {})
+        return [name for name in names if known.get(name, {}).items() - self._content(name).items()]
+
+    def _content(self, name: str) -> dict[str, int]:
+        return {**self.meta["splits"][name], "crc32": self._splits[name].crc32()}
+
 
 def cache_dir(data: DataConfig) -> Path:
     """Where stores are: `data.cache_dir`, else `user_cache()`.
@@ -122,6 +139,32 @@ def prepare_store(data: DataConfig, *, source: Source | None = None) -> Store:
         return _open_or_make(stores / fingerprint(key), key, data, source)
     except HubUnreachable as error:
         return _stand_in(stores, data, error)
+
+
+def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
+    """The store that a run began with: the one that is kept here, else made again, of the same commit of the Hub.
+
+    Whether it holds the same reviews is for the caller to see (`Store.differing`).
+
+    Args:
+        data: The run's.
+        record: What its checkpoint has of `Store.record`.
+
+    Raises:
+        InputError: as `prepare_store`.
+    """
+    if "fingerprint" in record and data.segment_size is None:  # with segments the source is read on
+        with contextlib.suppress(DamagedStoreError):
+            store = Store(cache_dir(data) / "stores" / record["fingerprint"])
+            if data.path is not None and Path(data.path).exists() and _name(data) != store.fingerprint:
+                log.info(f"data.path={data.path} has changed since the run began, whose reviews are still stored here")
+            return store
+    revision = record.get("revision")
+    return prepare_store(data if revision is None else replace(data, revision=revision))
+
+
+def _name(data: DataConfig) -> str:
+    return fingerprint(store_key(data, open_source(data).identity()))
 
 
 def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Source) -> Store:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.plugins import DoublePrecision, MixedPrecision
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
@@ -192,7 +192,7 @@ class ReviewClassifier(pl.LightningModule):
         """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all."""
         # Lightning loads weights before it gives the parameters the type that `trainer.precision` says; single ones
         # would round double weights.
-        if any(weight.dtype == torch.float64 for weight in checkpoint["state_dict"].values()):
+        if isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.double()
         self._epoch_batches = checkpoint.get("epoch_batches")
         sums: Tensor = checkpoint["train_sums"]

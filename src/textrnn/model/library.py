@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,8 +47,7 @@ def load_library(kind: str) -> ctypes.CDLL | None:
     Once a process, a line says why it failed and what would help.
     """
     try:
-        path = _library(kind)
-        library = ctypes.CDLL(str(path))
+        library = _loaded(kind)
     except (OSError, ValueError, InputError, subprocess.SubprocessError) as error:  # ValueError: CC's quotes
         detail = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         instead = "on torch's kernels, several times as slow for gru and rnn" if kind != "bfloat16" else "in float32"
@@ -67,10 +67,24 @@ def load_library(kind: str) -> ctypes.CDLL | None:
     return library
 
 
+def _loaded(kind: str) -> ctypes.CDLL:
+    """The compiled library; one that was kept and can't be loaded is compiled anew, for this process."""
+    path = _library(kind)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # of a folder from which nothing may be run, or cut off by a power failure
+        reason = str(error).removeprefix(f"{path}: ")  # as below: one folder for all
+        own = Path(_own_folder(f"{path.parent}: {reason}").name) / path.name
+        _compile(KINDS[kind], own)
+        return ctypes.CDLL(str(own))
+
+
 def _library(kind: str) -> Path:
     """Path of the compiled library."""
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")]
-    key = hashlib.sha256(repr((sources, FLAGS, KINDS[kind], _processor(), os.environ.get("CC"))).encode())
+    # Of the C library too: one that a container has made may need a newer one than its host has.
+    made_for = (_processor(), platform.libc_ver(), os.environ.get("CC"))
+    key = hashlib.sha256(repr((sources, FLAGS, KINDS[kind], made_for)).encode())
     name = f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
     try:
         path = Path(os.environ.get("TEXTRNN_KERNELS") or user_cache() / "kernels") / name
@@ -96,20 +110,20 @@ def _own_folder(reason: str) -> "tempfile.TemporaryDirectory[str]":
 def _compile(defines: Sequence[str], path: Path) -> None:
     """Compile beside `path` and rename: processes that start at once may all do it, each sees a whole library."""
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
-    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".so")
-    os.close(descriptor)
-    command = [*compiler, *FLAGS, "-march=native", *defines, "-o", beside, str(SOURCES / "recurrence.c"), "-lm"]
+    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.so")
+    command = [*compiler, *FLAGS, "-march=native", *defines, "-o", str(beside), str(SOURCES / "recurrence.c"), "-lm"]
     started = time.monotonic()
     try:
         try:
             _run(command)
         except subprocess.CalledProcessError:  # some compilers don't know the name "native"
             _run([argument for argument in command if argument != "-march=native"])
-        Path(beside).replace(path)
+        with beside.open("rb") as made:  # one that a power failure has cut off would end the processes that load it
+            os.fsync(made.fileno())
+        beside.replace(path)
         _log.info("recurrence.c compiled for this machine in %.0f s: %s", time.monotonic() - started, path)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(beside).unlink()
+        beside.unlink(missing_ok=True)
 
 
 def _run(command: list[str]) -> None:

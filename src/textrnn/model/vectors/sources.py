@@ -48,9 +48,9 @@ def _from_hub(name: str) -> Path:
 def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (
-        EntryNotFoundError,
         HFValidationError,
         LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -67,7 +67,7 @@ def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
         ) from error
     except RevisionNotFoundError as error:
         raise InputError(f"{wrong} branch, tag or commit {revision} of {repo}; type hub:{repo}/{file}.") from error
-    except EntryNotFoundError as error:
+    except RemoteEntryNotFoundError as error:
         raise InputError(f"{wrong} file {file} in {repo}; type the name that its page shows.") from error
     except network_errors() as error:
         try:
