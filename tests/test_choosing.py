@@ -54,6 +54,16 @@ def test_the_first_of_the_best_validations_is_kept_and_tested(
         assert (loss == pytest.approx(ended["test/loss"], abs=1e-5)) == equal
 
 
+def test_without_checkpoints_the_last_weights_are_told_and_tested(
+    here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(monkeypatch, "val/accuracy", [0.9, 0.7])
+    assert here("train.py", *LEARNING, "trainer.enable_checkpointing=false", "trainer.max_epochs=2").returncode == 0
+    ended = summary(workplace / "run")
+    assert (ended["best_step"], ended["best_epoch"]) == (None, None)
+    assert ended["val/accuracy"] == pytest.approx(0.7)
+
+
 def test_what_gains_less_than_min_delta_is_no_gain(
     here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """What a command imports: what answers at once waits for no library that the answer doesn't need."""
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 from doubles.tiny_checkpoint import write_checkpoint
 
+from textrnn import main
 from textrnn.checkpoints import load_checkpoint
 from textrnn.data.tokenizer import train_tokenizer
 
@@ -93,3 +95,15 @@ def test_reading_a_checkpoint_leaves_the_random_state(checkpoint: Path) -> None:
     weights = read.classifier().state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(read.state_dict[f"model.{name}"], tensor) for name, tensor in weights.items())
+
+
+def test_what_the_terminals_encoding_lacks_costs_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+
+    def verb() -> int:
+        print("90.1 ± 0.5", flush=True)
+        return 0
+
+    assert main.guarded(verb) == 0
+    assert printed.getvalue() == b"90.1 \\xb1 0.5\n"

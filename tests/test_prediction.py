@@ -17,6 +17,7 @@ from textrnn.checkpoints import load_checkpoint
 from textrnn.config import DataConfig, SyntheticConfig
 from textrnn.data.store import prepare_store
 from textrnn.data.tokenizer import load_tokenizer, train_tokenizer, vocabulary
+from textrnn.model import compiled
 
 TEXTS = ["I don't like it!", "It's a fine film.<br />Isn't it?"]
 
@@ -51,6 +52,15 @@ def test_another_version_of_spacy_is_refused(
     assert refused.stderr.startswith("error: data.tokenizer=spacy needs spaCy ")
     assert refused.stderr.count("\n") == 1
     assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["best.ckpt"]
+
+
+def test_a_model_is_read_where_the_implementation_of_its_training_is_not(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = load_checkpoint(checkpoint)
+    read.config.model.implementation = "compiled"
+    monkeypatch.setattr(compiled, "is_available", lambda like: False)
+    assert read.classifier()(torch.tensor([[2, 3]]), torch.tensor([2])).shape == (1,)
 
 
 @pytest.fixture

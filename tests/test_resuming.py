@@ -68,6 +68,8 @@ def test_what_is_typed_with_resume_holds(here: Command, workplace: Path) -> None
     assert here("train.py", *command, "run_dir=run").returncode == 0
     before = metrics(run)
     assert {row["epoch"] for row in before} == {"0", "1"}, "stopped early"
+    again = here("train.py", "resume=run")
+    assert "this run is finished; type a larger early_stopping.patience to train on" in again.stderr
     done = here("train.py", "resume=run", "early_stopping.patience=3", "optimizer.lr=0.5")
     assert done.returncode == 0, done.stderr
     after = [row for row in metrics(run) if row["lr"] and row not in before]

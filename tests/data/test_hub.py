@@ -172,6 +172,16 @@ def test_a_row_of_the_hub_can_be_refused(folder: Path, tmp_path: Path) -> None:
     assert "row 2 (counted from 0) of split test has the label 2" in seen["bad"]["result"][1]
 
 
+def test_a_file_of_the_hub_that_is_no_text_is_no_matter_of_the_network(tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "train.csv").write_bytes("text,label\na fine café,1\n".encode("latin-1"))
+    with LoopbackHub(tmp_path / "hub") as hub:
+        seen = ask(hub.url, tmp_path, "out(seen=outcome(lambda: list(open_source(DataConfig()).rows(('train',)))))")
+    kind, message = seen["seen"]["result"]
+    assert kind == "InputError"
+    assert "split train is not UTF-8 text" in message
+
+
 def test_a_refused_account_is_bad_input(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.fail("401", on="api")
     seen = ask(hub.url, tmp_path, "out(seen=outcome(lambda: open_source(DataConfig()).identity()))")["seen"]

@@ -149,6 +149,11 @@ class HubSource:
             for example in stream_examples(dataset, self._data, interleave=interleave):
                 yield example
                 rows += 1
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self._origin}: split {held} is not UTF-8 text (after {rows} rows: {error.reason}); type another "
+                "data.revision or data.repo"
+            ) from error
         except network_errors() as error:
             raise HubUnreachable(
                 f"the stream of {self.name} broke after {rows} rows of {held}: {reason_of(error)}"

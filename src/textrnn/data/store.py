@@ -210,7 +210,9 @@ def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> St
         with contextlib.suppress(DamagedStoreError):
             store = Store(path)
             revision = store.meta["key"]["source"].get("revision")
-            log.warning(f"the Hub is out of reach: using {data.repo} at {revision} as stored on {created[:10]}")
+            log.warning(
+                f"the Hub is out of reach ({unreachable}): using {data.repo} at {revision} as stored on {created[:10]}"
+            )
             return store
     raise InputError(
         f"the Hub is out of reach ({unreachable}) and {data.repo} is not stored here; type data.path=FOLDER with "
