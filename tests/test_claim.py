@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -9,11 +11,12 @@ from typing import cast
 import pytest
 
 from textrnn import claim
+from textrnn.cluster import slurm
 from textrnn.cluster.launch import SHARED_RUN, Launch
 from textrnn.cluster.ranks import Ranks
 from textrnn.cluster.slurm import Job
 from textrnn.config import Config
-from textrnn.errors import InputError
+from textrnn.errors import InputError, RefusedElsewhere
 
 
 def agree(**differs: str) -> None:
@@ -48,6 +51,39 @@ def test_the_codes_number_follows_each_file(tmp_path: Path, monkeypatch: pytest.
     assert len(seen) == 7
     (tmp_path / "a.pyc").write_text("what Python makes of it")
     assert claim._code_digest() in seen
+
+
+def test_a_directory_that_another_rank_does_not_see_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def refused() -> Iterator[None]:
+        yield
+        raise RefusedElsewhere("rank 1 has refused its input")
+
+    monkeypatch.delenv(SHARED_RUN, raising=False)
+    ranks = Ranks(Launch())
+    monkeypatch.setattr(ranks, "phase", refused)
+    with pytest.raises(RefusedElsewhere):
+        claim.claim(Config(run_dir=str(tmp_path / "run")), ["train.py"], ranks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_task_of_an_array_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM tells of all tasks where it is asked for the array's own number, which is the last one's, too."""
+    asked = []
+
+    def show(job: str) -> dict[str, str]:
+        asked.append(job)
+        return {"BatchFlag": "1", "Requeue": "1", "Restarts": "2", "JobState": "RUNNING"}
+
+    monkeypatch.setattr(slurm, "_show", show)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3")):
+        monkeypatch.setenv(name, value)
+    assert slurm.batch_job() == Job(id="7_3", restarts=2, state="RUNNING")
+    assert asked == ["7_3"]
 
 
 @pytest.mark.parametrize(

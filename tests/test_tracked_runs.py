@@ -193,6 +193,12 @@ def test_a_server_that_dies_for_good_costs_nothing(
     log_in(environment, server)
     server.come_back()
     assert len(only_run(server).rows) < len(rows_of(workplace / "run"))
+    server.refusal = 503  # it answers, and takes nothing
+    refused = script("train.py", "resume=run", WANDB_INIT_TIMEOUT="2")
+    assert refused.returncode == 2, refused.stderr
+    assert "W&B did not take the run" in refused.stderr
+    assert (workplace / "run" / "wandb-unsent").is_file()
+    server.refusal = None
     done = script("train.py", "resume=run")
     assert done.returncode == 0, done.stderr
     assert "W&B now has the whole run" in done.stderr

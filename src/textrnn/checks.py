@@ -43,8 +43,7 @@ def check(config: Config) -> None:
     check_vectors(config)
     _check_data(config.data)
     path = config.data.path
-    # A run that goes on may have its reviews in the cache.
-    if path is not None and not typed_path(path, f"data.path={path}").exists() and config.resume is None:
+    if path is not None and not typed_path(path, f"data.path={path}").exists() and not _has_begun(config):
         raise InputError(f"data.path={path}: there is no such file or folder; type one, or data=synthetic.")
     check_one_hot(config)
     _check_optimizer(config.optimizer)
@@ -139,6 +138,13 @@ def _check_data(data: DataConfig) -> None:
         named(f"data.{key}", getattr(data, key))
     if data.text_column == data.label_column:
         raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
+
+
+def _has_begun(config: Config) -> bool:
+    """Whether it goes on with a run, whose reviews may be in the cache."""
+    if config.resume is None or config.run_dir is None:
+        return False
+    return (Path(config.run_dir) / "checkpoints" / "last.ckpt").is_file()
 
 
 def _check_run_dir(run_dir: str | None) -> None:

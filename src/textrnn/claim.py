@@ -75,10 +75,15 @@ def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config,
     text = os.environ[SHARED_RUN] if ranks.launch.is_child else ranks.from_first(take)
     os.environ[SHARED_RUN] = text
     shared = json.loads(text)
-    with ranks.phase():
-        if not claimed:
-            path = Path(shared["directory"])
-            claimed.append((RunDirectory.join(path), _seen(path, shared["id"])))
+    try:
+        with ranks.phase():
+            if not claimed:
+                path = Path(shared["directory"])
+                claimed.append((RunDirectory.join(path), _seen(path, shared["id"])))
+    except InputError:
+        if ranks.is_first and shared["resume"] is None:
+            claimed[0][0].discard()
+        raise
     return replace(config, resume=shared["resume"]), *claimed[0]
 
 

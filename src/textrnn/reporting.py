@@ -75,7 +75,7 @@ def report_predictions(this: Run, predictions: Predictions, logger: RunLogger, *
 
 def report_data(this: Run, wandb_run: WandbRun) -> None:
     """Log what the run is trained on as its input, at its start; offline W&B takes none."""
-    if wandb_run.url is not None:
+    if wandb_run.url is not None and this.config.tracking.artifact:
         key = this.store.meta["key"]
         made_of = {name: key[name] for name in ("tokenizer", "spacy", "vocab_size", "segment_size") if name in key}
         wandb_run.use_artifact(dataset_artifact(this.store.fingerprint, {**_data(this.store), **made_of}))

@@ -48,8 +48,8 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) 
     """
     if ranks.is_first:
         log_to_console()
-    signals.heed()
     with ranks.telling():
+        signals.heed()
         return _run(config, command, ranks, signals)
 
 

@@ -42,17 +42,19 @@ def test_jobs_that_are_preempted_killed_or_well(
     until(lambda: last[0].exists() or process.poll() is not None, output)
     assert process.poll() is None, output()
     array = output().partition("queue: ")[2].partition(";")[0]
-    slurm.run("scancel", "--signal=USR2", f"{array}_0")  # what SLURM sends some time before the limit
     until(last[1].exists, output)
     slurm.run("scancel", "--full", "--signal=KILL", f"{array}_1")
+    until(last[2].exists, output)
+    # What SLURM sends some time before the limit; to the last one, whose own number is that of the array.
+    slurm.run("scancel", "--signal=USR2", f"{array}_2")
     assert process.wait(timeout=240) == 1, output()
 
-    assert slurm.describe(f"{array}_0")[0]["Restarts"] == "1"
+    assert slurm.describe(f"{array}_2")[0]["Restarts"] == "1"
     states = {}
     for number in (0, 2):
         states[number] = json.loads((workplace / "jobs" / str(number) / "summary.json").read_text())["status"]
     assert states == {0: "finished", 2: "finished"}
-    with (workplace / "jobs" / "0" / "metrics.csv").open() as file:
+    with (workplace / "jobs" / "2" / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps)), "it went on where it was"
     log = workplace / "jobs" / "slurm" / f"{array}_1" / f"{array}_1_0_log.out"

@@ -1,5 +1,6 @@
 """What a local sweep makes of its trials: targets, failures, trials to begin again. No process is started."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from textrnn.config import TrackingConfig
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.outcome import Ended
-from textrnn.sweeping.processes import TrialProcess
+from textrnn.sweeping.processes import TrialProcess, begin_again, last_words
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Status, SweepDirectory
@@ -49,6 +50,19 @@ def test_what_failed_before_it_logged_anything_is_tried_again(tmp_path: Path, mo
     ]
     made._take_up()
     assert [each.status for each in made.trials] == [Status.WAITING, Status.FAILED, Status.STOPPED]
+
+
+def test_what_nobody_watched_is_told_of_its_last_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = local(tmp_path, monkeypatch)
+    made.trials = [trial(1, {"seed": 1}, Status.RUNNING, [0.5], started=1000.0, seconds=5.0)]
+    log = made._directory.log(made.trials[0])
+    log.write_text("error: no space left\n")
+    begin_again(log)
+    with log.open("a") as file:
+        file.write("reading\n")
+    os.utime(log, (1300.0, 1300.0))
+    made._take_up()
+    assert (made.trials[0].seconds, last_words(log)) == (305.0, "reading")
 
 
 @pytest.mark.parametrize("history", [[], [0.5]])

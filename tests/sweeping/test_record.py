@@ -53,6 +53,20 @@ def test_the_best_setting_is_the_best_mean_over_seeds() -> None:
     assert [chosen.number for chosen in best_setting(finished, metric("maximize"))] == [1, 2]
 
 
+def test_a_setting_whose_seeds_did_not_all_finish_comes_after_those_whose_did() -> None:
+    seeds = [trial(1, {"lr": 1, "seed": 0}, Status.FINISHED, [0.1]), trial(2, {"lr": 1, "seed": 1}, Status.FAILED)]
+    diverged = [trial(3, {"lr": 2, "seed": 0}, Status.FINISHED, [0.1]), trial(4, {"lr": 2}, Status.FINISHED, [NAN])]
+    diverged[1].parameters["seed"] = 1
+    whole = [
+        trial(5, {"lr": 3, "seed": 0}, Status.FINISHED, [0.3]),
+        trial(6, {"lr": 3, "seed": 1}, Status.FINISHED, [0.4]),
+    ]
+    assert [chosen.number for chosen in best_setting([*seeds, *diverged, *whole], metric())] == [5, 6]
+    assert [chosen.number for chosen in best_setting([*seeds, *diverged], metric())] == [1]
+    again = trial(7, {"lr": 1, "seed": 1}, Status.FINISHED, [0.2])
+    assert [chosen.number for chosen in best_setting([*seeds, again, *whole], metric())] == [1, 7], "tried again"
+
+
 def test_a_draw_that_was_made_again_counts_once() -> None:
     drawn = [("rnn", 0, 0.1), ("rnn", 0, 0.1), ("rnn", 1, 0.5), ("gru", 0, 0.25)]
     finished = [

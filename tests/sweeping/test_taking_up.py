@@ -39,7 +39,7 @@ def logged(directory: SweepDirectory, number: int, *lines: tuple[int, str]) -> A
     for after, said in lines:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(BEGUN + after))
         with log.path.open("a") as file:
-            own = said.startswith(("Running", "Cleaning"))
+            own = said.startswith(("About", "Running", "Cleaning"))
             file.write(f"{stamp},000 - wandb.wandb_agent - INFO - {said}\n" if own else f"{said}\n")
         if said.startswith("Running runs: ['"):
             run = said.split("'")[1]
@@ -59,6 +59,34 @@ def taken_up(directory: SweepDirectory) -> dict[str, Trial]:
     """The trials on disk after a resumed sweep to which no worker was left."""
     OnlineSweep("tester/films/sweep001", metric(), directory, []).run()
     return {found.run: found for found in directory.trials()}
+
+
+def test_a_trial_that_ends_before_its_agent_looks_has_run_since_its_start(directory: SweepDirectory) -> None:
+    directory.save(trial(1, {"seed": 1}, Status.RUNNING))
+    ended = (5, "Running runs: ['run1']"), (7, "Cleaning up finished run: run1")
+    logged(directory, 0, (0, "About to run command: python train.py"), *ended)
+    summarised(directory, "run1", "finished", after=3)
+    found = taken_up(directory)["run1"]
+    assert (found.status, found.seconds) == (Status.FINISHED, 7.0)
+
+
+def test_an_agent_that_dies_is_told(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Died:
+        exit_code = 1
+
+        def __init__(self, path: str, log: AgentLog, environment: dict[str, str]) -> None:
+            self.log = log
+            log.folder.mkdir(parents=True, exist_ok=True)
+            log.path.write_text("wandb.errors.CommError: no answer\n")
+
+        def has_ended(self) -> bool:
+            return True
+
+    monkeypatch.setattr(online, "Agent", Died)
+    directory.save(trial(1, {"seed": 1}, Status.FINISHED))
+    sweep = OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})])
+    assert sweep.run() == 1
+    assert sweep.broken == "1 of 1 agents died; the last said: wandb.errors.CommError: no answer"
 
 
 def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
@@ -136,6 +164,8 @@ class BriefAgent:
     """An agent that is handed `RUNS`, one after the other, each over at once, and then nothing more."""
 
     RUNS = ("run2", "run3")
+
+    exit_code = 0
 
     def __init__(self, path: str, log: AgentLog, environment: dict[str, str]) -> None:
         del path, environment

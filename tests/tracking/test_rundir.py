@@ -76,14 +76,34 @@ def test_one_process_does_not_claim_twice(tmp_path: Path) -> None:
     RunDirectory.claim(tmp_path, resume=True).release()
 
 
-def test_a_directory_that_holds_something_is_for_resume_only(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("x")
+def test_a_directory_that_holds_a_run_is_for_resume_only(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match=r"run_dir .* is not empty: type resume=auto"):
         RunDirectory.claim(tmp_path, resume=False)
-    assert _tree(tmp_path) == ["thesis.tex"]
+    assert _tree(tmp_path) == ["run.json"]
     RunDirectory.claim(tmp_path, resume=True).release()
     with pytest.raises(InputError, match="not empty"):
         RunDirectory.claim(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_directory_that_holds_no_run_is_nobodys(tmp_path: Path, locked: bool) -> None:
+    """Beginning anew in another program's folder would cost its checkpoints."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch=9-step=100.ckpt").write_text("x")
+    if locked:
+        (tmp_path / ".lock").touch()
+    before = _tree(tmp_path)
+    with pytest.raises(InputError, match="is not empty and holds no run: choose another run_dir"):
+        RunDirectory.claim(tmp_path, resume=True)
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_a_kill_left_of_the_first_file_is_no_run(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / ".run.json.123.tmp").write_text("{")
+    RunDirectory.claim(tmp_path, resume=resume).release()
+    assert _tree(tmp_path) == [".lock"]
 
 
 def test_a_file_in_the_way_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
@@ -111,10 +131,10 @@ def test_a_discarded_directory_is_as_it_was(tmp_path: Path) -> None:
     run.train_log.write_text("refused")
     run.discard()
     assert _tree(tmp_path) == []
-    (tmp_path / "kept").write_text("x")
+    (tmp_path / "run.json").write_text("x")
     run = RunDirectory.claim(tmp_path, resume=True)
     run.discard()
-    assert _tree(tmp_path) == [".lock", "kept"]
+    assert _tree(tmp_path) == [".lock", "run.json"]
 
 
 def test_another_process_of_the_run_joins_without_the_lock(tmp_path: Path) -> None:

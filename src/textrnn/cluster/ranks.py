@@ -98,6 +98,8 @@ class Ranks:
         """
         self._phases += 1
         phase = self._phases
+        if phase == 1:  # rank 0 has met nobody yet: another may be importing still
+            patience = max(patience, ARRIVAL)
         try:
             yield
         except InputError as error:

@@ -31,11 +31,12 @@ def batch_job() -> Job | None:
     """
     if "SLURM_JOB_ID" not in os.environ or "WANDB_RUN_ID" in os.environ or shutil.which("scontrol") is None:
         return None
-    state = _show(os.environ["SLURM_JOB_ID"])
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    # Of an array, the last task has the array's own number, by which SLURM would tell of all of them.
+    name = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
+    state = _show(name)
     if state.get("BatchFlag") != "1" or state.get("Requeue") != "1":
         return None
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    name = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
     return Job(id=name, restarts=int(state["Restarts"]), state=state["JobState"])
 
 

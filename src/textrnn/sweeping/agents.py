@@ -24,6 +24,7 @@ from textrnn.sweeping.processes import TrialProcess, find_program, telling_line
 from textrnn.sweeping.sweep_file import Sweep
 
 SAYS = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) - \S+ - INFO - "
+STARTING = re.compile(SAYS + r"About to run command: ")
 STARTED = re.compile(SAYS + r"Running runs: \['([\w-]+)'\]")
 ENDED = re.compile(SAYS + r"Cleaning up finished run: ([\w-]+)")
 CHATTER = re.compile((SAYS + ".*").encode())
@@ -77,6 +78,7 @@ class AgentLog:
         """Held while an agent lives, whoever started it."""
         self._sweep = sweep
         self._read = 0
+        self._starting: float | None = None
         self._since = 0
 
     def events(self) -> Iterator[Event]:
@@ -86,8 +88,10 @@ class AgentLog:
         for line in content[self._read : end].splitlines(keepends=True):
             self._read += len(line)
             text = line.decode(errors="replace")
-            if started := STARTED.search(text):
-                yield Event(run=started[3], when=_seconds(started), last_words=None)
+            if starting := STARTING.search(text):
+                self._starting = _seconds(starting)
+            elif started := STARTED.search(text):  # said at the agent's next look, five seconds later
+                yield Event(run=started[3], when=self._starting or _seconds(started), last_words=None)
             elif ended := ENDED.search(text):
                 words = _telling(content[self._since : self._read])
                 self._since = self._read
@@ -141,7 +145,13 @@ class Agent:
         """Whether the agent is over."""
         return self._process.has_ended()
 
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code once it is over: 0 whatever its trials came to, 1 where W&B did not answer it."""
+        return self._process.exit_code
+
     def send(self, number: signal.Signals) -> None:
         """Asks the agent to end, with its trial. It takes the second request as `now`, the third as SIGKILL."""
-        for _ in range(2 if number == signal.SIGKILL else 1):
-            self._process.send(signal.SIGTERM)
+        self._process.send(signal.SIGTERM)
+        if number == signal.SIGKILL:  # the third, by another number: two of the same that wait become one
+            self._process.send(signal.SIGINT)

@@ -11,7 +11,7 @@ from textrnn.experiment_files import as_override
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.interrupts import Interrupts
 from textrnn.sweeping.outcome import Ended, outcome
-from textrnn.sweeping.processes import TrialProcess, last_words, trial_command
+from textrnn.sweeping.processes import TrialProcess, begin_again, last_words, trial_command
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric, Sweep
 from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id, next_number
@@ -79,9 +79,16 @@ class LocalSweep:
                 self._running[trial.run] = process
                 self._report.line(f"trial {trial.number} ({trial.run}) is still running")
             elif trial.status == Status.RUNNING:
+                trial.seconds += self._unwatched_seconds(trial)
                 self._settle(trial, Ended(exit_code=None))
             else:
                 trial.status = Status.WAITING
+
+    def _unwatched_seconds(self, trial: Trial) -> float:
+        """How long a trial ran that ended while nobody watched: until it last wrote something."""
+        written = [self._directory.run(trial).summary_json, self._directory.log(trial)]
+        ends = [path.stat().st_mtime for path in written if path.exists()]
+        return 0.0 if trial.started is None else max([0.0, *(end - trial.started for end in ends)])
 
     def _look(self) -> None:
         """Reads the running trials' metrics, ends the weak ones, and settles those that have ended."""
@@ -167,6 +174,7 @@ class LocalSweep:
         environment.pop("WANDB_SWEEP_ID", None)
         trial.status, trial.reason, trial.started = Status.RUNNING, None, time.time()
         self._directory.save(trial)
+        begin_again(self._directory.log(trial))
         self._running[trial.run] = TrialProcess.start(
             command,
             environment | {"WANDB_RUN_ID": trial.run},

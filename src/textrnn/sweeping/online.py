@@ -83,6 +83,11 @@ class OnlineSweep:
             self._watch(agents)
         if self._interrupts.asked is not None:
             return self._interrupts.exit_code
+        died = [agent for agent in agents if agent.exit_code]
+        if died and self.broken is None:
+            self.broken = f"{len(died)} of {len(agents)} agents died; the last said: {died[-1].log.last_words()}"
+        if self.broken is not None:
+            return exit_codes.CRASH
         if not self.trials:
             self.broken = f"no agent was given a trial; the last said: {agents[-1].log.last_words()}"
         good = all(trial.status in (Status.FINISHED, Status.STOPPED) for trial in self.trials)

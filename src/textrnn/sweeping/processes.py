@@ -21,6 +21,8 @@ MESSAGE = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b
 """How a line begins that says why a process failed."""
 
 
+AGAIN = b"\n--- the trial starts again ---\n"
+
 SIGNED = 'echo $$ > "$0"; exec "$@"'
 """A shell command that writes its pid to the file $0 and goes on, as the same process, as the command $@."""
 SIGNED_WITHIN = 5.0
@@ -130,9 +132,16 @@ def find_program(sweep: Sweep) -> str:
     raise InputError(f"{sweep.path}: program: there is no {name} here; run sweep.py from the repository's root.")
 
 
+def begin_again(log: Path) -> None:
+    """Notes in the log of a trial that has run before that what follows is of another attempt."""
+    if log.exists() and log.stat().st_size > 0:
+        with log.open("ab") as file:
+            file.write(AGAIN)
+
+
 def last_words(log: Path) -> str:
-    """The line of a log that says why its process failed."""
-    return telling_line(log.read_bytes() if log.exists() else b"")
+    """The line of a log that says why its process failed, the last one."""
+    return telling_line((log.read_bytes() if log.exists() else b"").rpartition(AGAIN)[2])
 
 
 def telling_line(printed: bytes) -> str:

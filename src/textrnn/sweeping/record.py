@@ -56,7 +56,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
     if metric.name.startswith("test/"):
         print(f"validation chooses: a sweep by {metric.name} compares its settings and leaves no best.yaml")
         return
-    group = best_setting(finished, metric)
+    group = best_setting(trials, metric)
     _write_best(sweep, metric, directory, group)
     print(f"to train with the best setting: python train.py experiment={directory.shown()}/best.yaml")
 
@@ -82,9 +82,22 @@ def leaderboard(trials: Sequence[Trial], metric: Metric, parameters: Sequence[st
     return text.getvalue()
 
 
-def best_setting(finished: Sequence[Trial], metric: Metric) -> list[Trial]:
-    """The trials of the best setting: one, or where `seed` is swept all seeds of the setting with the best mean."""
-    return max(_settings(finished).values(), key=lambda group: metric.sign * _mean(group, metric))
+def best_setting(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
+    """The finished trials of the best setting: one, or where `seed` is swept the setting with the best mean.
+
+    A setting of which a seed failed, diverged or was stopped comes after all of which none was: a mean over those
+    that survived tells of the lucky ones.
+    """
+
+    def finished(trial: Trial) -> bool:
+        return trial.status == Status.FINISHED and trial.best(metric.sign) is not None
+
+    settings: dict[bool, list[list[Trial]]] = {True: [], False: []}
+    # What has finished first: of a draw that was made again, it is what counts.
+    for group in _settings(sorted(trials, key=lambda trial: not finished(trial))).values():
+        if through := [trial for trial in group if finished(trial)]:
+            settings[len(through) == len(group)].append(through)
+    return max(settings[True] or settings[False], key=lambda group: metric.sign * _mean(group, metric))
 
 
 def _settings(trials: Sequence[Trial]) -> dict[str, list[Trial]]:

@@ -223,8 +223,10 @@ def _remove_directories(made: list[Path]) -> None:
 def _lock(path: Path, *, resume: bool) -> int:
     """Take the lock of an existing directory and return its file descriptor."""
     lock_file = path / LOCK_NAME
-    if not resume and _holds_something(path) and not lock_file.exists():
-        raise _not_empty(path)  # before a lock file is left in a directory that is no run's
+    if _holds_something(path) and not lock_file.exists():  # before one is left in a directory that is no run's
+        if not resume:
+            raise _not_empty(path)
+        _check_is_run(path)
     descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -233,8 +235,10 @@ def _lock(path: Path, *, resume: bool) -> int:
             raise InputError(
                 f"run_dir {str(path)!r} is in use by another process: wait until it ends, or choose another run_dir."
             ) from None
-        if not resume and _holds_something(path):
-            raise _not_empty(path)
+        if _holds_something(path):
+            if not resume:
+                raise _not_empty(path)
+            _check_is_run(path)
     except BaseException:
         os.close(descriptor)
         raise
@@ -245,7 +249,18 @@ def _lock(path: Path, *, resume: bool) -> int:
 
 
 def _holds_something(path: Path) -> bool:
-    return any(entry.name != LOCK_NAME for entry in path.iterdir())
+    # Besides what a process left that was killed while it wrote.
+    return any(entry.name != LOCK_NAME and entry.suffix != TEMPORARY_SUFFIX for entry in path.iterdir())
+
+
+def _check_is_run(path: Path) -> None:
+    """Refuses a directory without what a run writes first, and without a checkpoint that could say what it is.
+
+    What else is called `checkpoints/*.ckpt` there isn't ours to begin anew in.
+    """
+    of_a_run = ("run.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt")
+    if not any((path / name).is_file() for name in of_a_run):
+        raise InputError(f"run_dir {str(path)!r} is not empty and holds no run: choose another run_dir.")
 
 
 def _not_empty(path: Path) -> InputError:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from textrnn import exit_codes
 from textrnn.config import Config
@@ -44,7 +45,9 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
         run.forget("test/")  # of a test before the run went on
     if summary.status == "stopped":
         run.tag(EARLY_STOPPED)
-    if run.finish(exit_code):
+    sent = run.finish(exit_code)
+    # What was online before and is not now, W&B lacks, whatever the files here have.
+    if sent and (run.url is not None or not list((directory.path / "wandb").glob("run-*"))):
         directory.wandb_unsent.unlink(missing_ok=True)
         return
     logger.warning(
@@ -72,6 +75,8 @@ def bring_what_is_missing(
     if mode == "none" or (mode == "offline" and not began_offline):
         logger.info(f"W&B still lacks the end of this run. {line or ''}")
         return
+    if mode == "online":  # without falling back to files, which would bring W&B nothing
+        config = replace(config, tracking=replace(config.tracking, mode="online"))
     summary = RunSummary.from_dict(read_summary(directory.summary_json))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
     for row in read_metrics(directory.metrics_csv):
