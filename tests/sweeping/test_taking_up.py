@@ -89,6 +89,40 @@ def test_an_agent_that_dies_is_told(directory: SweepDirectory, monkeypatch: pyte
     assert sweep.broken == "1 of 1 agents died; the last said: wandb.errors.CommError: no answer"
 
 
+@pytest.mark.parametrize("deaths", [1, 3])
+def test_an_agent_that_dies_after_a_trial_is_replaced_so_many_times(
+    directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], deaths: int
+) -> None:
+    """Its first trial has ended when it dies, and it could not say so any more."""
+    monkeypatch.setattr(online, "DEATHS", 3)
+    monkeypatch.setattr(online, "FIRST_WAIT", 0.01)
+    begun: list[AgentLog] = []
+
+    class Mortal:
+        def __init__(self, path: str, log: AgentLog, environment: dict[str, str]) -> None:
+            begun.append(log)
+            self.log, self.exit_code = log, int(len(begun) <= deaths)
+            now = int(time.time()) - BEGUN
+            if len(begun) == 1:
+                logged(directory, 0, (now, "Running runs: ['run1']"), (0, "wandb.errors.CommError: no answer"))
+                summarised(directory, "run1", "finished", after=now + 1)
+            if len(begun) > deaths:
+                logged(directory, 0, (now, "Running runs: ['run2']"), (now, "Cleaning up finished run: run2"))
+                summarised(directory, "run2", "finished", after=now + 1)
+
+        def has_ended(self) -> bool:
+            return True
+
+    monkeypatch.setattr(online, "Agent", Mortal)
+    sweep = OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})])
+    code = sweep.run()
+    told = capsys.readouterr().out
+    assert "an agent died: wandb.errors.CommError: no answer; another one starts in 0 s" in told
+    assert "trial 1 finished" in told
+    assert (code, len(begun), len(sweep.trials)) == ((0, 2, 2) if deaths == 1 else (1, 3, 1))
+    assert (sweep.broken is None) == (deaths == 1)
+
+
 def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
     directory.save(trial(1, {"seed": 1}, Status.FINISHED, seconds=7.0, started=BEGUN))
     directory.save(trial(2, {"seed": 2}, Status.PREEMPTED, seconds=5.0, started=BEGUN + 10))

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from textrnn import exit_codes
@@ -35,6 +35,44 @@ class Running:
     """Of its agent."""
     since: float
     """When it started, as files are dated: an older summary is that of an earlier attempt."""
+
+
+DEATHS = 10
+"""So many deaths of a worker's agents in a row end its work."""
+FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
+"""Seconds before an agent that died is replaced: twice as long each time, half an hour in all."""
+
+
+class Seat:
+    """A worker's agents, one after another: one dies where W&B doesn't answer it when a trial has ended."""
+
+    def __init__(self, path: str, log: AgentLog, environment: Mapping[str, str]) -> None:
+        self._path, self.log, self._environment = path, log, environment
+        self.agent = Agent(path, log, environment)
+        self.has_worked = False
+        """Whether an agent was given a trial: one that never was is not replaced."""
+        self.deaths = 0
+        """In a row."""
+        self._again_at: float | None = None
+
+    def has_ended(self) -> bool:
+        """Whether its agent is over, as the sweep is through, or has died for good."""
+        return self.agent.has_ended() and (not self.agent.exit_code or not self.has_worked or self.deaths == DEATHS)
+
+    def replace_the_dead(self) -> str | None:
+        """Starts another agent some time after one has died; what there is to tell of it."""
+        if self.has_ended() or not self.agent.has_ended():
+            return None
+        if self._again_at is None:
+            wait = min(FIRST_WAIT * 2**self.deaths, LONGEST_WAIT)
+            self.deaths += 1
+            self._again_at = time.monotonic() + wait
+            told = f"an agent died: {self.log.last_words()}"
+            return told if self.has_ended() else f"{told}; another one starts in {wait:.0f} s"
+        if time.monotonic() >= self._again_at:
+            self._again_at = None
+            self.agent = Agent(self._path, self.log, self._environment)
+        return None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -76,20 +114,20 @@ class OnlineSweep:
                 )
         self._take_up(logs)
         with self._interrupts:
-            agents = [
-                Agent(self._path, log, {**os.environ, **worker.environment})
+            seats = [
+                Seat(self._path, log, {**os.environ, **worker.environment})
                 for log, worker in zip(logs, self._workers, strict=False)
             ]
-            self._watch(agents)
+            self._watch(seats)
         if self._interrupts.asked is not None:
             return self._interrupts.exit_code
-        died = [agent for agent in agents if agent.exit_code]
+        died = [seat for seat in seats if seat.agent.exit_code]
         if died and self.broken is None:
-            self.broken = f"{len(died)} of {len(agents)} agents died; the last said: {died[-1].log.last_words()}"
+            self.broken = f"{len(died)} of {len(seats)} agents died; the last said: {died[-1].log.last_words()}"
         if self.broken is not None:
             return exit_codes.CRASH
         if not self.trials:
-            self.broken = f"no agent was given a trial; the last said: {agents[-1].log.last_words()}"
+            self.broken = f"no agent was given a trial; the last said: {seats[-1].log.last_words()}"
         good = all(trial.status in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
         return exit_codes.DONE if good and self.trials else exit_codes.CRASH
 
@@ -142,27 +180,42 @@ class OnlineSweep:
                     trial.seconds += event.when - attempt.since
         return attempts
 
-    def _watch(self, agents: Sequence[Agent]) -> None:
+    def _watch(self, seats: Sequence[Seat]) -> None:
         told_to_end = False
         while True:
-            over = all(agent.has_ended() for agent in agents)  # asked first: after it, nothing more is logged
-            for log in [agent.log for agent in agents]:
-                for event in log.events():
+            ending = told_to_end or self._interrupts.asked is not None
+            over = all(seat.agent.has_ended() for seat in seats)  # asked first: after it, nothing more is logged
+            for seat in seats:
+                for event in seat.log.events():
                     if event.last_words is None:
-                        self._begin(event, log)
+                        seat.deaths, seat.has_worked = 0, True
+                        self._begin(event, seat.log)
                     elif event.run in self._running:
-                        self._end(self._known(event.run, log), event.last_words)
+                        self._end(self._known(event.run, seat.log), event.last_words)
             self._look()
-            if over:
+            if over and (ending or all(seat.has_ended() for seat in seats)):
                 break
-            self._interrupts.pass_on(agents)
+            self._interrupts.pass_on([seat.agent for seat in seats])
             if self.broken is not None and not told_to_end:
                 told_to_end = True
-                for agent in agents:
-                    agent.send(signal.SIGTERM)
+                for seat in seats:
+                    seat.agent.send(signal.SIGTERM)
+            elif not ending:
+                self._replace_the_dead(seats)
             time.sleep(POLL)
         for run, running in list(self._running.items()):
             self._end(self._known(run, running.log), running.log.last_words())
+
+    def _replace_the_dead(self, seats: Sequence[Seat]) -> None:
+        for seat in seats:
+            told = seat.replace_the_dead()
+            if told is None:
+                continue
+            self._report.line(told)
+            for run, running in list(self._running.items()):  # of which it couldn't say any more that it ended
+                alive = FileLock(self._directory.path / run / LOCK_NAME).is_held()
+                if running.log is seat.log and not alive:
+                    self._end(self._known(run, seat.log), seat.log.last_words())
 
     def _known(self, run: str, log: AgentLog) -> Trial:
         """The trial of a run, which is new if it is not among them."""
