@@ -1,0 +1,45 @@
+"""When `sweeps/slurm_agents.sbatch` puts its task back into the queue: its shell alone, without SLURM and W&B."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+SCRIPT = ROOT / "sweeps" / "slurm_agents.sbatch"
+
+
+@pytest.mark.parametrize(
+    ("code", "turns", "queued"),
+    [(0, 0, False), (0, 3, False), (1, 0, False), (1, 3, True), (1, 20, False)],
+    ids=["through", "through in a later turn", "dead at once", "dead in a later turn", "dead again and again"],
+)
+def test_an_agent_that_dies_tries_again_once_it_has_worked(tmp_path: Path, code: int, turns: int, queued: bool) -> None:
+    with begin(tmp_path, f"exit {code}", turns) as process:
+        pass
+    assert (process.returncode, asked(tmp_path)) == ((0, "requeue 7_0\n") if queued else (code, ""))
+
+
+def test_an_agent_that_slurm_has_ended_does_not(tmp_path: Path) -> None:
+    with begin(tmp_path, f"touch {tmp_path}/begun; sleep 1; exit 1", 3) as process:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+    assert (process.returncode, asked(tmp_path)) == (1, "")
+
+
+def begin(place: Path, agent: str, turns: int) -> "subprocess.Popen[bytes]":
+    """A turn of the script whose `wandb` is this command, and whose `scontrol` notes what it is asked."""
+    for name, command in (("wandb", agent), ("scontrol", f'echo "$@" >> {place}/asked')):
+        (place / name).write_text(f"#!/bin/sh\n{command}\n")
+        (place / name).chmod(0o755)
+    names = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": str(turns)}
+    environment = {**os.environ, **names, "PATH": f"{place}:{os.environ['PATH']}"}
+    return subprocess.Popen(["bash", str(SCRIPT), "tester/films/1"], env=environment)
+
+
+def asked(place: Path) -> str:
+    return (place / "asked").read_text() if (place / "asked").exists() else ""
