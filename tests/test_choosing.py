@@ -64,6 +64,17 @@ def test_without_checkpoints_the_last_weights_are_told_and_tested(
     assert ended["val/accuracy"] == pytest.approx(0.7)
 
 
+# Lightning tells of the callbacks that kept checkpoints and are gone, as was asked for.
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_checkpoints_of_before_are_not_tested_once_none_are_kept(here: Command, workplace: Path) -> None:
+    assert here("train.py", *LEARNING, "trainer.max_epochs=1").returncode == 0
+    before = summary(workplace / "run")["test/loss"]
+    assert here("train.py", "resume=run", "trainer.max_epochs=2", "trainer.enable_checkpointing=false").returncode == 0
+    ended = summary(workplace / "run")
+    assert ended["best_step"] is None
+    assert ended["test/loss"] != before
+
+
 def test_what_gains_less_than_min_delta_is_no_gain(
     here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,8 @@ def test_a_run_goes_on_with_its_reviews_when_the_file_has_changed(here: Command,
     assert "data.path=reviews has changed since the run began, whose reviews are still stored here" in done.stderr
     assert metrics(workplace / "run") == metrics(workplace / "other")
     assert summary(workplace / "run") == summary(workplace / "other")
+    (workplace / "reviews" / "train.csv").unlink()
+    assert here("evaluate.py", "run").returncode == 0, "no folder of reviews any more"
 
 
 def test_other_reviews_are_refused_and_nothing_has_changed(here: Command, workplace: Path) -> None:

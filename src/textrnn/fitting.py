@@ -238,9 +238,8 @@ def _test(this: Run, parts: Parts) -> None:
     """Measures the best checkpoint on the test set, once."""
     if not this.config.test:
         return
-    best = this.directory.best_ckpt
     # Without validation, checkpoints or with fast_dev_run there is no best one: the weights are the last ones.
-    checkpoint = str(best) if best.is_file() and not this.config.trainer.fast_dev_run else None
+    checkpoint = None if this.best_ckpt is None else str(this.best_ckpt)
     with _interruptible(parts.trainer):
         parts.trainer.test(parts.module, datamodule=parts.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
 

@@ -32,7 +32,7 @@ WHEREABOUTS = ("run_dir", "resume")
 OPEN = (
     *("trainer.max_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("trainer.enable_", "trainer.log_every_n_steps", "trainer.profiler", "early_stopping.patience", "test"),
-    *("checkpoint.", "tracking.", "data.cache_dir", "data.eval_batch_size", "model.implementation"),
+    *("checkpoint.", "tracking.", "data.cache_dir", "data.eval_batch_size", "data.path", "model.implementation"),
 )
 """How keys begin that say how long a job goes on, where, and what is recorded: with others it is still the same job."""
 

@@ -87,10 +87,10 @@ def _data(store: Store) -> dict[str, Any]:
 
 def report_model(this: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
     """Log the best checkpoint of a finished run as `<cell>-<run id>`."""
-    config, best = this.config, this.directory.best_ckpt
+    config, best = this.config, this.best_ckpt
     if summary.status != "finished" or not config.tracking.artifact:
         return
-    if not best.is_file() or config.trainer.fast_dev_run:
+    if best is None:
         LOGGER.info("without a validation there is no best checkpoint: no model artifact is logged")
         return
     store, identity = this.store, this.identity

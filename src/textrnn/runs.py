@@ -1,6 +1,7 @@
 """What the verbs hand each other about one run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textrnn.cluster.ranks import Ranks
@@ -31,6 +32,13 @@ class Run:
     """What has asked the run to leave its machine."""
     vectors: "WordVectors | None" = None
     """Pretrained vectors that a new run starts from, if it starts from any."""
+
+    @property
+    def best_ckpt(self) -> Path | None:
+        """The best weights, which are tested; None where nothing is kept, and the last ones are."""
+        trainer = self.config.trainer
+        keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
+        return self.directory.best_ckpt if keeps and self.directory.best_ckpt.is_file() else None
 
     @property
     def primary(self) -> bool:

@@ -13,30 +13,33 @@ SCRIPT = ROOT / "sweeps" / "slurm_agents.sbatch"
 
 
 @pytest.mark.parametrize(
-    ("code", "turns", "queued"),
-    [(0, 0, False), (0, 3, False), (1, 0, False), (1, 3, True), (1, 20, False)],
-    ids=["through", "through in a later turn", "dead at once", "dead in a later turn", "dead again and again"],
+    ("code", "worked", "turns", "queued"),
+    [(0, 60, 0, False), (1, 0, 3, False), (1, 60, 0, True), (1, 60, 20, False)],
+    ids=["through", "dead at once", "dead", "dead again and again"],
 )
-def test_an_agent_that_dies_tries_again_once_it_has_worked(tmp_path: Path, code: int, turns: int, queued: bool) -> None:
-    with begin(tmp_path, f"exit {code}", turns) as process:
+def test_an_agent_that_dies_tries_again_once_it_has_worked(
+    tmp_path: Path, code: int, worked: int, turns: int, queued: bool
+) -> None:
+    with begin(tmp_path, f"exit {code}", turns, worked) as process:
         pass
     assert (process.returncode, asked(tmp_path)) == ((0, "requeue 7_0\n") if queued else (code, ""))
 
 
 def test_an_agent_that_slurm_has_ended_does_not(tmp_path: Path) -> None:
-    with begin(tmp_path, f"touch {tmp_path}/begun; sleep 1; exit 1", 3) as process:
+    with begin(tmp_path, f"touch {tmp_path}/begun; sleep 1; exit 1", 3, 60) as process:
         while not (tmp_path / "begun").exists():
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
     assert (process.returncode, asked(tmp_path)) == (1, "")
 
 
-def begin(place: Path, agent: str, turns: int) -> "subprocess.Popen[bytes]":
-    """A turn of the script whose `wandb` is this command, and whose `scontrol` notes what it is asked."""
+def begin(place: Path, agent: str, turns: int, worked: int) -> "subprocess.Popen[bytes]":
+    """A turn of the script, `worked` seconds ago, whose `wandb` is this command; `scontrol` notes what it is asked."""
     for name, command in (("wandb", agent), ("scontrol", f'echo "$@" >> {place}/asked')):
         (place / name).write_text(f"#!/bin/sh\n{command}\n")
         (place / name).chmod(0o755)
     names = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": str(turns)}
+    names["SECONDS"] = str(worked)  # from which bash goes on to count
     environment = {**os.environ, **names, "PATH": f"{place}:{os.environ['PATH']}"}
     return subprocess.Popen(["bash", str(SCRIPT), "tester/films/1"], env=environment)
 

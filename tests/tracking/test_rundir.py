@@ -94,9 +94,22 @@ def test_a_directory_that_holds_no_run_is_nobodys(tmp_path: Path, locked: bool) 
     if locked:
         (tmp_path / ".lock").touch()
     before = _tree(tmp_path)
-    with pytest.raises(InputError, match="is not empty and holds no run: choose another run_dir"):
+    with pytest.raises(InputError, match=r"holds checkpoints/epoch=9-step=100.ckpt and no run: choose another run_dir"):
         RunDirectory.claim(tmp_path, resume=True)
     assert _tree(tmp_path) == before
+
+
+def test_a_jobs_log_may_lie_where_a_run_begins(tmp_path: Path) -> None:
+    (tmp_path / "slurm-7.out").write_text("x")
+    RunDirectory.claim(tmp_path, resume=True).release()
+
+
+def test_what_is_called_so_and_not_ours_is_something(tmp_path: Path) -> None:
+    (tmp_path / "mine.tmp").mkdir()
+    with pytest.raises(InputError, match="is not empty"):
+        RunDirectory.claim(tmp_path, resume=False)
+    RunDirectory.claim(tmp_path, resume=True).discard()
+    assert _tree(tmp_path) == [".lock", "mine.tmp"]
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -163,8 +163,12 @@ def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
     return prepare_store(data if revision is None else replace(data, revision=revision))
 
 
-def _name(data: DataConfig) -> str:
-    return fingerprint(store_key(data, open_source(data).identity()))
+def _name(data: DataConfig) -> str | None:
+    """What the store of what is in `data.path` now is called; None where that can't be read any more."""
+    try:
+        return fingerprint(store_key(data, open_source(data).identity()))
+    except (InputError, OSError):
+        return None
 
 
 def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Source) -> Store:

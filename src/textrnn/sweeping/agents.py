@@ -101,6 +101,10 @@ class AgentLog:
         """Why the last trial, or the agent itself, failed: a line of what was printed since the trial before."""
         return _telling(self._content()[self._since :])
 
+    def tells_of_no_sweep(self) -> bool:
+        """Whether the agent ended because somebody has deleted the sweep."""
+        return b"Sweep was deleted or agent was not found" in self._content()[self._since :]
+
     def parameters(self, run: str) -> dict[str, Any]:
         """What an agent gave a trial."""
         path = self.folder / "wandb" / f"sweep-{self._sweep}" / f"config-{run}.yaml"

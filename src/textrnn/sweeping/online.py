@@ -57,12 +57,11 @@ class Seat:
 
     def has_ended(self) -> bool:
         """Whether its agent is over, as the sweep is through, or has died for good."""
-        return self.agent.has_ended() and (not self.agent.exit_code or not self.has_worked or self.deaths == DEATHS)
+        for_good = not self.agent.exit_code or not self.has_worked or self.deaths == DEATHS
+        return self.agent.has_ended() and (for_good or self.log.tells_of_no_sweep())
 
     def replace_the_dead(self) -> str | None:
-        """Starts another agent some time after one has died; what there is to tell of it."""
-        if self.has_ended() or not self.agent.has_ended():
-            return None
+        """Starts another agent some time after this one has died; what there is to tell of it."""
         if self._again_at is None:
             wait = min(FIRST_WAIT * 2**self.deaths, LONGEST_WAIT)
             self.deaths += 1
@@ -208,14 +207,15 @@ class OnlineSweep:
 
     def _replace_the_dead(self, seats: Sequence[Seat]) -> None:
         for seat in seats:
-            told = seat.replace_the_dead()
-            if told is None:
+            if seat.has_ended() or not seat.agent.has_ended() or self._interrupts.asked is not None:
                 continue
-            self._report.line(told)
-            for run, running in list(self._running.items()):  # of which it couldn't say any more that it ended
-                alive = FileLock(self._directory.path / run / LOCK_NAME).is_held()
-                if running.log is seat.log and not alive:
+            for run in [run for run, running in self._running.items() if running.log is seat.log]:
+                # Of which it couldn't say any more that it ended; where the agent alone was killed, it goes on.
+                if not FileLock(self._directory.path / run / LOCK_NAME).is_held():
                     self._end(self._known(run, seat.log), seat.log.last_words())
+            busy = any(running.log is seat.log for running in self._running.values())
+            if not busy and (told := seat.replace_the_dead()) is not None:
+                self._report.line(told)
 
     def _known(self, run: str, log: AgentLog) -> Trial:
         """The trial of a run, which is new if it is not among them."""

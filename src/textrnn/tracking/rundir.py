@@ -249,18 +249,27 @@ def _lock(path: Path, *, resume: bool) -> int:
 
 
 def _holds_something(path: Path) -> bool:
-    # Besides what a process left that was killed while it wrote.
-    return any(entry.name != LOCK_NAME and entry.suffix != TEMPORARY_SUFFIX for entry in path.iterdir())
+    return any(entry.name != LOCK_NAME and not _is_leftover(entry) for entry in path.iterdir())
+
+
+def _is_leftover(entry: Path) -> bool:
+    """Whether a process left it that was killed while it wrote."""
+    return entry.name.startswith(".") and entry.suffix == TEMPORARY_SUFFIX and entry.is_file()
 
 
 def _check_is_run(path: Path) -> None:
-    """Refuses a directory without what a run writes first, and without a checkpoint that could say what it is.
+    """Refuses to begin where something would be overwritten that no run has made, or one whose record is lost.
 
-    What else is called `checkpoints/*.ckpt` there isn't ours to begin anew in.
+    A job's log, say, may lie there.
     """
     of_a_run = ("run.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt")
-    if not any((path / name).is_file() for name in of_a_run):
-        raise InputError(f"run_dir {str(path)!r} is not empty and holds no run: choose another run_dir.")
+    if any((path / name).is_file() for name in of_a_run):
+        return
+    for pattern in ("checkpoints/*", "config.yaml", "metrics.csv", "summary.json", "evaluation-*"):
+        for entry in path.glob(pattern):
+            raise InputError(
+                f"run_dir {str(path)!r} holds {entry.relative_to(path)} and no run: choose another run_dir."
+            )
 
 
 def _not_empty(path: Path) -> InputError:
