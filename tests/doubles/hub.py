@@ -49,7 +49,7 @@ class LoopbackHub:
         self._server.shutdown()
         self._server.server_close()
         if kind is None:
-            assert self.unknown == []
+            assert self.unknown == [], self.unknown
 
     @property
     def sha(self) -> str:

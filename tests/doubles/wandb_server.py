@@ -84,7 +84,7 @@ class WandbServer:
     ) -> None:
         self.stop()
         if kind is None:
-            assert self.unknown == []
+            assert self.unknown == [], self.unknown
 
     def stop(self) -> None:
         """End, as a server that died for good."""
