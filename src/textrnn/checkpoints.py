@@ -111,6 +111,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
     record = checkpoint.get("textrnn")
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this project (no textrnn record of format {FORMAT}).")
+    callbacks = checkpoint.get("callbacks", {})
     try:
         read = Checkpoint(
             path=path,
@@ -123,8 +124,8 @@ def load_checkpoint(run: Path) -> Checkpoint:
             global_step=checkpoint["global_step"],
             epoch=checkpoint["epoch"],
             state_dict=checkpoint["state_dict"],
-            best=_best(checkpoint.get("callbacks", {})),
-            waited=max((state.get("wait_count", 0) for state in checkpoint.get("callbacks", {}).values()), default=0),
+            best=_best(callbacks),
+            waited=max((state.get("wait_count", 0) for state in callbacks.values()), default=0),
         )
     except KeyError as error:
         raise InputError(f"{path}: its record lacks {error}; it was not written by this version.") from error

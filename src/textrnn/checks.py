@@ -42,9 +42,7 @@ def check(config: Config) -> None:
     _check_run_dir(config.run_dir)
     check_vectors(config)
     _check_data(config.data)
-    path = config.data.path
-    if path is not None and not typed_path(path, f"data.path={path}").exists() and not _has_begun(config):
-        raise InputError(f"data.path={path}: there is no such file or folder; type one, or data=synthetic.")
+    _check_data_path(config)
     check_one_hot(config)
     _check_optimizer(config.optimizer)
     _check_trainer(config.trainer)
@@ -140,11 +138,14 @@ def _check_data(data: DataConfig) -> None:
         raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
 
 
-def _has_begun(config: Config) -> bool:
-    """Whether it goes on with a run, whose reviews may be in the cache."""
-    if config.resume is None or config.run_dir is None:
-        return False
-    return (Path(config.run_dir) / "checkpoints" / "last.ckpt").is_file()
+def _check_data_path(config: Config) -> None:
+    path = config.data.path
+    if path is None or typed_path(path, f"data.path={path}").exists():
+        return
+    goes_on = config.resume is not None and config.run_dir is not None
+    if goes_on and (Path(str(config.run_dir)) / "checkpoints" / "last.ckpt").is_file():
+        return  # its reviews may be in the cache
+    raise InputError(f"data.path={path}: there is no such file or folder; type one, or data=synthetic.")
 
 
 def _check_run_dir(run_dir: str | None) -> None:

@@ -61,7 +61,8 @@ def open_split(checkpoint: Checkpoint, name: str, path: str | None, cache_dir: s
         cache_dir: Where token stores are kept; None: where its configuration says.
 
     Raises:
-        InputError: for data that can't be read, or others than the run's.
+        InputError: for data that can't be read, or others than the run's; where `path` says it, the reviews of this
+            split may be others, which is told.
     """
     load_tokenizer(checkpoint.tokenizer_json)  # with another spaCy, or none, the store would be another
     data = checkpoint.config.data

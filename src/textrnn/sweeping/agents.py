@@ -79,6 +79,7 @@ class AgentLog:
         self._sweep = sweep
         self._read = 0
         self._starting: float | None = None
+        """When the trial started that the agent has not told of yet."""
         self._since = 0
 
     def events(self) -> Iterator[Event]:
@@ -91,7 +92,8 @@ class AgentLog:
             if starting := STARTING.search(text):
                 self._starting = _seconds(starting)
             elif started := STARTED.search(text):  # said at the agent's next look, five seconds later
-                yield Event(run=started[3], when=self._starting or _seconds(started), last_words=None)
+                when, self._starting = self._starting or _seconds(started), None
+                yield Event(run=started[3], when=when, last_words=None)
             elif ended := ENDED.search(text):
                 words = _telling(content[self._since : self._read])
                 self._since = self._read

@@ -25,6 +25,10 @@ SAID = {
     "interrupted": Status.INTERRUPTED,
 }
 """Status by what a run's `summary.json` says; anything else has failed."""
+DEATHS = 10
+"""So many deaths of a worker's agents in a row end its work."""
+FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
+"""Seconds before an agent that died is replaced: twice as long each time, half an hour in all."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,12 +39,6 @@ class Running:
     """Of its agent."""
     since: float
     """When it started, as files are dated: an older summary is that of an earlier attempt."""
-
-
-DEATHS = 10
-"""So many deaths of a worker's agents in a row end its work."""
-FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
-"""Seconds before an agent that died is replaced: twice as long each time, half an hour in all."""
 
 
 class Seat:

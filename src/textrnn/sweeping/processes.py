@@ -19,10 +19,8 @@ from textrnn.sweeping.values import arguments
 
 MESSAGE = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 """How a line begins that says why a process failed."""
-
-
 AGAIN = b"\n--- the trial starts again ---\n"
-
+"""What stands in a trial's log between two attempts."""
 SIGNED = 'echo $$ > "$0"; exec "$@"'
 """A shell command that writes its pid to the file $0 and goes on, as the same process, as the command $@."""
 SIGNED_WITHIN = 5.0

@@ -223,10 +223,8 @@ def _remove_directories(made: list[Path]) -> None:
 def _lock(path: Path, *, resume: bool) -> int:
     """Take the lock of an existing directory and return its file descriptor."""
     lock_file = path / LOCK_NAME
-    if _holds_something(path) and not lock_file.exists():  # before one is left in a directory that is no run's
-        if not resume:
-            raise _not_empty(path)
-        _check_is_run(path)
+    if not lock_file.exists():  # before one is left in a directory that is no run's
+        _check_contents(path, resume=resume)
     descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
@@ -235,10 +233,7 @@ def _lock(path: Path, *, resume: bool) -> int:
             raise InputError(
                 f"run_dir {str(path)!r} is in use by another process: wait until it ends, or choose another run_dir."
             ) from None
-        if _holds_something(path):
-            if not resume:
-                raise _not_empty(path)
-            _check_is_run(path)
+        _check_contents(path, resume=resume)
     except BaseException:
         os.close(descriptor)
         raise
@@ -257,11 +252,16 @@ def _is_leftover(entry: Path) -> bool:
     return entry.name.startswith(".") and entry.suffix == TEMPORARY_SUFFIX and entry.is_file()
 
 
-def _check_is_run(path: Path) -> None:
-    """Refuses to begin where something would be overwritten that no run has made, or one whose record is lost.
+def _check_contents(path: Path, *, resume: bool) -> None:
+    """Refuses to begin in a directory that holds something; with `resume` only where that would be overwritten.
 
-    A job's log, say, may lie there.
+    So would what no run has made, or one whose record is lost; a job's log, say, may lie there.
     """
+    if not resume and _holds_something(path):
+        raise InputError(
+            f"run_dir {str(path)!r} is not empty: type resume=auto to continue the run in it, or choose another "
+            "run_dir."
+        )
     of_a_run = ("run.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt")
     if any((path / name).is_file() for name in of_a_run):
         return
@@ -270,9 +270,3 @@ def _check_is_run(path: Path) -> None:
             raise InputError(
                 f"run_dir {str(path)!r} holds {entry.relative_to(path)} and no run: choose another run_dir."
             )
-
-
-def _not_empty(path: Path) -> InputError:
-    return InputError(
-        f"run_dir {str(path)!r} is not empty: type resume=auto to continue the run in it, or choose another run_dir."
-    )

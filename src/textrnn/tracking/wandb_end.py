@@ -47,7 +47,7 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
         run.tag(EARLY_STOPPED)
     sent = run.finish(exit_code)
     # What was online before and is not now, W&B lacks, whatever the files here have.
-    if sent and (run.url is not None or not list((directory.path / "wandb").glob("run-*"))):
+    if sent and (run.url is not None or not any((directory.path / "wandb").glob("run-*"))):
         directory.wandb_unsent.unlink(missing_ok=True)
         return
     logger.warning(
