@@ -2,7 +2,7 @@
 
 import sys
 
-from textrnn.main import prepare
+from textrnn.cli import run
 
 if __name__ == "__main__":
-    sys.exit(prepare(sys.argv[1:]))
+    sys.exit(run("prepare"))

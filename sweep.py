@@ -2,7 +2,7 @@
 
 import sys
 
-from textrnn.main import sweep
+from textrnn.cli import run
 
 if __name__ == "__main__":
-    sys.exit(sweep(sys.argv[1:]))
+    sys.exit(run("sweep"))

@@ -16,7 +16,7 @@ from models import EMBEDDING_SIZE, OurTraining, model_config
 from report import Claim, Report, Table
 from reviews import data_config, open_store, representative
 from settings import Settings
-from textrnn.allocator import keep_freed_memory
+from textrnn.base.process import keep_freed_memory
 from textrnn.data.batches import Batch, collate, plan_epoch
 from textrnn.data.store import Store
 from timing import Measure, paired, ratios

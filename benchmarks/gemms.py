@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from textrnn.model.cells import GATES
-from textrnn.model.layer import RecurrentLayer
+from textrnn.model.encoder import RecurrentLayer
+from textrnn.model.recurrent import GATES
 
 
 def layer_flops(cell: str, inputs: int, hidden: int, *, time: int, batch: int, directions: int) -> int:

@@ -19,15 +19,17 @@ from models import model_config
 from report import Claim, Report, Table
 from reviews import data_config, open_store
 from settings import Settings
-from textrnn import exit_codes, fitting, training
-from textrnn.allocator import keep_freed_memory
-from textrnn.cluster.launch import Launch
-from textrnn.cluster.ranks import Ranks
-from textrnn.config import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
+from textrnn.base import exits as exits
+from textrnn.base.process import keep_freed_memory
+from textrnn.base.signals import Signals
+from textrnn.config.schema import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
 from textrnn.data.batches import Batch
+from textrnn.distributed.launch import Launch
+from textrnn.distributed.ranks import Ranks
 from textrnn.model.classifier import ReviewClassifier, learning_rate_factor
 from textrnn.model.loss import review_losses, training_loss
-from textrnn.signals import Signals
+from textrnn.training import fit as fitting
+from textrnn.training import run as training
 from timing import Stopwatch, ratios
 
 STEPS, WARM_UP = 64, 10
@@ -180,5 +182,5 @@ def run_program(config: Config, watching: pl.Callback, **trainer: Any) -> None:
     with TemporaryDirectory() as folder, patch.object(fitting, "ReviewClassifier", Watched):
         watched = replace(config, run_dir=f"{folder}/run", trainer=replace(config.trainer, **trainer))
         code = training.run(watched, ["benchmarks/run.py", "loop"], Ranks(Launch()), Signals())
-    if code != exit_codes.DONE:
+    if code != exits.DONE:
         raise RuntimeError(f"the program ended with exit code {code}; what it says is above")

@@ -10,7 +10,7 @@ from models import OurTraining, model_config
 from recurrence_worker import Bench
 from report import Claim, Report, Table
 from settings import Settings
-from textrnn.config import OptimizerConfig
+from textrnn.config.schema import OptimizerConfig
 
 CELLS = ("lstm", "gru", "rnn")
 STEPS, HIDDEN, TOKENS = 50, 128, 512

@@ -11,7 +11,7 @@ from machine import ROOT
 from report import Claim, Report, Table
 from reviews import data_config, open_store
 from settings import Settings
-from textrnn.tracking.metrics import read_metrics
+from textrnn.tracking.metrics_csv import read_metrics
 
 CELLS = ("gru", "lstm", "rnn")
 EPOCHS = 10

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from textrnn.config import EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.config.schema import EmbeddingConfig, ModelConfig, OptimizerConfig
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.loss import training_loss
 

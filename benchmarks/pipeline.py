@@ -11,11 +11,11 @@ from models import OurTraining, model_config
 from report import Claim, Report, Table
 from reviews import data_config, open_store
 from settings import Settings
-from textrnn.allocator import keep_freed_memory
+from textrnn.base.process import keep_freed_memory
 from textrnn.data.batches import BatchLoader
-from textrnn.data.preparation import encode_file
 from textrnn.data.review_file import ROWS_PER_BATCH, TEXTS, ReviewWriter, Split
 from textrnn.data.store import Store
+from textrnn.data.store_writer import encode_file
 from textrnn.data.tokenizer import load_tokenizer
 from timing import Measure, Stopwatch, paired, ratios
 

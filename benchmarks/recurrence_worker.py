@@ -11,7 +11,7 @@ import numpy as np
 from gemms import gemms_alone, layer_alone, layer_flops
 from models import EMBEDDING_SIZE, OurTraining, Step, autocast, model_config, tutorial_step
 from reviews import data_config, open_store, representative
-from textrnn.allocator import keep_freed_memory
+from textrnn.base.process import keep_freed_memory
 from textrnn.data.batches import Batch, collate, plan_epoch
 from worker import serve
 

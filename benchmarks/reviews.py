@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from machine import ROOT
-from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.config.schema import DataConfig, SyntheticConfig
 from textrnn.data.store import Store, prepare_store
 
 IMDB = ROOT.parent / "shared" / "imdb"

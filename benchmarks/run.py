@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from textrnn.threads import let_idle_threads_sleep
+from textrnn.base.process import let_idle_threads_sleep
 
 HERE = Path(__file__).resolve().parent
 NAMES = (

@@ -17,12 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import model_config
 from reviews import data_config, open_store
-from textrnn.allocator import keep_freed_memory
-from textrnn.config import DataConfig, OptimizerConfig
+from textrnn.base.console import quiet_lightning
+from textrnn.base.process import keep_freed_memory
+from textrnn.config.schema import DataConfig, OptimizerConfig
 from textrnn.data.batches import waiting_share
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.store import Store
-from textrnn.logs import quiet_lightning
 from textrnn.model.classifier import ReviewClassifier
 from worker import requests
 

@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 from loop import run_program
 from models import model_config
 from reviews import data_config
-from textrnn.allocator import keep_freed_memory
-from textrnn.config import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
+from textrnn.base.process import keep_freed_memory
+from textrnn.config.schema import Config, EarlyStoppingConfig, TrackingConfig, TrainerConfig
 from worker import Reply, requests
 
 WARM_UP = 10

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from models import OurTraining, Step
-from textrnn.allocator import keep_freed_memory
-from textrnn.config import DataConfig, EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.base.process import keep_freed_memory
+from textrnn.config.schema import DataConfig, EmbeddingConfig, ModelConfig, OptimizerConfig
 from textrnn.data.batches import BatchLoader
 from textrnn.data.review_file import Split
 from timing import Stopwatch

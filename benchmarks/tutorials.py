@@ -21,11 +21,11 @@ import torch
 from report import Claim, Report, Table
 from reviews import data_config, open_store
 from settings import Settings
-from textrnn.compose import compose
-from textrnn.config import Config
+from textrnn.config.compose import compose
+from textrnn.config.schema import Config
 from textrnn.data.store import Store, cache_dir
-from textrnn.model.vectors.sources import open_vectors
-from textrnn.model.vectors.table import vector_table
+from textrnn.data.vectors.sources import open_vectors
+from textrnn.data.vectors.table import vector_table
 from timing import paired, ratios
 from worker import Worker
 

@@ -12,13 +12,17 @@ from pathlib import Path
 import pytest
 from doubles.fork_server import start
 from doubles.slurm import NoSlurmError, Slurm, cluster
+from doubles.wandb_server import WandbServer
 from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
-from support import KERNELS, OUT_OF_REACH, ROOT, Command, environment_of
+from support import KERNELS, OUT_OF_REACH, ROOT, TESTS, Command, environment_of
 
-from textrnn import main
-from textrnn.cluster.launch import SHARED_RUN
-from textrnn.signals import NUMBERS
+from textrnn.base.signals import NUMBERS
+from textrnn.cli import run as run_command
+from textrnn.distributed.launch import SHARED_RUN
+
+KEY = "0123456789abcdef" * 2 + "secret42"
+"""A well-formed API key of W&B."""
 
 os.environ["HF_ENDPOINT"] = OUT_OF_REACH  # the Hub's client reads it when it is imported
 
@@ -53,8 +57,9 @@ def _slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need the cluster wait for their turn, which counts as theirs."""
+    """A test's folder marks its kind; tests that need the cluster wait for their turn, which counts as theirs."""
     for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
         if item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.timeout(900))
 
@@ -166,7 +171,44 @@ def here(place: Path, environment: dict[str, str]) -> Command:
             patch.setattr(sys, "argv", [str(ROOT / name), *arguments])
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-                code = getattr(main, name.removesuffix(".py"))(arguments)
+                code = run_command(name.removesuffix(".py"), arguments)
         return subprocess.CompletedProcess([name, *arguments], code, output.getvalue(), errors.getvalue())
 
     return run
+
+
+@pytest.fixture
+def wandb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user without W&B account, settings or environment, whose working directory is an empty folder."""
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    work = tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("NETRC", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.chdir(work)
+    import wandb
+
+    wandb.teardown()  # the client keeps the environment that it first saw
+    yield home
+    wandb.teardown()
+
+
+@pytest.fixture
+def api_key() -> str:
+    """A well-formed API key."""
+    return KEY
+
+
+@pytest.fixture
+def server(wandb_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """An account on a server that answers; an operation that the double doesn't know fails the test."""
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with WandbServer() as running:
+        monkeypatch.setenv("WANDB_BASE_URL", running.url)
+        yield running

@@ -5,10 +5,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from textrnn.threads import SPIN_COUNT
+from textrnn.base.process import SPIN_COUNT
 
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout."""
+TESTS = ROOT / "tests"
 IMDB = ROOT.parent / "shared" / "imdb"
 """The real reviews, which are not ours to commit; tests that need them skip without."""
 

@@ -15,7 +15,7 @@ from doubles.tracked_runs import log_in
 from doubles.wandb_server import ServerSweep, WandbServer
 from support import ROOT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 SCRIPT = str(ROOT / "sweeps" / "slurm_agents.sbatch")
 LITTLE = ("--cpus-per-task=1", "--mem-per-cpu=500M")

@@ -15,7 +15,7 @@ from doubles.tracked_runs import log_in
 from doubles.wandb_server import WandbServer
 from support import ROOT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 SHORT = "model.hidden_size=8 trainer.max_epochs=1 trainer.limit_train_batches=4 trainer.limit_val_batches=1"
 """Added to what the page trains."""

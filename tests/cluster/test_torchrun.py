@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from doubles.run_files import SMALL, json_of, metrics
+from doubles.run_files import SMALL, json_of, metrics, wait_for_step
 from support import ROOT, Command
-from test_training import wait_for_step
 
 RANKS = (*SMALL, "trainer.devices=auto")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
@@ -80,7 +79,7 @@ def test_ranks_that_differ(workplace: Path, environment: dict[str, str], shell: 
 CRASHES = """
 import sys
 from textrnn.data.module import ReviewsDataModule
-from textrnn.main import train
+from textrnn.commands.train import train
 make = ReviewsDataModule.train_dataloader
 def train_dataloader(module):
     if module.seed == 1:

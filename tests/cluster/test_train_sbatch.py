@@ -12,7 +12,7 @@ from doubles.run_files import metrics
 from doubles.slurm import Slurm, until
 from support import ROOT, Command
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1", "--mem-per-cpu=1G")
 SMALL = (

@@ -31,8 +31,8 @@ if any(word.endswith("train.py") for word in sys.orig_argv):
     RunStopChecker.__init__.__kwdefaults__["poll_interval"] = 1
     patience = {patience}
     if patience is not None:
-        import textrnn.fitting
-        textrnn.fitting.STOP_POLL = patience
+        import textrnn.training.fit
+        textrnn.training.fit.STOP_POLL = patience
 """
 
 

@@ -11,10 +11,11 @@ import pytest
 from pyarrow import parquet
 from support import IMDB
 
-from textrnn.config import DataConfig
-from textrnn.data.sources import SPLITS, Row, open_source
+from textrnn.base.errors import InputError
+from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.sources import Row
+from textrnn.data.store import open_source
 from textrnn.data.synthetic import generate_review
-from textrnn.errors import InputError
 
 Pairs = list[tuple[Any, Any]]
 

@@ -1,9 +1,15 @@
-"""A small run's command line, and what it left, without timings."""
+"""Small runs: their command lines, their processes, and what they left, without timings."""
 
 import csv
 import json
+import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from doubles import fork_server
+from support import ROOT
 
 from textrnn.data.store import Store
 
@@ -20,6 +26,9 @@ SMALL = (
     "data.batch_size=32",
     "tracking=none",
 )
+LONGER = (*SMALL, "trainer.max_epochs=6", "checkpoint.every_n_train_steps=3", "resume=auto")
+LONGEST = (*LONGER, "trainer.max_epochs=16", "early_stopping.patience=null")
+"""144 steps: not over before the last of several kills, however fast the machine is."""
 TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
 
 
@@ -49,3 +58,22 @@ def only_store(environment: Mapping[str, str]) -> Store:
 def json_of(path: Path) -> dict[str, object]:
     values: dict[str, object] = json.loads(path.read_text())
     return values
+
+
+def start(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return fork_server.start([str(ROOT / "train.py"), *arguments], cwd=place, env=environment, **silent)
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        if (run / "metrics.csv").is_file() and any(int(row["step"]) >= step for row in metrics(run)):
+            return
+        time.sleep(0.03)
+    assert process.poll() is not None, "the run took no step"
+
+
+def last_step(run: Path) -> int:
+    """The last step in metrics.csv; a process that was told to go on and is past it has begun to train."""
+    return max((int(row["step"]) for row in metrics(run)), default=0) if (run / "metrics.csv").is_file() else 0

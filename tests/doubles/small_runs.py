@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from textrnn.config import EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.config.schema import EmbeddingConfig, ModelConfig, OptimizerConfig
 from textrnn.model.classifier import ReviewClassifier
 
 VOCAB_SIZE = 20

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from textrnn.config import DataConfig, SyntheticConfig
+from textrnn.config.schema import DataConfig, SyntheticConfig
+from textrnn.data.hub import HubUnreachable
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
-from textrnn.data.sources import HubUnreachable, Row
+from textrnn.data.sources import Row
 from textrnn.data.store import Store
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from textrnn.sweeping.sweep_file import Metric, Sweep
-from textrnn.sweeping.trials import Status, Trial
+from textrnn.sweeping.trials import Trial
+from textrnn.tracking.summary import Status
 
 
 def metric(goal: str = "minimize") -> Metric:

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from textrnn.checkpoints import FORMAT
-from textrnn.config import Config, DataConfig, EmbeddingConfig, ModelConfig
+from textrnn.config.schema import Config, DataConfig, EmbeddingConfig, ModelConfig
 from textrnn.model.network import TextClassifier
+from textrnn.training.checkpoints import FORMAT
 
 
 def write_checkpoint(path: Path, tokenizer: Tokenizer, data: DataConfig | None = None) -> Path:

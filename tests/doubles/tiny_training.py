@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from textrnn.config import Config
+from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity, new_identity
 
 TIME = 10

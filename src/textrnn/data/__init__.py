@@ -1,1 +1,1 @@
-"""Text in, batches out: sources, tokenizer, token store, batch plan. Knows nothing of models."""
+"""What goes in? Text in, batches out."""

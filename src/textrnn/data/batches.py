@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from textrnn.data.ahead import in_advance
+from textrnn.base.process import in_advance
 from textrnn.data.review_file import Split
 from textrnn.data.tokenizer import PAD_ID
 

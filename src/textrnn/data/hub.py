@@ -6,17 +6,18 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from textrnn.config import DataConfig
-from textrnn.data.rows import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
-from textrnn.data.streams import (
+from textrnn.base.errors import InputError
+from textrnn.config.schema import DataConfig
+from textrnn.data.huggingface import (
     check_columns,
     columns_of,
     import_datasets,
+    network_errors,
+    reason_of,
     silence_libraries,
     stream_examples,
 )
-from textrnn.errors import InputError
-from textrnn.hub_errors import network_errors, reason_of
+from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
 
 PROBE_SECONDS = 5.0
 """Longest time that the question for the current commit may take."""

@@ -1,20 +1,18 @@
 """Reviews from a folder or a file on this machine (`data.path`)."""
 
 import glob
-import logging
 import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from textrnn.config import DataConfig
-from textrnn.data.rows import HASHED_SHARE, SPLITS, Examples, Part, Row, expected_rows, split_shares, stream_rows
-from textrnn.data.streams import check_columns, check_separator, columns_of, import_datasets, stream_examples
-from textrnn.errors import InputError
-from textrnn.typed_path import typed_path
-
-log = logging.getLogger("textrnn")
+from textrnn.base.console import LOGGER
+from textrnn.base.errors import InputError
+from textrnn.base.files import typed_path
+from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.huggingface import check_columns, check_separator, columns_of, import_datasets, stream_examples
+from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 FORMATS = "a folder or a parquet, csv or jsonl file"
@@ -85,7 +83,7 @@ class LocalSource:
         elif others:
             names = [file.relative_to(path).as_posix() for file in others[:_LISTED]]
             more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
-            log.info(f"{self._origin}: named after no split, so not read: {', '.join(names)}{more}")
+            LOGGER.info(f"{self._origin}: named after no split, so not read: {', '.join(names)}{more}")
         if "train" not in files:
             found = "only files for " + " and ".join(files) if files else f"no file ending in {', '.join(READERS)}"
             raise InputError(f"{self._origin} holds {found}; put a train file there, such as train.csv")

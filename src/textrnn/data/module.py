@@ -1,18 +1,16 @@
 """The data module: a token store's splits as batches for Lightning, on every process its share."""
 
-import logging
 from typing import TypedDict
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loops.progress import _ProcessedTracker
 
-from textrnn.config import DataConfig
+from textrnn.base.console import LOGGER
+from textrnn.config.schema import DataConfig
 from textrnn.data.batches import Batch, BatchLoader, device_share, waiting_share
 from textrnn.data.segments import Segments, new_directory
 from textrnn.data.store import Store
-
-log = logging.getLogger("textrnn")
 
 BATCHES_AHEAD = 2
 """Batches that wait while a GPU computes."""
@@ -118,7 +116,7 @@ class ReviewsDataModule(pl.LightningDataModule):
         devices = trainer.world_size
         self.waiting_share = waiting_share(loader.plan(0), loader.lengths, devices)
         if devices > 1 and trainer.is_global_zero:
-            log.info(
+            LOGGER.info(
                 f"{devices} processes, each with at most {device_share(self.data.batch_size, devices)} of the "
                 f"{self.data.batch_size} reviews of a step; by the lengths, {100 * self.waiting_share:.1f} % of their "
                 "time waits for a step's slowest"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from textrnn.errors import disk_errors
+from textrnn.base.files import disk_errors
 
 ROWS_PER_BATCH = 1000
 """Reviews in each of a file's record batches but the last; a review's place is found from it."""

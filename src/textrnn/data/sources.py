@@ -1,24 +1,145 @@
-"""Where reviews come from: the Hub, local files or the generator, all as one stream of rows."""
+"""Rows of labelled reviews: the protocol of all sources, the splits, and the rows that are refused."""
 
-from collections.abc import Collection, Iterator
-from typing import Protocol
+import contextlib
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
-from textrnn.config import DataConfig
-from textrnn.data import synthetic
-from textrnn.data.hub import HubSource, HubUnreachable
-from textrnn.data.local_files import LocalSource
-from textrnn.data.rows import (
-    HASHED_SHARE,
-    SPLITS,
-    Part,
-    Row,
-    expected_rows,
-    split_of,
-    split_shares,
-    stream_rows,
-)
+from textrnn.base.errors import InputError
+from textrnn.config.schema import DataConfig
 
-__all__ = ["SPLITS", "HubUnreachable", "Row", "Source", "SyntheticSource", "open_source", "split_of"]
+HASHED_SHARE = 0.1
+"""Share of the training rows that stands in for a validation or a test split which the source doesn't hold."""
+
+Shares = Mapping[str, float]
+"""Splits and the share of the rows that each gets; the shares add up to 1."""
+
+Examples = Generator[tuple[object, object], None, None]
+"""Texts and labels as they were read, not looked at yet."""
+
+
+class Row(NamedTuple):
+    """One review."""
+
+    split: str
+    text: str
+    label: int
+
+
+class Part(NamedTuple):
+    """Rows that are read in one stream."""
+
+    where: str
+    """Its name in a message, such as "train.csv"."""
+    examples: Examples
+    in_order: bool = True
+    """Whether the stream keeps the order of the file, so that a row can be named by its number."""
+
+
+def split_shares(held: Collection[str]) -> dict[str, Shares]:
+    """Which splits the rows of each split that a source holds go to: a missing validation or test is cut from train."""
+    cut = {split: HASHED_SHARE for split in ("validation", "test") if split not in held}
+    whole: dict[str, Shares] = {split: {split: 1.0} for split in ("validation", "test") if split in held}
+    return {"train": {**cut, "train": 1 - sum(cut.values())}, **whole}
+
+
+def split_of(text: str, shares: Shares) -> str:
+    """The split that a text belongs to, by its hash alone: equal texts are always in the same split."""
+    point = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
+    for split, share in shares.items():
+        if point < share:
+            return split
+        point -= share
+    return split
+
+
+def expected_rows(
+    shares: Mapping[str, Shares], splits: Collection[str], count: Callable[[str], int | None]
+) -> int | None:
+    """About how many rows `splits` have; `count` tells how many a held split has, or None if only reading would."""
+    expected = 0.0
+    for held, parts in shares.items():
+        wanted = sum(share for split, share in parts.items() if split in splits)
+        if wanted:
+            rows = count(held)
+            if rows is None:
+                return None
+            expected += rows * wanted
+    return round(expected)
+
+
+def stream_rows(
+    origin: str,
+    shares: Mapping[str, Shares],
+    parts: Callable[[str], Iterable[Part]],
+    splits: Collection[str],
+    data: DataConfig,
+) -> Iterator[Row]:
+    """The rows of `splits` in one pass over the held splits that they come from.
+
+    Args:
+        origin: Where the rows come from as it is typed, such as "data.path=reviews.csv".
+        shares: What `split_shares` made of the splits that the source holds.
+        parts: Opens the streams of a held split.
+        splits: The wanted splits.
+        data: Names the columns, for messages.
+
+    Raises:
+        InputError: a text or a label is refused, a wanted split has no rows, or the training rows are of one class.
+    """
+    for held, destinations in shares.items():
+        if not any(split in splits for split in destinations):
+            continue
+        seen: Counter[tuple[str, int]] = Counter()
+        for part in parts(held):
+            with contextlib.closing(part.examples):
+                for number, (text, label) in enumerate(part.examples):
+                    if not isinstance(text, str) or label not in (0, 1):
+                        raise InputError(f"{origin}: {_name(part, number, text)} {_refusal(text, label, data)}")
+                    row = Row(split_of(text, destinations), text, int(label == 1))
+                    seen[row.split, row.label] += 1
+                    if row.split in splits:
+                        yield row
+        whole = origin if len(shares) == 1 else f"{origin}: its {held} split"
+        _check_split(origin, whole, [split for split in destinations if split in splits], seen)
+
+
+def _name(part: Part, number: int, text: object) -> str:
+    if part.in_order:
+        return f"row {number} (counted from 0) of {part.where}"
+    return f"the row of {part.where} that starts {str(text)[:40]!r}"
+
+
+def _refusal(text: object, label: object, data: DataConfig) -> str:
+    if not isinstance(text, str):
+        found = "no text" if text is None else f"no text but {text!r:.40}"
+        return (
+            f"has {found} in column {data.text_column!r}; correct or remove the row, "
+            "or type data.text_column=NAME with the column that holds the texts"
+        )
+    found = "no label" if label is None else f"the label {label!r:.40}"
+    return (
+        f"has {found} in column {data.label_column!r}, but labels are 0 (negative) and 1 (positive); correct "
+        "or remove the row, or type data.label_column=NAME with the column that holds them"
+    )
+
+
+def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[tuple[str, int], int]) -> None:
+    rows = sum(seen.values())
+    if not rows:
+        raise InputError(f"{whole} has no rows; give it rows with a text and a label")
+    for split in wanted:
+        classes = [label for label in (0, 1) if seen.get((split, label))]
+        if not classes:
+            raise InputError(
+                f"{origin} has too few rows ({rows}) to cut the {split} split from them; "
+                f"give it more, or put a {split} file beside them in a folder"
+            )
+        if split == "train" and len(classes) == 1:
+            raise InputError(
+                f"{origin} has only training rows of class {classes[0]}; give it rows of both classes, 0 and 1"
+            )
 
 
 class Source(Protocol):
@@ -50,53 +171,3 @@ class Source(Protocol):
 
     def expected_rows(self, splits: Collection[str]) -> int | None:
         """About how many rows `splits` have, for a progress bar; None if only reading would tell."""
-
-
-class SyntheticSource:
-    """The generator's reviews: `data.synthetic.train_reviews` for train and validation, `test_reviews` for test."""
-
-    name = "synthetic reviews"
-
-    def __init__(self, data: DataConfig) -> None:
-        self._data = data
-        self._counts = {"train": data.synthetic.train_reviews, "test": data.synthetic.test_reviews}
-        self._shares = split_shares(self._counts)
-
-    def identity(self) -> dict[str, str | int | float | None]:
-        """The generator's settings and version."""
-        settings = self._data.synthetic
-        return {
-            "kind": "synthetic",
-            "generator_version": synthetic.GENERATOR_VERSION,
-            "train_reviews": settings.train_reviews,
-            "test_reviews": settings.test_reviews,
-            "difficulty": settings.difficulty,
-            "seed": settings.seed,
-            "hashed_share": HASHED_SHARE,
-        }
-
-    def expected_rows(self, splits: Collection[str]) -> int | None:
-        """About how many rows `splits` have."""
-        return expected_rows(self._shares, splits, self._counts.__getitem__)
-
-    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:  # noqa: ARG002 - mixed anyway
-        """The generated reviews; see `Source.rows`."""
-        return stream_rows("data.synthetic", self._shares, self._parts, splits, self._data)
-
-    def _parts(self, held: str) -> Iterator[Part]:
-        settings = self._data.synthetic
-        reviews = synthetic.generate_reviews(settings.seed, held, settings.difficulty, count=self._counts[held])
-        yield Part(f"split {held}", ((text, label) for text, label in reviews))
-
-
-def open_source(data: DataConfig) -> Source:
-    """The source that `data` asks for, after local checks only: nothing is read and nobody is asked.
-
-    Raises:
-        InputError: `data.path` is missing, holds no usable files, or mixes formats.
-    """
-    if data.path is not None:
-        return LocalSource(data)
-    if data.source == "synthetic":
-        return SyntheticSource(data)
-    return HubSource(data)

@@ -8,27 +8,25 @@ when it is whole, and made under a kernel lock: of many processes that need it, 
 import contextlib
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from textrnn.cache import user_cache
-from textrnn.config import DataConfig
-from textrnn.data.preparation import make_store
+from textrnn.base.console import LOGGER
+from textrnn.base.errors import InputError
+from textrnn.base.files import making, typed_path, user_cache
+from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.hub import HubSource, HubUnreachable
+from textrnn.data.local_files import LocalSource
 from textrnn.data.review_file import Split, file_summary
-from textrnn.data.sources import SPLITS, HubUnreachable, Source, open_source
-from textrnn.data.spacy_words import spacy_version
-from textrnn.data.tokenizer import load_tokenizer, vocabulary
-from textrnn.errors import InputError
-from textrnn.locks import making
-from textrnn.typed_path import typed_path
+from textrnn.data.sources import Source
+from textrnn.data.store_writer import make_store
+from textrnn.data.synthetic import SyntheticSource
+from textrnn.data.tokenizer import load_tokenizer, spacy_version, vocabulary
 
 FORMAT = 1
 """Version of a store's files and of the rules that make them; another version is another store."""
-
-log = logging.getLogger("textrnn")
 
 
 class DamagedStoreError(Exception):
@@ -157,7 +155,9 @@ def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
         with contextlib.suppress(DamagedStoreError):
             store = Store(cache_dir(data) / "stores" / record["fingerprint"])
             if data.path is not None and Path(data.path).exists() and _name(data) != store.fingerprint:
-                log.info(f"data.path={data.path} has changed since the run began, whose reviews are still stored here")
+                LOGGER.info(
+                    f"data.path={data.path} has changed since the run began; the run's reviews are still stored here"
+                )
             return store
     revision = record.get("revision")
     return prepare_store(data if revision is None else replace(data, revision=revision))
@@ -180,7 +180,7 @@ def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Sou
             try:
                 return Store(path)
             except DamagedStoreError as damage:
-                log.warning(f"the token store is damaged and is made again: {damage}")
+                LOGGER.warning(f"the token store is damaged and is made again: {damage}")
         make_store(path, data, source, {"fingerprint": path.name, "key": key, "request": _request(data)})
         return Store(path)
 
@@ -214,7 +214,7 @@ def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> St
         with contextlib.suppress(DamagedStoreError):
             store = Store(path)
             revision = store.meta["key"]["source"].get("revision")
-            log.warning(
+            LOGGER.warning(
                 f"the Hub is out of reach ({unreachable}): using {data.repo} at {revision} as stored on {created[:10]}"
             )
             return store
@@ -227,3 +227,16 @@ def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> St
 def _request(data: DataConfig) -> dict[str, str | None]:
     """Where the reviews were asked from, as typed."""
     return {name: getattr(data, name) for name in ("source", "path", "repo", "revision", "text_column", "label_column")}
+
+
+def open_source(data: DataConfig) -> Source:
+    """The source that `data` asks for, after local checks only: nothing is read and nobody is asked.
+
+    Raises:
+        InputError: `data.path` is missing, holds no usable files, or mixes formats.
+    """
+    if data.path is not None:
+        return LocalSource(data)
+    if data.source == "synthetic":
+        return SyntheticSource(data)
+    return HubSource(data)

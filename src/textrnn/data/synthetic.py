@@ -8,7 +8,7 @@ the writer's verdict and apply its negation. Around these two stand plain senten
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from hashlib import blake2b
 from itertools import count as count_from
 from itertools import islice
@@ -16,13 +16,14 @@ from math import gcd
 from random import Random
 from typing import TypeVar
 
+from textrnn.base.errors import InputError
+from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.sources import HASHED_SHARE, Part, Row, expected_rows, split_shares, stream_rows
 from textrnn.data.synthetic_words import FACTS, POOLS, PREDICATES, SENTENCES
-from textrnn.errors import InputError
 
 GENERATOR_VERSION = 1
 """Part of the token store's fingerprint; bump it whenever the text of any review changes."""
 
-SPLITS = ("train", "validation", "test")
 MIN_WORDS, MAX_WORDS = 20, 400
 
 Draw = Callable[[], float]
@@ -177,3 +178,40 @@ def generate_reviews(
     _check(split, start, difficulty)
     reviews = (_generate(seed, split, index, difficulty) for index in count_from(start))
     return islice(reviews, count)
+
+
+class SyntheticSource:
+    """The generator's reviews: `data.synthetic.train_reviews` for train and validation, `test_reviews` for test."""
+
+    name = "synthetic reviews"
+
+    def __init__(self, data: DataConfig) -> None:
+        self._data = data
+        self._counts = {"train": data.synthetic.train_reviews, "test": data.synthetic.test_reviews}
+        self._shares = split_shares(self._counts)
+
+    def identity(self) -> dict[str, str | int | float | None]:
+        """The generator's settings and version."""
+        settings = self._data.synthetic
+        return {
+            "kind": "synthetic",
+            "generator_version": GENERATOR_VERSION,
+            "train_reviews": settings.train_reviews,
+            "test_reviews": settings.test_reviews,
+            "difficulty": settings.difficulty,
+            "seed": settings.seed,
+            "hashed_share": HASHED_SHARE,
+        }
+
+    def expected_rows(self, splits: Collection[str]) -> int | None:
+        """About how many rows `splits` have."""
+        return expected_rows(self._shares, splits, self._counts.__getitem__)
+
+    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:  # noqa: ARG002 - mixed anyway
+        """The generated reviews; see `Source.rows`."""
+        return stream_rows("data.synthetic", self._shares, self._parts, splits, self._data)
+
+    def _parts(self, held: str) -> Iterator[Part]:
+        settings = self._data.synthetic
+        reviews = generate_reviews(settings.seed, held, settings.difficulty, count=self._counts[held])
+        yield Part(f"split {held}", ((text, label) for text, label in reviews))

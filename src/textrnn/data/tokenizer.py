@@ -1,18 +1,65 @@
 """Text to token ids: four kinds of tokenizer, run by the `tokenizers` library (Rust, all cores).
 
-The library also cuts texts into words, but for spaCy's, which come to it joined by a separator.
+The library also cuts texts into words, except for spaCy's, which it receives joined by a separator. spaCy's rule-based
+English tokenizer (`spacy.blank("en")`) needs no model; it is an optional extra and takes two seconds to import, so it
+is imported when the first text comes.
 """
 
 import contextlib
+import functools
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from textrnn.cores import available_cores
-from textrnn.data.spacy_words import spacy_version, spacy_words
+from textrnn.base.errors import InputError
+from textrnn.base.process import available_cores
+
+MOST_STRINGS = 500_000
+"""Strings that spaCy may remember, about 200 MB; it forgets none by itself, and a stream of segments has no end."""
+
+
+def spacy_words(texts: Iterable[str]) -> Iterator[list[str]]:
+    """The lower-cased words and punctuation marks of each text; white space is no word."""
+    for text in texts:
+        english = _english()
+        yield [token.lower_ for token in english.tokenizer(text) if not token.is_space]
+        if len(english.vocab.strings) > MOST_STRINGS:
+            _english.cache_clear()
+
+
+@functools.cache
+def _english() -> Any:
+    import spacy
+
+    return spacy.blank("en")
+
+
+def spacy_version(wanted: str | None = None) -> str:
+    """The version that is installed, whose rules decide where words end; found without an import.
+
+    Args:
+        wanted: The only version that will do.
+
+    Raises:
+        InputError: there is none, or not the wanted one.
+    """
+    try:
+        installed = metadata.version("spacy")
+    except metadata.PackageNotFoundError:
+        installed = "none"
+    if installed == "none" or wanted not in (None, installed):
+        needed, exact = (f"spaCy {wanted}", f" spacy=={wanted}") if wanted else ("spaCy", "")
+        raise InputError(
+            f"data.tokenizer=spacy needs {needed} to cut texts into words, and {installed} is installed here; "
+            f'type pip install "textrnn[spacy]"{exact}'
+        )
+    return installed
+
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID, UNKNOWN_ID = 0, 1

@@ -1,1 +1,1 @@
-"""Batches in, logits out: cells, encoder, classifier. Knows nothing of where reviews come from."""
+"""What computes? Batches in, logits out."""

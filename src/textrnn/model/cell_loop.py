@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from textrnn.model.cells import Direction, State
+from textrnn.model.recurrent import Direction, State
 
 CellStep = Callable[[Tensor, State], State]
 """(a token's inputs of the gates (batch, gates * hidden), the state before it) -> the state after it."""

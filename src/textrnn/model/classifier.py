@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from textrnn.config import ModelConfig, OptimizerConfig
+from textrnn.config.schema import ModelConfig, OptimizerConfig
 from textrnn.model.loss import Batch, review_losses, training_loss
 from textrnn.model.metrics import ReviewMetrics
 from textrnn.model.network import TextClassifier

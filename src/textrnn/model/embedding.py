@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from textrnn.config import ModelConfig
+from textrnn.config.schema import PAD_ID, ModelConfig
 from textrnn.model.dropout import Dropout
 
-PAD_ID = 0
 UNK_ID = 1
 INITIAL_STD = 0.01
 """Standard deviation of vectors that start random. Words too rare to learn keep theirs, which is noise to the model:

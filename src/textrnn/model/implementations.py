@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from textrnn.errors import InputError
-from textrnn.model import compiled
+from textrnn.base.errors import InputError
 from textrnn.model.cell_loop import run_cell
-from textrnn.model.cells import Direction, State
+from textrnn.model.kernels import layer as compiled
+from textrnn.model.recurrent import Direction, State
 
 
 class _Reverse(torch.autograd.Function):

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from textrnn.config import ModelConfig
+from textrnn.config.schema import ModelConfig
 from textrnn.model.network import TextClassifier
 
 Batch = Mapping[str, Any]

@@ -1,14 +1,12 @@
 """What is measured over a split: loss, accuracy, F1 and AUROC, each review of all ranks exactly once."""
 
-import logging
-
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, BinaryF1Score
 
-_log = logging.getLogger("textrnn")
+from textrnn.base.console import LOGGER
 
 
 class WeightedMean(Metric):
@@ -112,6 +110,6 @@ class ReviewMetrics(nn.Module):
         """
         metrics = self.measured()
         if "auroc" not in metrics:
-            _log.info("%s/auroc is left out: all reviews have the same label", split)
+            LOGGER.info("%s/auroc is left out: all reviews have the same label", split)
         for name, metric in metrics.items():
             module.log(f"{split}/{name}", metric, on_step=False, on_epoch=True)

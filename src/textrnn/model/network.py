@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from textrnn.config import ModelConfig
+from textrnn.config.schema import ModelConfig
 from textrnn.model.dropout import Dropout
 from textrnn.model.embedding import TokenEmbedding
 from textrnn.model.encoder import Encoder

@@ -5,8 +5,8 @@ import ctypes
 import torch
 from torch import Tensor, nn
 
-from textrnn.model import compiled
-from textrnn.model.library import load_library
+from textrnn.model.kernels import layer as compiled
+from textrnn.model.kernels.library import load_library
 
 
 class Pooling(nn.Module):

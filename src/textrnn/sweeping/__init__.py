@@ -1,1 +1,1 @@
-"""The verb `sweep`: a W&B sweep file on all workers of this machine, with an account or without."""
+"""How is a setting searched?"""

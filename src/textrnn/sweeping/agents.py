@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from textrnn.config import Config
-from textrnn.errors import InputError
+from textrnn.base.errors import InputError
+from textrnn.config.schema import Config
 from textrnn.sweeping.processes import TrialProcess, find_program, telling_line
 from textrnn.sweeping.sweep_file import Sweep
 

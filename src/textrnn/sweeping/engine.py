@@ -4,9 +4,10 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from textrnn.errors import InputError
+from textrnn.base.errors import InputError
 from textrnn.sweeping.sweep_file import Sweep
-from textrnn.sweeping.trials import Status, Trial
+from textrnn.sweeping.trials import Trial
+from textrnn.tracking.summary import Status
 
 STATES = {
     # A stopped trial counts with what it reached; as killed, the engine would take the worst value of all for it.

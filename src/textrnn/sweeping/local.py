@@ -5,18 +5,17 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-from textrnn import exit_codes
-from textrnn.config import TrackingConfig
-from textrnn.experiment_files import as_override
+from textrnn.base import exits as exits
+from textrnn.base.files import write_atomically
+from textrnn.config.experiment_files import as_override
+from textrnn.config.schema import TrackingConfig
 from textrnn.sweeping.engine import Engine
-from textrnn.sweeping.interrupts import Interrupts
-from textrnn.sweeping.outcome import Ended, outcome
-from textrnn.sweeping.processes import TrialProcess, begin_again, last_words, trial_command
+from textrnn.sweeping.processes import Ended, Interrupts, TrialProcess, begin_again, last_words, outcome, trial_command
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric, Sweep
-from textrnn.sweeping.trials import Status, SweepDirectory, Trial, new_id, next_number
+from textrnn.sweeping.trials import SweepDirectory, Trial, new_id, next_number
 from textrnn.sweeping.workers import Worker
-from textrnn.tracking.rundir import write_atomically
+from textrnn.tracking.summary import Status
 
 GROUP = "WANDB_RUN_GROUP"
 POLL = 0.5
@@ -65,7 +64,7 @@ class LocalSweep:
         if self._interrupts.asked is not None:
             return self._interrupts.exit_code
         unfinished = any(trial.status not in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
-        return exit_codes.CRASH if unfinished else exit_codes.DONE
+        return exits.CRASH if unfinished else exits.DONE
 
     def _take_up(self) -> None:
         """Takes up what an earlier process left: trials that still run, ended unseen, or are to be continued."""

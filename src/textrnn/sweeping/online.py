@@ -6,17 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from textrnn import exit_codes
-from textrnn.errors import InputError
-from textrnn.locks import FileLock
+from textrnn.base import exits as exits
+from textrnn.base.errors import InputError
+from textrnn.base.files import FileLock
 from textrnn.sweeping.agents import Agent, AgentLog, Event
-from textrnn.sweeping.interrupts import Interrupts
 from textrnn.sweeping.local import FAILURES, POLL, gave_up
+from textrnn.sweeping.processes import Interrupts
 from textrnn.sweeping.report import Report
 from textrnn.sweeping.sweep_file import Metric
-from textrnn.sweeping.trials import Status, SweepDirectory, Trial, next_number
+from textrnn.sweeping.trials import SweepDirectory, Trial, next_number
 from textrnn.sweeping.workers import Worker
-from textrnn.tracking.rundir import LOCK_NAME
+from textrnn.tracking.run_directory import LOCK_NAME
+from textrnn.tracking.summary import Status
 
 SAID = {
     "finished": Status.FINISHED,
@@ -122,11 +123,11 @@ class OnlineSweep:
         if died and self.broken is None:
             self.broken = f"{len(died)} of {len(seats)} agents died; the last said: {died[-1].log.last_words()}"
         if self.broken is not None:
-            return exit_codes.CRASH
+            return exits.CRASH
         if not self.trials:
             self.broken = f"no agent was given a trial; the last said: {seats[-1].log.last_words()}"
         good = all(trial.status in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
-        return exit_codes.DONE if good and self.trials else exit_codes.CRASH
+        return exits.DONE if good and self.trials else exits.CRASH
 
     def _logs(self) -> list[AgentLog]:
         """One a worker, and then those of an earlier `sweep.py` that had more workers."""

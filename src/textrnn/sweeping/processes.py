@@ -1,4 +1,4 @@
-"""The process of a trial: started by this `sweep.py`, or by one that was killed and left it running."""
+"""The processes of trials: their commands, signals, and what their end means."""
 
 import fcntl
 import os
@@ -7,15 +7,104 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Protocol, Self
 
-from textrnn.errors import InputError
-from textrnn.locks import FileLock
-from textrnn.overrides import CONF_DIR
+from textrnn.base import exits as exits
+from textrnn.base.errors import InputError
+from textrnn.base.files import FileLock
+from textrnn.config.overrides import CONF_DIR
+from textrnn.sweeping.checks import arguments
 from textrnn.sweeping.sweep_file import PROGRAM, Sweep
-from textrnn.sweeping.values import arguments
+from textrnn.tracking.summary import Status
+
+
+@dataclass(kw_only=True, slots=True)
+class Ended:
+    """What is known of a process that is over."""
+
+    exit_code: int | None
+    """None for a process that another one started."""
+    asked: bool = False
+    """Whether all trials had been asked to end."""
+
+
+def outcome(ended: Ended, *, said: str | None, early_stop: Path, last_words: str) -> tuple[Status, str | None]:
+    """The trial's status and, for one that was stopped or failed, the reason.
+
+    `said` is the status in the run's `summary.json`. A run that went on after an interruption may still have the old
+    one, so that it only counts where the exit code doesn't contradict it.
+    """
+    code = ended.exit_code
+    if code in (exits.DONE, None) and said == Status.FINISHED:
+        return Status.FINISHED, None
+    gently = code in (exits.DONE, exits.PREEMPTED, -signal.SIGTERM, None)
+    if gently and early_stop.is_file():
+        return Status.STOPPED, early_stop.read_text(encoding="utf-8").strip()
+    if code == exits.DONE:
+        reason = f"its summary says {said}" if said else "it left no summary.json"
+        return Status.FAILED, f"it ended with exit code 0, but {reason}"
+    if ended.asked or code == exits.INTERRUPTED:
+        return Status.INTERRUPTED, None
+    if code == exits.PREEMPTED or (code is None and said != Status.FAILED):
+        return Status.PREEMPTED, None
+    return Status.FAILED, last_words if code is None else f"exit code {code}: {last_words}"
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signalled(Protocol):
+    """What can be sent a signal."""
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends it."""
+
+
+class Interrupts:
+    """Notes the signals while inside."""
+
+    def __init__(self) -> None:
+        self.asked: signal.Signals | None = None
+        """The first signal that came; None before."""
+        self._times = 0
+        self._passed_on = 0
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in SIGNALS:
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @property
+    def exit_code(self) -> int:
+        """What the shell is told."""
+        return exits.INTERRUPTED if self.asked == signal.SIGINT else exits.PREEMPTED
+
+    def pass_on(self, processes: Iterable[Signalled]) -> None:
+        """Tells the processes what has come since the last call."""
+        if self._passed_on == self._times:
+            return
+        # SIGTERM for Ctrl-C too: a run that is pre-empted leaves a checkpoint of its last batch.
+        number = signal.SIGTERM if self._passed_on == 0 and self._times == 1 else signal.SIGKILL
+        if number == signal.SIGTERM:
+            print("the trials write their checkpoints and end; once more ends them at once", flush=True)
+        self._passed_on = self._times
+        for process in processes:
+            process.send(number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.asked = self.asked or signal.Signals(number)
+        self._times += 1
+
 
 MESSAGE = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 """How a line begins that says why a process failed."""

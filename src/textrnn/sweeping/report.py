@@ -6,9 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from textrnn.base.console import duration
 from textrnn.sweeping.sweep_file import Metric
-from textrnn.sweeping.trials import Status, Trial, described
-from textrnn.tracking.durations import duration
+from textrnn.sweeping.trials import Trial, described
+from textrnn.tracking.summary import Status
 
 ROWS = 20
 """Trials in the table at most; leaderboard.csv has all."""

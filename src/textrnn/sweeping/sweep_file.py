@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.types import Override
 
-from textrnn.errors import InputError
-from textrnn.overrides import check_override, first_line, nearest, parse_overrides
-from textrnn.tracking.metrics import METRICS
+from textrnn.base.errors import InputError
+from textrnn.config.overrides import check_override, first_line, nearest, parse_overrides
+from textrnn.tracking.metrics_csv import METRICS
 
 KEYS = (
     *("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap"),

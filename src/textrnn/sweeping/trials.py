@@ -15,38 +15,19 @@ import secrets
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
-from textrnn.errors import InputError
-from textrnn.locks import FileLock
-from textrnn.overrides import first_line
+from textrnn.base.errors import InputError
+from textrnn.base.files import FileLock, write_atomically
+from textrnn.config.overrides import first_line
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
-from textrnn.tracking.metrics import read_metrics
-from textrnn.tracking.rundir import RunDirectory, write_atomically
-from textrnn.tracking.summary import read_status
-
-
-class Status(StrEnum):
-    """Where a trial stands."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    """Early, by the sweep."""
-    FAILED = "failed"
-    PREEMPTED = "preempted"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more comes of it."""
-        return self in (Status.FINISHED, Status.STOPPED, Status.FAILED)
+from textrnn.tracking.metrics_csv import read_metrics
+from textrnn.tracking.run_directory import RunDirectory
+from textrnn.tracking.summary import Status, read_status
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,9 +5,9 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from textrnn.config import TrainerConfig
-from textrnn.cores import available_cores
-from textrnn.errors import InputError
+from textrnn.base.errors import InputError
+from textrnn.base.process import available_cores
+from textrnn.config.schema import TrainerConfig
 
 THREADS = "OMP_NUM_THREADS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"

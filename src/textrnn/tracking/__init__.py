@@ -1,1 +1,1 @@
-"""What is recorded: identity, run directory, metrics, pictures, Weights & Biases. Knows nothing of cells."""
+"""What is written down?"""

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import textrnn
-from textrnn.config import Config
-from textrnn.errors import InputError
-from textrnn.tracking.rundir import write_atomically
+from textrnn.base.errors import InputError
+from textrnn.base.files import write_atomically
+from textrnn.config.schema import Config
 
 ID_LENGTH = 8
 GIT_TIMEOUT = 5.0

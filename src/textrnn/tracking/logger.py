@@ -11,8 +11,8 @@ from pytorch_lightning.loggers.logger import Logger
 from typing_extensions import override
 
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.metrics import MetricsFile, Row, check_names, read_metrics
-from textrnn.tracking.wandb_session import WandbRun
+from textrnn.tracking.metrics_csv import MetricsFile, Row, check_names, read_metrics
+from textrnn.tracking.wandb_run import WandbRun
 
 
 class RunLogger(Logger):

@@ -1,6 +1,7 @@
 """Pictures in the run directory. Drawn without pyplot, which would keep global state and look for a display."""
 
 import os
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from textrnn.tracking.metrics import Row, read_metrics
-from textrnn.tracking.rundir import replacing
+from textrnn.base.files import replacing
+from textrnn.tracking.metrics_csv import Row, read_metrics
 
 COLOURS = {"train": "#4477aa", "validation": "#ee6677", "test": "#228833"}
 """Told apart by colour-blind readers too (Paul Tol's bright scheme)."""
@@ -127,3 +128,26 @@ def save_figure(figure: Figure, out: Path) -> None:
     FigureCanvasAgg(figure)
     with replacing(out) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def plot_comparison(names: Sequence[str], values: Sequence[Sequence[float]], out: Path, *, label: str) -> None:
+    """Draw the values of each named setting in a row of its own and write the PNG `out` atomically.
+
+    The mean has a bar of one sample standard deviation to each side where there are two values or more.
+    """
+    figure = Figure(figsize=(8, 1.4 + 0.45 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for row, own in enumerate(values):
+        if not own:
+            continue
+        axes.plot(own, [row] * len(own), linestyle="none", marker="o", color=COLOURS["train"], alpha=0.5)
+        deviation = statistics.stdev(own) if len(own) > 1 else 0.0
+        axes.errorbar(
+            statistics.fmean(own), row + 0.22, xerr=deviation, fmt="D", color="black", capsize=4, markersize=5
+        )
+    axes.set_yticks(range(len(names)), names, parse_math=False)  # as typed, in which a $ begins no formula
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(f"{label}: runs (o), mean and standard deviation (◆)")
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, out)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +13,16 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfil
 from torch.profiler import ProfilerActivity
 from typing_extensions import override
 
+from textrnn.base.console import LOGGER
+from textrnn.base.files import write_atomically
 from textrnn.tracking.plots import Operation, plot_profile
-from textrnn.tracking.rundir import RunDirectory, write_atomically
+from textrnn.tracking.run_directory import RunDirectory
 
 PROFILED_BATCHES = 3
 """Training batches that are recorded. On a CPU one may be a hundred thousand operations, of which torch sums up some
 ten thousand a second."""
 
 _EVALUATED = "autograd::engine::evaluate_function: "
-
-logger = logging.getLogger("textrnn")
 
 
 def lightning_profiler(name: str | None, run_dir: Path) -> Profiler | None:
@@ -86,7 +85,7 @@ class StepProfile(pl.Callback):
         """Write table and picture."""
         self._stop()
         if self._profile is None:
-            logger.warning("trainer.profiler=pytorch: no batch was trained, so there is no profile")
+            LOGGER.warning("trainer.profiler=pytorch: no batch was trained, so there is no profile")
             return
         on_device = pl_module.device.type == "cuda"
         operations = measured_operations(self._profile.key_averages(), on_device=on_device)
@@ -95,7 +94,7 @@ class StepProfile(pl.Callback):
         title = f"{self._recorded} training batches, {milliseconds:,.0f} ms of {where} time"
         plot_profile(operations, self._directory.profile_png, title=title)
         first = operations[0]
-        logger.info(
+        LOGGER.info(
             f"profile of {self._recorded} training batches, most time in {first.name} ({first.share:.0%}): "
             f"{self._directory.profile_png}, {self._directory.profile_csv.name}"
         )

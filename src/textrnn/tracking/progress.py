@@ -1,6 +1,5 @@
 """How far training is: a bar where there is a terminal, plain lines where there is none."""
 
-import logging
 import math
 import time
 from collections.abc import Mapping
@@ -11,14 +10,12 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from rich.console import Console
 from typing_extensions import override
 
-from textrnn.tracking.durations import duration
+from textrnn.base.console import LOGGER, duration
 from textrnn.tracking.logger import RunLogger
 
 SECONDS_BETWEEN_LINES = 12.0
 SHOWN = ("train/loss", "val/accuracy", "train/tokens_per_second")
 """The metrics that are shown while training."""
-
-logger = logging.getLogger("textrnn")
 
 
 def run_progress(run_logger: RunLogger, *, counts_steps: bool = True) -> ProgressBar:
@@ -112,7 +109,7 @@ class LineProgress(ProgressBar):
         ]
         for name, text in _shown(self._latest).items():
             parts.append(text if name == "speed" else f"{name} {text}")
-        logger.info("  ".join([*parts, duration(self._last_line - self._started)]))
+        LOGGER.info("  ".join([*parts, duration(self._last_line - self._started)]))
 
 
 def _shown(latest: Mapping[str, float]) -> dict[str, str]:

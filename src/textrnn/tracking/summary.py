@@ -3,26 +3,53 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
 from rich.table import Table
 from rich.text import Text
 
-from textrnn.errors import InputError
-from textrnn.tracking.durations import duration
-from textrnn.tracking.metrics import METRICS
-from textrnn.tracking.rundir import write_atomically
+from textrnn.base import exits
+from textrnn.base.console import duration
+from textrnn.base.errors import InputError
+from textrnn.base.files import write_atomically
+from textrnn.tracking.metrics_csv import METRICS
 
 REMEDY = "remove it, and the run, resumed, writes another"
+
+
+class Status(StrEnum):
+    """Where a run stands, in `summary.json`, sweeps, comparisons and W&B."""
+
+    WAITING = "waiting"
+    """Drawn by a sweep, and not begun."""
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    """Early and for good, by a sweep or a person in W&B."""
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is not to be continued by itself."""
+        return self in (Status.FINISHED, Status.STOPPED, Status.FAILED)
+
+    @property
+    def exit_code(self) -> int:
+        """What `train.py` returns for a run that ended so."""
+        codes = {Status.PREEMPTED: exits.PREEMPTED, Status.INTERRUPTED: exits.INTERRUPTED, Status.FAILED: exits.CRASH}
+        return codes.get(self, exits.DONE)
 
 
 @dataclass(kw_only=True, slots=True)
 class RunSummary:
     """How a run ended. In `summary.json` the metrics stand beside the other keys, under their own names."""
 
-    status: str
-    """finished, stopped (early, for good), preempted, interrupted or failed."""
+    status: Status
+    """finished, stopped, preempted, interrupted or failed."""
     metrics: dict[str, float]
     """Final value of each metric, by its name in `metrics.csv`; validation's at the best step."""
     coverage: dict[str, float] = field(default_factory=dict)
@@ -63,7 +90,8 @@ class RunSummary:
             raise InputError(f"the run's summary lacks {', '.join(missing)}: it was not written by textrnn.")
         metrics = {name: values[name] for name in METRICS if name in values}
         coverage = {name: value for name, value in values.items() if name.startswith("vectors/")}
-        return cls(metrics=metrics, coverage=coverage, **{name: values[name] for name in names})
+        kept = {name: values[name] for name in names} | {"status": Status(values["status"])}
+        return cls(metrics=metrics, coverage=coverage, **kept)
 
 
 def write_summary(summary_json: Path, summary: RunSummary) -> None:
@@ -82,19 +110,19 @@ def read_summary(summary_json: Path) -> dict[str, Any]:
         values = json.loads(summary_json.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{summary_json} is damaged ({error}); {REMEDY}.") from error
-    if not isinstance(values, dict) or not isinstance(values.get("status"), str):
+    if not isinstance(values, dict) or values.get("status") not in list(Status):
         raise InputError(f"{summary_json} does not say how the run ended; {REMEDY}.")
     return values
 
 
-def read_status(summary_json: Path) -> str | None:
+def read_status(summary_json: Path) -> Status | None:
     """Return how the run ended by its `summary.json`, None without one: it trains, or was killed.
 
     Raises:
         InputError: it is no run's summary, or not whole.
     """
     try:
-        return str(read_summary(summary_json)["status"])
+        return Status(read_summary(summary_json)["status"])
     except FileNotFoundError:
         return None
 

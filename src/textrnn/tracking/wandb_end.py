@@ -1,23 +1,22 @@
 """The end of a W&B run, and what is brought later if W&B did not answer then."""
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from textrnn import exit_codes
-from textrnn.config import Config
+from textrnn.base import exits as exits
+from textrnn.base.console import LOGGER
+from textrnn.base.files import write_atomically
+from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.metrics import read_metrics
-from textrnn.tracking.rundir import RunDirectory, write_atomically
-from textrnn.tracking.summary import RunSummary, read_summary
-from textrnn.tracking.wandb_mode import resolve_mode
-from textrnn.tracking.wandb_session import WandbRun
+from textrnn.tracking.metrics_csv import read_metrics
+from textrnn.tracking.run_directory import RunDirectory
+from textrnn.tracking.summary import RunSummary, Status, read_summary
+from textrnn.tracking.wandb_run import WandbRun
+from textrnn.tracking.wandb_settings import resolve_mode
 
 EARLY_STOPPED = "early-stopped"
 """The tag of a run that a sweep, or a person in W&B, stopped for good."""
-
-logger = logging.getLogger("textrnn")
 
 
 def open_record(run: WandbRun, directory: RunDirectory) -> None:
@@ -33,8 +32,8 @@ def told_of_failures(run: WandbRun | None) -> Iterator[None]:
     except BaseException as error:
         if run is not None:
             interrupted = isinstance(error, KeyboardInterrupt)
-            run.summarize({"status": "interrupted" if interrupted else "failed"})
-            run.finish(exit_codes.INTERRUPTED if interrupted else exit_codes.CRASH)
+            run.summarize({"status": Status.INTERRUPTED if interrupted else Status.FAILED})
+            run.finish(exits.INTERRUPTED if interrupted else exits.CRASH)
         raise
 
 
@@ -43,20 +42,20 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
     run.summarize(summary.to_dict())
     if not any(name.startswith("test/") for name in summary.metrics):
         run.forget("test/")  # of a test before the run went on
-    if summary.status == "stopped":
+    if summary.status == Status.STOPPED:
         run.tag(EARLY_STOPPED)
     sent = run.finish(exit_code)
     # What was online before and is not now, W&B lacks, whatever the files here have.
     if sent and (run.url is not None or not any((directory.path / "wandb").glob("run-*"))):
         directory.wandb_unsent.unlink(missing_ok=True)
         return
-    logger.warning(
+    LOGGER.warning(
         f"W&B lacks the end of the run. To bring it: python train.py resume={directory.path}; "
         f"to bring all of it to another server: wandb sync --no-skip-online {run.directory}"
     )
 
 
-def bring_what_is_missing(
+def upload_missing(
     config: Config,
     identity: RunIdentity,
     directory: RunDirectory,
@@ -73,7 +72,7 @@ def bring_what_is_missing(
     mode, line = resolve_mode(config.tracking, directory.path)
     began_offline = "offline-run-" in directory.wandb_unsent.read_text(encoding="utf-8")
     if mode == "none" or (mode == "offline" and not began_offline):
-        logger.info(f"W&B still lacks the end of this run. {line or ''}")
+        LOGGER.info(f"W&B still lacks the end of this run. {line or ''}")
         return
     if mode == "online":  # without falling back to files, which would bring W&B nothing
         config = replace(config, tracking=replace(config.tracking, mode="online"))
@@ -82,6 +81,6 @@ def bring_what_is_missing(
     for row in read_metrics(directory.metrics_csv):
         run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
     report(summary, run)
-    end_wandb_run(run, directory, summary, exit_codes.DONE)
+    end_wandb_run(run, directory, summary, exits.DONE)
     if not directory.wandb_unsent.is_file():
-        logger.info("W&B now has the whole run")
+        LOGGER.info("W&B now has the whole run")

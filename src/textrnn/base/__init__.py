@@ -1,0 +1,1 @@
+"""What does any program need? Knows no key of a run."""

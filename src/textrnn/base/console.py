@@ -1,0 +1,116 @@
+"""What the program says: log lines on stderr and in `train.log`, progress of long work, durations."""
+
+import contextlib
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import rich.progress
+
+LOGGER = logging.getLogger("textrnn")
+
+
+def log_to_console(level: int = logging.INFO) -> None:
+    """Shows the program's lines on stderr, bare."""
+    for handler in list(LOGGER.handlers):
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            LOGGER.removeHandler(handler)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setLevel(level)
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def quiet_lightning() -> None:
+    """Leaves Lightning's chatter out, once it is imported: its import sets its level."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning 2.6 walks batches with a helper that torch 2.13 deprecates; nothing that a user could change.
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+    # A resumed run goes on in its own directory, and srun is not how a run on a login node starts.
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+    warnings.filterwarnings("ignore", "The `srun` command is available", UserWarning)
+    # An epoch may be shorter than the interval of logging; its validation is logged all the same.
+    warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging", UserWarning)
+
+
+@contextlib.contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Also writes the program's lines and Python's warnings to `path`, with time and level, while inside."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    warnings_logger = logging.getLogger("py.warnings")
+    loggers = (LOGGER, warnings_logger, logging.getLogger("pytorch_lightning"))
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """Counts `things`; `verb` is what was done to them ("read", "encoded"), `total` is their number if known."""
+
+    def __init__(self, verb: str, total: int | None, things: str = "reviews") -> None:
+        self._verb = verb
+        self._things = things
+        self._total = total
+        self._count = 0
+        self._last_line = time.monotonic()
+        self._bar: rich.progress.Progress | None = None
+        if sys.stderr.isatty():
+            from rich import progress as bars
+            from rich.console import Console
+
+            columns = (
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TimeElapsedColumn(),
+            )
+            self._bar = bars.Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(f"{things} {verb}", total=total)
+
+    def advance(self, count: int) -> None:
+        """Report that `count` more are done."""
+        self._count += count
+        if self._bar is not None:
+            self._bar.advance(self._task, count)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            of_total = f" of {self._total:,}" if self._total is not None else ""
+            LOGGER.info(f"{self._verb} {self._count:,}{of_total} {self._things} ...")
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: `42 s`, `1 min 50 s`, `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,82 @@
+"""Exit codes, and the one layer that turns every way to end into one of them."""
+
+import contextlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textrnn.base.errors import InputError, RankLost, RefusedElsewhere
+from textrnn.base.signals import Preempted
+
+DONE = 0
+CRASH = 1
+"""A defect; its traceback is in `train.log`."""
+WRONG_INPUT = 2
+"""One sentence on stderr says what to type instead."""
+PREEMPTED = 75
+"""The machine is needed elsewhere; the same command continues (EX_TEMPFAIL of sysexits.h)."""
+INTERRUPTED = 130
+"""Ctrl-C."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How the commands inside `exit_code` ended."""
+
+    code: int = DONE
+
+
+@contextlib.contextmanager
+def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
+    """Turn whatever ends the commands inside into an exit code, and say so on stderr.
+
+    Args:
+        log: Of a run, which also has a log file: a defect is logged there with its traceback, and wrong input is
+            raised, because the run directory has to be given back first. None: a defect is left to Python, which
+            prints its traceback and exits with 1.
+    """
+    outcome = Outcome()
+    say = _print if log is None else log.warning
+    try:
+        yield outcome
+    except InputError as error:
+        if log is not None:
+            raise
+        if not isinstance(error, RefusedElsewhere):
+            say(f"error: {error}")
+        outcome.code = WRONG_INPUT
+    except RankLost as error:
+        say(f"error: {error}" if log is None else f"{error}; the same command with resume=auto continues")
+        outcome.code = CRASH
+    except Preempted:
+        if log is None:
+            say("pre-empted before the run began")
+        outcome.code = PREEMPTED
+    except KeyboardInterrupt:
+        say("interrupted")
+        outcome.code = INTERRUPTED
+    except BrokenPipeError:
+        if log is not None:
+            raise
+        # The reader of our output (head, say) has seen enough; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        outcome.code = CRASH
+    except Exception:
+        if log is None:
+            raise
+        # Whatever comes here is a defect of ours or of a library.
+        log.exception("the run crashed")
+        outcome.code = CRASH
+
+
+def escape_what_stdout_lacks() -> None:
+    """Print a review or a "±" that the terminal's encoding lacks with escapes: it must not cost the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr)

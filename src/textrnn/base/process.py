@@ -1,0 +1,188 @@
+"""What this process asks of its system: memory allocator, threads, cores, imports, time limits, work done ahead."""
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import gc
+import importlib
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import ModuleType
+from typing import TypeVar
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of the settings in glibc's malloc.h."""
+
+OFF = "TEXTRNN_ALLOCATOR"
+"""Environment variable: `TEXTRNN_ALLOCATOR=system` leaves malloc as it is."""
+
+
+def keep_freed_memory() -> bool:
+    """Sets glibc's malloc, for this process, to keep what is freed; returns whether it did.
+
+    By default glibc's malloc maps each large block anew and unmaps it when it is freed, and each page of it costs a
+    fault when it is first touched: a GRU's step at IMDB's lengths took 22,500 faults so, and 17 % more time than
+    without them. The settings are those of `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and
+    M_TRIM_THRESHOLD (the heap's end is kept). What a run needs at its peak (0.9 GB with the defaults) stays with the
+    process until it ends.
+
+    Does nothing where the C library is another one, or where the user has set malloc already: by `TEXTRNN_ALLOCATOR=
+    system`, by any variable MALLOC_..._, by GLIBC_TUNABLES for malloc, or by loading another allocator with LD_PRELOAD.
+    """
+    if os.environ.get(OFF) == "system" or _is_set_by_user():
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def _is_set_by_user() -> bool:
+    return (
+        any(name.startswith("MALLOC_") and name.endswith("_") for name in os.environ)
+        or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+        or "malloc" in os.environ.get("LD_PRELOAD", "")
+    )
+
+
+SPIN_COUNT = "GOMP_SPINCOUNT"
+"""Environment variable: how far an idle OpenMP thread counts before it sleeps."""
+
+
+def let_idle_threads_sleep() -> None:
+    """Makes torch's threads sleep soon after their work, in this process and its children, unless the user decided.
+
+    GCC's OpenMP, which torch runs on under Linux, lets an idle thread count to 300,000 before it sleeps: some
+    milliseconds, in which it holds a core. The compiled recurrence brings threads of its own and needs that core right
+    after torch's products: on two cores an RNN's step at IMDB's lengths took 1.3 times as long so, a GRU's 1.1 times.
+    Counted to 10,000, threads stay awake between one product and the next. The variables are those of libgomp's manual.
+
+    OpenMP reads it once, when torch is imported; after that nothing changes.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(SPIN_COUNT, "10000")
+
+
+def available_cores() -> int:
+    """Cores that the process may run on, where the system tells (Linux, a SLURM job), else those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+SIGNAL = "scipy.signal"
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Keeps Python's garbage collector away from what is imported inside: torch, Lightning and what they bring.
+
+    The collector looks through all objects again and again while they are made, and once more before the process ends,
+    although these half a million stay until then: 0.7 and 1.1 of the 6 seconds that a run of a few steps took. 7 MB of
+    what the first imports leave is garbage, and stays.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        _keep_objects()
+        if was_enabled:
+            gc.enable()
+
+
+@functools.cache
+def _keep_objects() -> None:
+    """Has the collector pass over all objects there are and, at the process's end, over all that are there then."""
+    gc.freeze()
+    atexit.register(gc.freeze)
+
+
+def import_torchmetrics() -> None:
+    """Imports it, as Lightning does too, without scipy.signal; whoever imports that later gets the real one.
+
+    torchmetrics 1.x imports scipy.signal, in 0.6 seconds, only to give it a name that another package once missed. It
+    does so where there is scipy, and the sweep engine needs scipy.
+    """
+    if SIGNAL in sys.modules:
+        return
+    sys.modules[SIGNAL] = stand_in = _Signal(SIGNAL)
+    try:
+        import torchmetrics  # noqa: F401 - for those who import it next
+    finally:
+        stand_in.leave()
+
+
+class _Signal(ModuleType):
+    """Stands for scipy.signal, which is imported after all if something of it is asked for."""
+
+    hamming = None
+
+    def leave(self) -> None:
+        """Make room for the real one."""
+        if sys.modules.get(SIGNAL) is self:
+            del sys.modules[SIGNAL]
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # what any module may be asked, by `inspect` for example
+            raise AttributeError(name)
+        self.leave()
+        return getattr(importlib.import_module(SIGNAL), name)
+
+
+Answer = TypeVar("Answer")
+
+
+def in_time(work: Callable[[], Answer], seconds: float) -> Answer:
+    """Return what `work` returns or raise what it raises; after so many seconds `TimeoutError`, and it is let be."""
+    answers: list[Answer] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(work())
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise TimeoutError(f"no answer within {seconds:g} seconds")
+    return answers[0]
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_advance(
+    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int = 1
+) -> Generator[Result]:
+    """`map(function, items)`, computed up to `ahead` items before they are asked for.
+
+    Items are taken in the asking thread. An error of `function` is raised where its result would have come. The threads
+    end with the iteration, also with one that is closed or dropped half-way.
+
+    Args:
+        function: Called in other threads.
+        items: What it is called with, in order.
+        ahead: Results that may be under way or waiting besides the one that is asked for.
+        threads: Calls that run at once, if `ahead` is as large.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
+    try:
+        results: deque[Future[Result]] = deque()
+        for item in items:
+            results.append(pool.submit(function, item))
+            if len(results) > ahead:
+                yield results.popleft().result()
+        while results:
+            yield results.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,158 @@
+"""The command `evaluate`: metrics of a trained run's predictions on a split of its data.
+
+What needs torch is imported once the command line is read; torchmetrics and matplotlib, which take as long again, where
+the predictions are there.
+"""
+
+import argparse
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textrnn.base.console import LOGGER, log_to_console
+from textrnn.base.errors import InputError
+from textrnn.base.files import typed_path
+from textrnn.base.process import import_torchmetrics, importing
+from textrnn.config.schema import LABELS, SPLITS
+from textrnn.distributed.launch import refuse_ranks
+from textrnn.tracking.wandb_artifacts import RUN_HELP, is_reference, local_run
+
+if TYPE_CHECKING:
+    from textrnn.data.review_file import Split
+    from textrnn.evaluation.metrics import Measured
+    from textrnn.training.checkpoints import Checkpoint
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python evaluate.py RUN [--split test]`; returns the exit code.
+
+    Raises:
+        InputError: for a run, checkpoint or data that can't be read, or for several processes.
+    """
+    parser = argparse.ArgumentParser(prog="evaluate.py", description="Measures a run on a split of its data.")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("--split", default="test", choices=SPLITS, help="which reviews (default: test)")
+    parser.add_argument("--output", type=Path, help="folder for the results (default: evaluation-SPLIT in the run)")
+    parser.add_argument("--data-path", help="where the run's data lie now, if they moved")
+    parser.add_argument("--cache-dir", help="where token stores are kept, if not where the run kept them")
+    parser.add_argument("--batch-size", type=int, default=256, help="reviews at a time (default: 256)")
+    parser.add_argument("--mistakes", type=int, default=50, help="most confident mistakes to write (default: 50)")
+    arguments = parser.parse_args(list(argv))
+    refuse_ranks("evaluate.py")
+    if arguments.batch_size < 1 or arguments.mistakes < 0:
+        raise InputError("--batch-size must be at least 1 and --mistakes at least 0.")
+    if arguments.output is not None:
+        _check_output(arguments.output)
+    log_to_console()
+    run = local_run(arguments.run)
+    with importing():
+        from textrnn.evaluation.measure import measure
+        from textrnn.training.checkpoints import load_checkpoint
+    checkpoint = load_checkpoint(run)
+    output = arguments.output or default_output(arguments.run, run, arguments.split)
+    _check_output(output)
+    split = open_split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
+    measured = measure(checkpoint.classifier(), split, checkpoint.config.data, batch_size=arguments.batch_size)
+    if measured.has_diverged:
+        raise checkpoint.diverged()
+    with importing():
+        import_torchmetrics()
+        from textrnn.evaluation.report import write_evaluation
+    try:
+        write_evaluation(
+            output,
+            measured,
+            split=arguments.split,
+            name=checkpoint.identity.get("name", checkpoint.path.name),
+            max_length=checkpoint.config.data.max_length,
+            mistakes=arguments.mistakes,
+            text=split.text,
+        )
+    except OSError as error:
+        raise _unwritable(output, error.strerror) from error
+    show(arguments.split, measured, split, checkpoint.path)
+    print(f"results: {output}")
+    return 0
+
+
+def default_output(typed: str, run: Path, split: str) -> Path:
+    """Where results go: into the run's directory or, of a model from W&B, into the working directory."""
+    if is_reference(typed):
+        return Path(f"evaluation-{split}-{run.parent.name}")
+    if not run.is_dir():
+        run = run.parent.parent if run.parent.name == "checkpoints" else run.parent
+    return run / f"evaluation-{split}"
+
+
+def _check_output(folder: Path) -> None:
+    """Refuses a folder that can't be made or written, before it has cost a measurement."""
+    typed_path(folder, f"--output {folder}")
+    nearest = next(there for there in (folder.absolute(), *folder.absolute().parents) if there.exists())
+    if not nearest.is_dir():
+        raise _unwritable(folder, f"{nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unwritable(folder, os.strerror(errno.EACCES))
+
+
+def _unwritable(folder: Path, reason: str | None) -> InputError:
+    return InputError(f"--output {folder}: can't be written ({reason}); give another folder.")
+
+
+def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir: str | None) -> "Split":
+    """A split of the data that a checkpoint was trained on, which may lie elsewhere by now.
+
+    Args:
+        checkpoint: The checkpoint.
+        name: The split.
+        path: Where the data lie; None: where its configuration says.
+        cache_dir: Where token stores are kept; None: where its configuration says.
+
+    Raises:
+        InputError: for data that can't be read, or others than the run's; where `path` says it, the reviews of this
+            split may be others, which is told.
+    """
+    from textrnn.data.store import prepare_store, recorded_store
+    from textrnn.data.tokenizer import load_tokenizer
+
+    load_tokenizer(checkpoint.tokenizer_json)  # with another spaCy, or none, the store would be another
+    data = checkpoint.config.data
+    data.path = path or data.path
+    data.cache_dir = cache_dir or data.cache_dir
+    try:
+        store = recorded_store(data, checkpoint.data) if path is None else prepare_store(data)
+    except InputError as error:
+        # It speaks of keys, which only train.py and prepare.py take.
+        told = str(error).replace("data.path=", "--data-path ").replace("data.cache_dir=", "--cache-dir ")
+        raise InputError(told) from error
+    if store.tokenizer_json != checkpoint.tokenizer_json:
+        raise InputError(
+            f"{store.path}: these are not the data that the run was trained on (their vocabulary differs); "
+            "give the run's own data with --data-path."
+        )
+    if store.differing(checkpoint.data, [name]):
+        if path is None:
+            raise InputError(f"{store.path}: its {name} reviews are not the run's; give those with --data-path.")
+        LOGGER.warning(f"--data-path {path}: its {name} reviews are not the run's")
+    return store.split(name)
+
+
+def show(name: str, measured: "Measured", split: "Split", path: Path) -> None:
+    """Prints the metrics of the split `name`, and its three most confident mistakes."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table(title=Text(f"{path} on {name} ({len(split):,} reviews)", style="table.title"))
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for key, value in measured.metrics().items():
+        table.add_row(f"{name}/{key}", f"{value:.4f}")
+    console.print(table)
+    for index in measured.mistakes(3):
+        probability = float(measured.probabilities[index])
+        label = LABELS[int(measured.labels[index])]
+        excerpt = " ".join(split.text(index).split())[-160:]
+        console.print(Text(f"{label}, called positive with {probability:.3f}: ...{excerpt}"))

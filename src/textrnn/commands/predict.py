@@ -1,0 +1,134 @@
+"""The verb `predict`: labels texts with a trained run.
+
+Imports torch, and nothing that only training needs, once the command line is read: an answer takes little longer than
+that import.
+"""
+
+import argparse
+import codecs
+import contextlib
+import io
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TextIO
+
+from textrnn.base.errors import InputError
+from textrnn.base.files import typed_path
+from textrnn.base.process import importing
+from textrnn.distributed.launch import refuse_ranks
+from textrnn.tracking.wandb_artifacts import RUN_HELP, local_run
+
+if TYPE_CHECKING:
+    from textrnn.training.checkpoints import Checkpoint
+
+BATCH_SIZE = 64
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python predict.py RUN "text" ...`; returns the exit code.
+
+    Prints a JSON line a text: `text`, `label` (negative or positive) and `probability` (that it is positive).
+
+    Raises:
+        InputError: for a run, checkpoint or file that can't be read, or for several processes.
+    """
+    parser = argparse.ArgumentParser(
+        prog="predict.py", description="Prints a JSON line a text: text, label, probability (of positive)."
+    )
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("texts", metavar="TEXT", nargs="*", help="reviews to label")
+    parser.add_argument(
+        "--file", metavar="FILE", action="append", help="a file with one review a line; - for standard input"
+    )
+    arguments = parser.parse_args(list(argv))
+    refuse_ranks("predict.py")
+    if bool(arguments.texts) == (arguments.file is not None):
+        raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
+    for number, text in enumerate(arguments.texts, 1):
+        if not _is_unicode(text):
+            raise InputError(f"text {number} is not UTF-8; save it as UTF-8 in a file and type --file FILE.")
+    if arguments.file is None:
+        _label(arguments.run, arguments.texts)
+    else:
+        if len(arguments.file) > 1:
+            raise InputError(f"--file is given {len(arguments.file)} times; label one file at a time.")
+        (name,) = arguments.file
+        with _opened(name) as file:  # before a model is fetched
+            _label(arguments.run, _lines(file, name))
+    return 0
+
+
+def _label(typed: str, texts: Iterable[str]) -> None:
+    """Print a line for each text, by the run that was typed."""
+    run = local_run(typed)
+    with importing():
+        from textrnn.training.checkpoints import load_checkpoint
+    checkpoint = load_checkpoint(run)
+    escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
+    for text, probability in predict(checkpoint, texts):
+        if not math.isfinite(probability):
+            raise checkpoint.diverged()
+        label = "positive" if probability > 0.5 else "negative"
+        print(json.dumps({"text": text, "label": label, "probability": round(probability, 6)}, ensure_ascii=escapes))
+
+
+def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """Yields each text with the probability that it is positive, a batch at a time."""
+    import torch
+
+    from textrnn.data.tokenizer import encode_batch, load_tokenizer
+
+    classifier = checkpoint.classifier()
+    tokenizer = load_tokenizer(checkpoint.tokenizer_json)
+    data = checkpoint.config.data
+    stream = iter(texts)
+    while batch := list(islice(stream, BATCH_SIZE)):
+        encoded = [
+            ids[: data.max_length] if data.truncate == "head" else ids[-data.max_length :]
+            for ids in encode_batch(tokenizer, batch)
+        ]
+        lengths = torch.tensor([len(ids) for ids in encoded])
+        token_ids = torch.zeros(len(batch), int(lengths.max()), dtype=torch.int64)
+        for row, ids in enumerate(encoded):
+            token_ids[row, : len(ids)] = torch.as_tensor(ids)
+        with torch.inference_mode():
+            probabilities = classifier(token_ids, lengths).sigmoid().tolist()
+        yield from zip(batch, probabilities, strict=True)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text's bytes were UTF-8; what wasn't, Python has kept as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[TextIO]:
+    """FILE as UTF-8 whatever the locale says, without a byte order mark; bytes that are no text as lone surrogates."""
+    if name == "-":
+        if sys.stdin is None:
+            raise InputError("--file -: standard input is closed; type the name of a text file.")
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline=None)
+        yield sys.stdin
+        return
+    path = typed_path(name, f"--file {name}")
+    try:
+        file = path.open(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(f"--file {name}: can't be read ({error.strerror}); type the name of a text file.") from error
+    with file:
+        yield file
+
+
+def _lines(file: TextIO, name: str) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        if not _is_unicode(line):
+            raise InputError(f"--file {name}: line {number} is not UTF-8 text; save the file as UTF-8.")
+        yield line.rstrip("\n")

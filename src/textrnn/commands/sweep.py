@@ -1,0 +1,172 @@
+"""The verb `sweep`: one sweep file on all workers of this machine."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from textrnn.base.console import log_to_console
+from textrnn.base.errors import InputError
+from textrnn.config.overrides import quote_texts
+from textrnn.config.schema import Config
+from textrnn.distributed.launch import refuse_ranks
+from textrnn.sweeping.checks import check_values
+from textrnn.sweeping.local import LocalSweep
+from textrnn.sweeping.online import OnlineSweep
+from textrnn.sweeping.processes import find_program, trial_command
+from textrnn.sweeping.results import record
+from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
+from textrnn.sweeping.trials import SweepDirectory
+from textrnn.sweeping.workers import share_out
+from textrnn.tracking.wandb_settings import resolve_mode
+
+COMPARED = ("program", "command", "method", "metric", "parameters", "early_terminate")
+"""What makes a sweep; the rest of its file are names and the number of trials."""
+DESCRIPTION = """Runs a W&B sweep file on all workers of this machine: with a W&B account as a sweep of W&B with one
+agent a worker, without one by W&B's own engine, offline. KEY=VALUE goes to every trial. The best setting is left as
+an experiment: python train.py experiment=runs/SWEEP/best.yaml."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python sweep.py FILE [--agents auto|N] [--count N] [--resume SWEEP] [KEY=VALUE ...]`; returns the exit code.
+
+    Everything about the file is checked before the first trial. What comes out is in `runs/SWEEP`: `leaderboard.csv`,
+    `sweep.png`, and `best.yaml`, an experiment that `python train.py experiment=runs/SWEEP/best.yaml` runs as it is.
+    0: all trials have finished or were stopped early; 1: some failed, or the sweep gave up; 75 and 130: interrupted,
+    `--resume` goes on.
+
+    Raises:
+        InputError: for a sweep file or an argument that is wrong.
+    """
+    arguments = _arguments(argv)
+    refuse_ranks("sweep.py")  # whose trials would take each other for ranks of one run
+    log_to_console()
+    sweep, directory = _resumed(arguments) if arguments.resume is not None else (_read(arguments), None)
+    try:
+        config = check_values(sweep)
+        trial_command(sweep, {})
+        workers = share_out(arguments.agents, config.trainer)
+        metric = sweep.metric or _default_metric(config)
+        online, directory = _begin(sweep, config, directory)
+        if online is not None:
+            running: LocalSweep | OnlineSweep = OnlineSweep(online, metric, directory, workers)
+        else:
+            mode, line = resolve_mode(config.tracking, directory.path / "*")
+            if line is not None:
+                print(line)
+            environment = {"WANDB_MODE": "offline"} if mode == "offline" else {}
+            running = LocalSweep(sweep, metric, directory, workers, environment, config.tracking)
+        print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
+        code = running.run()
+        _conclude(sweep, metric, directory, running)
+        return code
+    finally:
+        if directory is not None:
+            directory.release()
+
+
+def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tuple[str | None, SweepDirectory]:
+    """The sweep's path at W&B, None without an account, and its directory; what was begun in one way goes on so."""
+    if directory is not None:
+        registered = directory.registered
+        return registered.read_text(encoding="utf-8").strip() if registered.is_file() else None, directory
+    SweepDirectory.check()  # before anything is made at W&B
+    mode, _ = resolve_mode(config.tracking, Path("runs"))
+    if mode != "online":
+        return None, SweepDirectory.create(sweep)
+    from textrnn.sweeping.agents import register
+
+    online = register(sweep, config)
+    return online, SweepDirectory.create(sweep, online)
+
+
+def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: LocalSweep | OnlineSweep) -> None:
+    record(sweep, metric, directory, ended.trials)
+    if ended.broken is not None:
+        print(f"stopped: {ended.broken}")
+    if ended.broken is not None or any(not trial.status.ended for trial in ended.trials):
+        print(f"to go on: python sweep.py --resume {directory.shown()}")
+    print(f"sweep directory: {directory.shown()}")
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="sweep.py", description=DESCRIPTION)
+    parser.add_argument("words", metavar="FILE | KEY=VALUE", nargs="*", help="the sweep file; what all trials share")
+    parser.add_argument("--agents", default="auto", help="trials at once (default: auto, one for each GPU, else one)")
+    parser.add_argument("--count", help="trials at most, with those before --resume")
+    parser.add_argument("--resume", metavar="SWEEP", type=Path, help="directory or id of a sweep to go on with")
+    arguments = parser.parse_intermixed_args(list(argv))
+    arguments.agents = None if arguments.agents == "auto" else _number("agents", arguments.agents)
+    arguments.count = None if arguments.count is None else _number("count", arguments.count)
+    files = [word for word in arguments.words if "=" not in word]
+    arguments.typed = quote_texts([word for word in arguments.words if "=" in word])
+    if len(files) > 1 or (not files and arguments.resume is None):
+        raise InputError(f"one sweep file is needed, not {len(files)}; type for example sweep.py sweeps/smoke.yaml.")
+    arguments.file = Path(files[0]) if files else None
+    return arguments
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--{name} {text}: type a whole number from 1{', or auto' if name == 'agents' else ''}.")
+    return int(text)
+
+
+def _read(arguments: argparse.Namespace) -> Sweep:
+    return read_sweep(arguments.file, arguments.typed, arguments.count)
+
+
+def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
+    """A sweep that has begun, as it was begun."""
+    if arguments.typed:
+        raise InputError(f"{arguments.typed[0]}: can't change in a sweep that has begun; leave it out.")
+    file = None if arguments.file is None else arguments.file.absolute()
+    directory = SweepDirectory.open(arguments.resume)
+    try:
+        _go_where_it_began(directory)
+        sweep = read_sweep(directory.sweep_yaml, count=arguments.count)
+        if arguments.count is not None and directory.registered.is_file():
+            raise InputError(f"--count {arguments.count}: this sweep is W&B's and keeps its run_cap; leave it out.")
+        if file is not None:
+            _compare(read_sweep(file, directory.typed(), sweep.cap), sweep, directory)
+        if arguments.count is not None:
+            directory.write(sweep)
+    except BaseException:
+        directory.release()
+        raise
+    return sweep, directory
+
+
+def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
+    """Refuses a file that isn't the one that the sweep began with, except for names and the number of trials."""
+    for key in COMPARED:
+        # A program is kept as it was found, because agents are told so.
+        values = [find_program(sweep) if key == "program" else sweep.config.get(key) for sweep in (given, begun)]
+        if values[0] != values[1]:
+            raise InputError(
+                f"{given.path}: {key}: is another one than in {directory.sweep_yaml}, and can't change in a sweep that "
+                "has begun; leave the file out."
+            )
+
+
+def _go_where_it_began(directory: SweepDirectory) -> None:
+    """Goes to the folder that holds `runs`: relative paths in a command hold there, and agents write to runs/SWEEP.
+
+    Raises:
+        InputError: for a sweep of W&B that is elsewhere than its agents would write to.
+    """
+    path = directory.path
+    if path.is_absolute() and path.parent.name == "runs":
+        os.chdir(path.parent.parent)
+        print(f"going on in {Path.cwd()}, where the sweep was begun")
+    if directory.registered.is_file():
+        name = directory.registered.read_text(encoding="utf-8").strip().rpartition("/")[2]
+        agents = Path("runs", name)
+        if not (agents.is_dir() and agents.samefile(path)):
+            raise InputError(f"{path}: W&B's agents would write to {agents.absolute()}; move it there first.")
+
+
+def _default_metric(config: Config) -> Metric:
+    """What the trials choose their best checkpoint by."""
+    name = config.early_stopping.monitor
+    return Metric(name=name, goal="maximize" if name == "val/accuracy" else "minimize", target=None)

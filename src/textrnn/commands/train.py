@@ -1,0 +1,138 @@
+"""The command `train`: the jobs of a command line, one run each, in this process or as jobs of SLURM."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from textrnn.base import exits
+from textrnn.base.errors import InputError
+from textrnn.base.process import import_torchmetrics, importing
+from textrnn.base.signals import Signals
+from textrnn.config.compose import CommandLine, compose_jobs, parse_command_line, run_hydra, slurm_launcher
+from textrnn.config.experiment_files import as_override
+from textrnn.config.schema import Config
+from textrnn.distributed.launch import read_launch, starts_several
+from textrnn.distributed.ranks import Ranks
+
+PROGRAM = "train.py"
+"""Hydra's name of the program, which its help shows."""
+NOT_OF_A_JOB = ("run_dir=", "tracking.group=", "hydra", "+hydra")
+"""How overrides begin that a job of SLURM does not take over: each job has its own, or they are for its launcher."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; `experiment=FILE.yaml` reads a sweep's best.yaml too."""
+    code = train(argv)
+    if code == exits.WRONG_INPUT and read_launch().is_external:
+        # All ranks leave now; srun would kill those that take longer to, and show its own exit code for the step.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def train(argv: Sequence[str]) -> int:
+    """`main` for a caller that has something to do after it; returns the exit code whatever happens."""
+    signals = Signals()
+    ranks = Ranks(read_launch())
+    with exits.exit_code() as outcome:
+        ranks.rendezvous()
+        with ranks.reporting_failure():
+            outcome.code = _train(argv, ranks, signals)
+    signals.defer()
+    if outcome.code == exits.PREEMPTED and ranks.is_first:
+        from textrnn.distributed.slurm import requeue
+
+        requeue()
+    if not ranks.is_first and outcome.code in (exits.PREEMPTED, exits.INTERRUPTED):
+        # At any other code Lightning, torchrun or srun would kill rank 0, which may still be recording the end.
+        return exits.DONE
+    return outcome.code
+
+
+def _train(argv: Sequence[str], ranks: Ranks, signals: Signals) -> int:
+    with ranks.barrier():
+        command_line = parse_command_line(argv)
+        configs = compose_jobs(command_line)
+    if command_line.inspect:
+        return run_hydra(command_line, PROGRAM)
+    launcher = slurm_launcher(command_line)
+    if launcher is not None:
+        return _train_on_slurm(configs, command_line, launcher)
+    if command_line.multirun:
+        return _train_jobs(configs, command_line, ranks, signals)
+    return _train_one(configs[0], ranks, signals)
+
+
+def _train_one(config: Config, ranks: Ranks, signals: Signals) -> int:
+    with importing():
+        import_torchmetrics()
+        from textrnn.training.run import run
+    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks, signals)
+
+
+def _train_jobs(configs: Sequence[Config], command_line: CommandLine, ranks: Ranks, signals: Signals) -> int:
+    """Train the jobs of a multirun one after another, and compare them; return the first exit code that is not 0."""
+    from textrnn.multirun.comparison import conclude
+    from textrnn.multirun.jobs import Multirun
+
+    with ranks.barrier():
+        _check_processes(configs, ranks)
+    multirun = Multirun.share(configs, command_line, ranks)
+    for number, job in enumerate(multirun.jobs):
+        ranks.begin_job(number)
+        with exits.exit_code() as outcome:
+            outcome.code = _train_one(job.config, ranks, signals)
+        job.exit_code = outcome.code
+        if job.exit_code in (exits.INTERRUPTED, exits.PREEMPTED):
+            return job.exit_code
+        if job.exit_code == exits.CRASH and ranks.launch.is_external:  # one rank may still wait for another
+            if ranks.is_first:
+                print(
+                    f"job {number} has crashed, and its {ranks.launch.world_size} processes can't begin those after "
+                    "it; the same command with resume=auto can",
+                    file=sys.stderr,
+                )
+            break
+    if ranks.is_first:
+        conclude(multirun)
+    return multirun.exit_code
+
+
+def _train_on_slurm(configs: Sequence[Config], command_line: CommandLine, launcher: dict[str, object]) -> int:
+    """Train the jobs of a multirun as jobs of SLURM, each a run that could have been typed alone, and compare them."""
+    from textrnn.multirun.comparison import conclude
+    from textrnn.multirun.jobs import Multirun
+    from textrnn.multirun.slurm_jobs import launch, refuse_while_queued
+
+    multirun = Multirun.claim(configs, command_line)
+    commands = []
+    for job in multirun.jobs:
+        typed = [
+            override
+            for override in job.overrides
+            if not override.startswith(("run_dir=", "tracking.group=", "hydra", "+hydra"))
+        ]
+        own = {"tracking.group": job.config.tracking.group, "run_dir": job.config.run_dir}
+        commands.append([*typed, *(as_override(key, value) for key, value in own.items())])
+    folder = multirun.parent / "slurm"
+    try:
+        refuse_while_queued(folder)
+        codes = launch(train, commands, launcher, folder)
+    except InputError:
+        multirun.remove_if_unused()
+        raise
+    for job, code in zip(multirun.jobs, codes, strict=True):
+        job.exit_code = code
+    conclude(multirun)
+    return multirun.exit_code
+
+
+def _check_processes(configs: Sequence[Config], ranks: Ranks) -> None:
+    """Refuse -m where Lightning would start the whole command again for each process of each job."""
+    if not ranks.launch.is_external and any(starts_several(config.trainer) for config in configs):
+        raise InputError(
+            "-m can't start several processes a job; start them all with torchrun or srun, which -m works under, "
+            "run the jobs one by one, or use trainer.devices=1 with -m."
+        )

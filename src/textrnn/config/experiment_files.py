@@ -1,0 +1,126 @@
+"""Experiment files from anywhere: `experiment=FILE.yaml`, in the format of `conf/experiment/`.
+
+Hydra finds experiments in `conf/` only. A file from elsewhere becomes overrides here, in front of what is typed: plain
+keys and values, held against the schema. It can name no code and include no other file.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
+from textrnn.base.errors import InputError
+from textrnn.base.files import typed_path
+from textrnn.config.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_leaves
+
+PREFIX = "experiment="
+HEADER = "# @package _global_"
+"""First line of an experiment; with it the file also works from `conf/experiment/`."""
+
+
+def expand_experiment(argv: Sequence[str]) -> list[str]:
+    """A command line as Hydra can read it, with `experiment=FILE.yaml` replaced by the overrides in the file.
+
+    What is typed goes before what the file says, wherever it stands. Texts are quoted where Hydra wants quotes.
+
+    Raises:
+        InputError: for a file that can't be read or holds anything but keys of a run.
+    """
+    argv = quote_texts(argv)
+    at = next((index for index, text in enumerate(argv) if text.startswith(PREFIX)), None)
+    path = None if at is None else _path(argv[at])
+    if at is None or path is None:
+        return argv
+    typed = [text for index, text in enumerate(argv) if index != at]
+    keys = {_key(text) for text in typed}
+    read = [text for text in read_experiment(path) if _key(text) not in keys]
+    return [*argv[:at], *read, *argv[at + 1 :]]
+
+
+def read_experiment(path: Path) -> list[str]:
+    """The overrides in an experiment file.
+
+    Raises:
+        InputError: for a file that can't be read or holds anything but keys of a run.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"experiment={path}: it can't be read ({reason}).") from error
+    if not isinstance(content, dict):
+        raise InputError(f"experiment={path}: it is not an experiment; conf/experiment/ shows what one looks like.")
+    try:
+        groups = _groups(content.pop("defaults", []))
+        return [*groups, *(as_override(key, value) for key, value in schema_leaves(content))]
+    except InputError as error:
+        raise InputError(f"experiment={path}: {error}") from error
+
+
+def write_experiment(values: Mapping[str, Any], header: Sequence[str]) -> str:
+    """The text of an experiment file with these dotted keys, `header` as its comment."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        section = nested
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    comment = "".join(f"# {line}\n" for line in header)
+    return f"{HEADER}\n{comment}{yaml.safe_dump(nested, sort_keys=False) if nested else '{}'}"
+
+
+def as_override(key: str, value: Any) -> str:
+    """A key and a plain value as an override that Hydra reads back as the same value.
+
+    Raises:
+        InputError: for a value that is not plain, or a text that refers to another key.
+    """
+    return f"{key}={_text(key, value)}"
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list):
+        return f"[{','.join(_text(key, item) for item in value)}]"
+    if not isinstance(value, str) or "${" in value:
+        raise InputError(f"{key}: {value!r} is no plain value; write a number, a text, true, false, null or a list.")
+    quoted: str = QuotedString(text=value, quote=Quote.single).with_quotes()
+    return quoted
+
+
+def _path(text: str) -> Path | None:
+    """The file that `experiment=...` names; None where it names one of `conf/experiment/`."""
+    try:
+        (override,) = parse_overrides([text])
+        value = override.value()
+    except (InputError, HydraException):
+        return None  # compose says what is wrong with it
+    named = isinstance(value, str) and ("/" in value or value.endswith((".yaml", ".yml")))
+    return typed_path(str(value), f"{PREFIX}{value}") if named else None
+
+
+def _key(text: str) -> str:
+    return text.partition("=")[0].lstrip("+~")
+
+
+def _groups(defaults: Any) -> list[str]:
+    """`- override /model: lstm` as model=lstm."""
+    chosen = []
+    for entry in defaults if isinstance(defaults, list) else [defaults]:
+        if entry == "_self_":
+            continue
+        name, option = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (str(entry), None)
+        group = str(name).removeprefix("override /")
+        if group not in GROUPS or group == "experiment" or not isinstance(option, str):
+            raise InputError(f"defaults: {entry} is not possible here; write for example override /model: lstm.")
+        chosen.append(f"{group}={option}")
+    return chosen

@@ -1,0 +1,240 @@
+"""Making a token store: one streamed pass over a source, a tokenizer trained on what came, every review encoded."""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import time
+import uuid
+from array import array
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer
+
+from textrnn.base.console import LOGGER, Progress
+from textrnn.base.errors import InputError
+from textrnn.base.files import disk_errors
+from textrnn.base.process import in_advance
+from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.review_file import (
+    REVIEWS,
+    ROWS_PER_BATCH,
+    TEXTS,
+    ReviewWriter,
+    file_summary,
+    lists_of_ids,
+    read_texts,
+)
+from textrnn.data.sources import Row, Source
+from textrnn.data.tokenizer import encode_batch, encoding_threads, load_tokenizer, train_tokenizer
+
+TEXTS_AT_A_TIME = 50
+"""Texts that a thread encodes at once, a divisor of `ROWS_PER_BATCH`: few enough that their encodings, which take a
+hundred bytes a token, are still in the core's cache when their ids are read."""
+
+
+def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, Any]) -> None:
+    """Write the store `path` under another name and rename it; on failure nothing is left.
+
+    Args:
+        path: The store's folder, in a folder that exists; a damaged store there is replaced.
+        data: Tokenizer and segment settings.
+        source: What is read.
+        facts: What `meta.json` says besides what is counted here.
+
+    Raises:
+        InputError: the source has no reviews for a split, or the disk refuses.
+    """
+    started = time.monotonic()
+    draft = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with disk_errors(path.parent):
+            draft.mkdir()
+        reviews, empty, repeated = _read(source, data, draft)
+        _check_counts(reviews)
+        tokenizer_json = _train(draft, data, reviews["train"])
+        tokens = _encode(draft, tokenizer_json, sum(reviews.values()))
+        meta = {
+            **facts,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(),
+            "splits": {name: {"reviews": reviews[name], "tokens": tokens[name]} for name in SPLITS},
+            "empty_reviews": empty,
+            "repeated_reviews": repeated,
+            "files": {name: file_summary(draft / name) for name in ("tokenizer.json", *(f"{s}.arrow" for s in SPLITS))},
+        }
+        _write_text(draft / "meta.json", json.dumps(meta, indent=2))
+        with disk_errors(path.parent):
+            if path.exists():  # damaged; a process that reads it keeps its open files
+                shutil.rmtree(path)
+            draft.rename(path)
+            _sync(path.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    counts = ", ".join(f"{reviews[name]:,} {name}" for name in SPLITS)
+    LOGGER.info(f"token store made in {time.monotonic() - started:.0f} s: {counts} reviews in {path}")
+    if empty:
+        LOGGER.warning(f"kept {empty:,} empty reviews; the model reads each as one unknown token")
+    for name, count in repeated.items():
+        if count:
+            LOGGER.warning(f"{count:,} of the {reviews[name]:,} {name} reviews are training reviews too, to the letter")
+
+
+def _rows(source: Source, data: DataConfig) -> Generator[Row]:
+    """The rows of the store: all, or with segments the first segment, what validates it, and the test set."""
+    if data.segment_size is None:
+        yield from source.rows(SPLITS)
+        return
+    training = validation = 0
+    with closing_rows(source.rows(("train", "validation"), interleave=True)) as rows:
+        for row in rows:
+            training += row.split == "train"
+            yield row
+            validation += row.split == "validation"
+            if training == data.segment_size:
+                break
+    if not validation:  # the source holds it apart from the training reviews
+        yield from source.rows(("validation",))
+    yield from source.rows(("test",))
+
+
+@contextlib.contextmanager
+def closing_rows(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
+    """Close rows that may be left half-read: a stream that is dropped open can abort the interpreter at its exit."""
+    try:
+        yield rows
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
+
+
+def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], int, dict[str, int]]:
+    """Stream the source's texts into a file per split; reviews per split, how many are empty, and `_repeated`."""
+    reviews: Counter[str] = Counter()
+    empty = 0
+    hashes = {name: array("q") for name in SPLITS}
+    waiting: dict[str, tuple[list[int], list[str]]] = {name: ([], []) for name in SPLITS}
+    total = source.expected_rows(SPLITS) if data.segment_size is None else None
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context(ReviewWriter(draft / f"{name}.texts", TEXTS)) for name in SPLITS}
+        progress = stack.enter_context(Progress("read", total))
+        rows = stack.enter_context(closing_rows(_rows(source, data)))
+        for row in rows:
+            labels, texts = waiting[row.split]
+            labels.append(row.label)
+            texts.append(row.text)
+            reviews[row.split] += 1
+            empty += not row.text.strip()
+            if data.segment_size is None:  # with segments, most training reviews are never here
+                hashes[row.split].append(hash(row.text))
+            if len(texts) == ROWS_PER_BATCH:
+                writers[row.split].write(labels, texts)
+                waiting[row.split] = ([], [])
+                progress.advance(ROWS_PER_BATCH)
+        for name, (labels, texts) in waiting.items():
+            if texts:
+                writers[name].write(labels, texts)
+    return reviews, empty, _repeated(hashes) if data.segment_size is None else {}
+
+
+def _repeated(hashes: dict[str, "array[int]"]) -> dict[str, int]:
+    """How many reviews of the other splits are training reviews too; 64 bits tell texts apart."""
+    train, *others = (np.frombuffer(hashes[name], dtype=np.int64) for name in SPLITS)
+    return {name: int(np.isin(other, train).sum()) for name, other in zip(SPLITS[1:], others, strict=True)}
+
+
+def _check_counts(reviews: Counter[str]) -> None:
+    for name in SPLITS:
+        if reviews[name] == 0:
+            counts = ", ".join(f"{reviews[other]:,} {other}" for other in SPLITS)
+            raise InputError(
+                f"data: there is no {name} review ({counts}); give more reviews "
+                "(data.path with a larger file, or a larger data.synthetic.train_reviews or data.segment_size)"
+            )
+
+
+def _train(draft: Path, data: DataConfig, total: int) -> str:
+    """Train the tokenizer on the training texts and write it."""
+
+    def texts() -> Iterator[str]:
+        for batch in read_texts(draft / "train.texts"):
+            yield from batch.column("text").to_pylist()
+            progress.advance(len(batch))
+
+    with Progress("learned from", total) as progress:
+        tokenizer_json = train_tokenizer(texts(), data.tokenizer, data.vocab_size).to_str()
+    _write_text(draft / "tokenizer.json", tokenizer_json)
+    return tokenizer_json
+
+
+def _encode(draft: Path, tokenizer_json: str, total: int) -> Counter[str]:
+    """Turn each split's texts into its file of reviews; tokens per split."""
+    tokenizer = load_tokenizer(tokenizer_json)
+    tokens: Counter[str] = Counter()
+    with Progress("encoded", total) as progress:
+        for name in SPLITS:
+            texts = draft / f"{name}.texts"
+            tokens[name] = encode_file(texts, draft / f"{name}.arrow", tokenizer, progress.advance)
+            texts.unlink()
+    return tokens
+
+
+def encode_file(
+    texts: Path, reviews: Path, tokenizer: Tokenizer, advance: Callable[[int], None] = lambda _: None
+) -> int:
+    """Encode a file of texts into a file of reviews; tokens in it.
+
+    Threads encode the next texts, a thread a core, while those before are written.
+
+    Args:
+        texts: File with the columns `TEXTS`.
+        reviews: The file to write, with the columns `REVIEWS`.
+        tokenizer: Encodes.
+        advance: Told how many reviews more are written.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+
+    def encode(rows: pa.RecordBatch) -> pa.RecordBatch:
+        ids = lists_of_ids(encode_batch(tokenizer, rows.column("text").to_pylist()))
+        return pa.record_batch([*rows.columns, ids], schema=REVIEWS)
+
+    tokens = 0
+    with (
+        ReviewWriter(reviews, REVIEWS, sync=True) as writer,
+        encoding_threads(tokenizer) as threads,
+        # Closed, so that the threads end before the file does.
+        contextlib.closing(
+            in_advance(encode, read_texts(texts, TEXTS_AT_A_TIME), ahead=2 * threads, threads=threads)
+        ) as encoded,
+    ):
+        while parts := list(islice(encoded, ROWS_PER_BATCH // TEXTS_AT_A_TIME)):
+            (batch,) = pa.Table.from_batches(parts).combine_chunks().to_batches()
+            writer.write_batch(batch)
+            tokens += len(batch.column("token_ids").values)
+            advance(len(batch))
+    return tokens
+
+
+def _write_text(path: Path, text: str) -> None:
+    with disk_errors(path.parent), path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    """Make a rename in `directory` outlive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,97 @@
+"""Text files of vectors, read once: all their words are kept as NAME.npy and NAME.txt, memory-mapped by later runs.
+
+A kept file is a folder named by the text file's path, size and time. It is written under another name and renamed when
+it is whole, under a kernel lock: of many processes that need it, one reads the text.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from textrnn.base.console import LOGGER
+from textrnn.base.errors import InputError
+from textrnn.base.files import disk_errors, making
+from textrnn.config.vectors import words_file
+from textrnn.data.vectors.arrays import WordVectors, open_array
+from textrnn.data.vectors.text_file import read_text_vectors
+
+FORMAT = 1
+"""Version of the kept files and of the rules that make them."""
+
+
+def open_text(path: Path, size: int, name: str, cache: Path) -> WordVectors:
+    """The vectors of a text file, from `cache` if they are there, else read and kept there.
+
+    Args:
+        path: The file.
+        size: Numbers of a vector.
+        name: What was typed for it.
+        cache: Folder of kept files, which is made if it has to be.
+
+    Raises:
+        InputError: The file is refused, or the disk has no room for what is kept.
+
+    """
+    kept = cache / _key(path, size, name)
+    with contextlib.suppress(InputError):  # not there, or damaged
+        return open_array(kept / "vectors.npy", size, name)
+    with making(kept, "reads vectors into"):
+        with contextlib.suppress(InputError):  # as above; another process may have made it while this one waited
+            return open_array(kept / "vectors.npy", size, name)
+        started = time.monotonic()
+        draft = kept.with_name(f".tmp-{kept.name}-{uuid.uuid4().hex[:8]}")
+        try:
+            with disk_errors(cache):
+                rows = _convert(path, size, name, draft / "vectors.npy")
+                shutil.rmtree(kept, ignore_errors=True)
+                draft.rename(kept)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    LOGGER.info(f"{rows:,} vectors of {name} read in {time.monotonic() - started:.0f} s and kept in {kept}")
+    return open_array(kept / "vectors.npy", size, name)
+
+
+def _key(path: Path, size: int, name: str) -> str:
+    try:
+        real = path.resolve(strict=True)
+        state = real.stat()
+    except OSError as error:
+        raise InputError(
+            f"model.embedding.vectors={name} can't be read ({error.strerror}); give a text file with a word and"
+            f" {size} numbers a line."
+        ) from error
+    facts = (str(real), state.st_size, state.st_mtime_ns, size, FORMAT)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
+
+
+def _convert(path: Path, size: int, name: str, array: Path) -> int:
+    """Write the words and numbers of a text file; how many words."""
+    array.parent.mkdir()
+    rows = 0
+    with array.open("wb") as numbers, words_file(array).open("wb") as words:
+        _write_header(numbers, rows, size)
+        for some, vectors in read_text_vectors(path, size, name):
+            vectors.tofile(numbers)
+            words.write(b"\n".join(some) + b"\n")
+            rows += len(some)
+        if not rows:
+            raise InputError(f"model.embedding.vectors={name} has no vector for any word; give another file.")
+        numbers.seek(0)
+        _write_header(numbers, rows, size)
+        for file in (numbers, words):
+            file.flush()
+            os.fsync(file.fileno())
+    return rows
+
+
+def _write_header(file: IO[bytes], rows: int, size: int) -> None:
+    """NumPy's own header, which leaves room for a first axis of any length: it can be written again over itself."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, size)})

@@ -1,0 +1,1 @@
+"""Who are we? Several processes, one run."""

@@ -1,0 +1,195 @@
+"""Who started this process, and which of the run's processes it is. Nothing here imports torch."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from textrnn.base.errors import InputError, RefusedElsewhere
+from textrnn.base.process import available_cores
+from textrnn.config.schema import TrainerConfig
+
+_MANY_PROCESSES_A_CORE = 2
+
+SHARED_RUN = "TEXTRNN_RUN"
+"""Environment variable by which rank 0 tells the processes that Lightning starts which run is theirs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """One process among those of its run, numbered as torch does."""
+
+    by: str = "lightning"
+    """"torchrun" or "srun" if one of them started all processes; else "lightning", which may yet start more."""
+    rank: int = 0
+    local_rank: int = 0
+    """Number on this node."""
+    world_size: int = 1
+    local_world_size: int = 1
+    node_rank: int = 0
+    nodes: int = 1
+
+    @property
+    def is_external(self) -> bool:
+        """Whether all processes of the run are there before any of them trains, and there are several."""
+        return self.by != "lightning" and self.world_size > 1
+
+    @property
+    def is_child(self) -> bool:
+        """Whether Lightning has started this process for a run that has already begun."""
+        return self.by == "lightning" and self.rank > 0
+
+
+def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
+    """What the launcher has put into the environment.
+
+    Of SLURM only the step counts: the variables of a job are also in its batch script, which is one process. In a trial
+    of a W&B sweep the step's tasks are agents, and each trial is a run of its own.
+    """
+    environment = os.environ if environment is None else environment
+
+    def number(name: str) -> int:
+        return int(environment[name])
+
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return Launch(
+            by="torchrun",
+            rank=number("RANK"),
+            local_rank=number("LOCAL_RANK"),
+            world_size=number("WORLD_SIZE"),
+            local_world_size=number("LOCAL_WORLD_SIZE"),
+            node_rank=number("GROUP_RANK"),
+            nodes=number("GROUP_WORLD_SIZE"),
+        )
+    if SHARED_RUN in environment and number_or_zero(environment, "LOCAL_RANK") > 0:
+        return Launch(
+            rank=number("LOCAL_RANK"),
+            local_rank=number("LOCAL_RANK"),
+            world_size=number("WORLD_SIZE"),
+            local_world_size=number("WORLD_SIZE"),
+        )
+    if number_or_zero(environment, "SLURM_STEP_NUM_TASKS") > 1 and "WANDB_SWEEP_ID" not in environment:
+        node = number("SLURM_NODEID")
+        return Launch(
+            by="srun",
+            rank=number("SLURM_PROCID"),
+            local_rank=number("SLURM_LOCALID"),
+            world_size=number("SLURM_STEP_NUM_TASKS"),
+            local_world_size=_tasks_per_node(environment["SLURM_STEP_TASKS_PER_NODE"])[node],
+            node_rank=node,
+            nodes=number("SLURM_STEP_NUM_NODES"),
+        )
+    return Launch()
+
+
+def number_or_zero(environment: Mapping[str, str], name: str) -> int:
+    """A number from the environment; 0 if it isn't there."""
+    return int(environment.get(name) or 0)
+
+
+def refuse_ranks(program: str) -> None:
+    """Refuses to be several processes, for a program that is one.
+
+    Raises:
+        InputError: from the first process, which says so; from the others RefusedElsewhere.
+    """
+    launch = read_launch()
+    if launch.is_external:
+        sentence = f"{program} is one process; type python {program} without {launch.by}."
+        raise InputError(sentence) if launch.rank == 0 else RefusedElsewhere(sentence)
+
+
+def check_layout(trainer: TrainerConfig, launch: Launch) -> None:
+    """Checks what is typed about devices against what the launcher has started.
+
+    Raises:
+        InputError: if they contradict each other, or several machines are asked for without a launcher.
+    """
+    if not launch.is_external:
+        if trainer.num_nodes > 1:
+            raise InputError(
+                f"trainer.num_nodes={trainer.num_nodes}: a run on several machines is started by srun or torchrun, "
+                "which this one was not; docs/cluster.md says how."
+            )
+        return
+    if trainer.num_nodes not in (1, launch.nodes):
+        raise InputError(
+            f"trainer.num_nodes={trainer.num_nodes}, but {launch.by} has started processes on {launch.nodes} node(s): "
+            "leave trainer.num_nodes out."
+        )
+    wanted = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
+    if wanted not in ("auto", -1, launch.local_world_size):
+        raise InputError(
+            f"trainer.devices={trainer.devices}, but {launch.by} has started {launch.local_world_size} process(es) on "
+            f"{socket.gethostname()}: type trainer.devices=auto."
+        )
+
+
+def starts_several(trainer: TrainerConfig) -> bool:
+    """Whether Lightning may start more processes than this one; imports torch if it has to ask for GPUs."""
+    if trainer.strategy != "auto":
+        return True
+    if isinstance(trainer.devices, list):
+        return len(trainer.devices) > 1
+    if trainer.devices not in ("auto", -1):
+        return bool(trainer.devices != 1)
+    if trainer.accelerator not in ("auto", "gpu", "cuda"):
+        return False
+    import torch
+
+    return torch.cuda.device_count() > 1
+
+
+def sees_own_gpu_only(trainer: TrainerConfig, launch: Launch) -> bool:
+    """Whether srun has given each of a node's tasks one GPU for itself (`--gpus-per-task=1`); imports torch."""
+    if launch.by != "srun" or trainer.accelerator not in ("auto", "gpu", "cuda"):
+        return False
+    import torch
+
+    return launch.local_world_size > 1 and torch.cuda.device_count() == 1
+
+
+def _tasks_per_node(text: str) -> list[int]:
+    """SLURM's `2(x3),1` as [2, 2, 2, 1]."""
+    counts: list[int] = []
+    for part in text.split(","):
+        tasks, _, repeated = part.partition("(x")
+        counts += [int(tasks)] * int(repeated.rstrip(")") or 1)
+    return counts
+
+
+def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
+    """Checks the devices asked for against those that are there; imports torch if it has to ask.
+
+    Raises:
+        InputError: for more GPUs than are visible, more than two processes a core, or what contradicts the launcher.
+    """
+    check_layout(trainer, launch)
+    if trainer.accelerator in ("auto", "cpu") and trainer.devices in ("auto", -1, 1) and not launch.is_external:
+        return
+    if trainer.accelerator == "cpu" and launch.is_external:
+        return  # as many as the launcher was told to start
+    import torch
+
+    gpus = torch.cuda.device_count()
+    wanted = trainer.devices
+    if launch.is_external and 0 < gpus < launch.local_world_size and not sees_own_gpu_only(trainer, launch):
+        raise InputError(
+            f"{launch.by} has started {launch.local_world_size} processes on {socket.gethostname()}, where {gpus} "
+            "GPU(s) are visible: start one process a GPU, or type trainer.accelerator=cpu."
+        )
+    numbers = wanted if isinstance(wanted, list) else []
+    count = len(numbers) if numbers else wanted if isinstance(wanted, int) else None
+    on_gpu = trainer.accelerator in ("gpu", "cuda") or (trainer.accelerator == "auto" and gpus > 0)
+    if trainer.accelerator in ("gpu", "cuda") and gpus == 0:
+        raise InputError("trainer.accelerator=gpu: no GPU is visible here; type trainer=cpu.")
+    if on_gpu:
+        if (count is not None and count > gpus) or any(number >= gpus for number in numbers):
+            raise InputError(f"trainer.devices={wanted}: {gpus} GPU(s) are visible here; type trainer.devices={gpus}.")
+    elif trainer.accelerator in ("auto", "cpu") and count is not None:
+        cores = available_cores()
+        if count > _MANY_PROCESSES_A_CORE * cores:
+            raise InputError(
+                f"trainer.devices={wanted}: more than two processes a core on {cores} core(s); "
+                f"type trainer.devices={cores} or less."
+            )

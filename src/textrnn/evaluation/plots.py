@@ -1,0 +1,110 @@
+"""One picture of a measured split: confusion matrix, ROC curve, precision and recall, accuracy by length."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textrnn.config.schema import LABELS
+from textrnn.evaluation.metrics import LengthBin, Measured
+from textrnn.tracking.plots import COLOURS, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LINE = COLOURS["train"]
+HINT: dict[str, Any] = {"color": "#888888", "linestyle": "--", "linewidth": 1}
+"""How chance is drawn, and where the model stops reading."""
+
+
+def plot_evaluation(measured: Measured, out: Path, *, title: str, max_length: int) -> None:
+    """Draw four panels and write the PNG `out` atomically.
+
+    The curves need reviews of both labels; without, their panels say so. `max_length` is how many tokens of a review
+    the model reads.
+    """
+    figure = new_figure(10.5, 9)
+    figure.suptitle(title, parse_math=False)  # a run's name, in which a $ begins no formula
+    matrix, roc, precision_recall, lengths = figure.subplots(2, 2).flat
+    _confusion_matrix(matrix, measured)
+    _lengths(lengths, measured.by_length(), max_length)
+    if measured.both_labels:
+        _roc(roc, measured)
+        _precision_recall(precision_recall, measured)
+    else:
+        for axes, name in ((roc, "ROC"), (precision_recall, "precision and recall")):
+            axes.set_title(name)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.text(0.5, 0.5, "all reviews have the same label", transform=axes.transAxes, ha="center", va="center")
+    save_figure(figure, out)
+
+
+def _confusion_matrix(axes: "Axes", measured: Measured) -> None:
+    """The colour is the share of the true class, so that classes of different sizes compare."""
+    counts = np.asarray(measured.confusion_matrix())
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    positions = range(len(LABELS))
+    axes.set_xticks(positions, LABELS)
+    axes.set_yticks(positions, LABELS, rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"accuracy {counts.trace() / max(counts.sum(), 1):.4f}")
+    for true in positions:
+        for predicted in positions:
+            share = shares[true, predicted]
+            axes.text(
+                predicted,
+                true,
+                f"{counts[true, predicted]:,}\n{share:.1%} of {LABELS[true]}",
+                ha="center",
+                va="center",
+                color="white" if share > 0.5 else "black",
+            )
+
+
+def _roc(axes: "Axes", measured: Measured) -> None:
+    axes.plot(*measured.roc(), color=LINE)
+    axes.plot([0, 1], [0, 1], **HINT)
+    _unit_square(axes, "ROC, area", measured.metrics()["auroc"], "false positive rate", "true positive rate")
+
+
+def _precision_recall(axes: "Axes", measured: Measured) -> None:
+    # A precision holds from its recall back to the one before.
+    axes.step(*measured.precision_recall(), where="pre", color=LINE)
+    axes.axhline(float(measured.labels.float().mean()), **HINT)
+    _unit_square(axes, "precision and recall, average precision", measured.average_precision(), "recall", "precision")
+
+
+def _unit_square(axes: "Axes", name: str, value: float, x: str, y: str) -> None:
+    axes.set_title(f"{name} {value:.4f}")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.grid(alpha=0.3)
+
+
+def _lengths(axes: "Axes", bins: list[LengthBin], max_length: int) -> None:
+    """A point a group with its interval; groups stand side by side, as they hold about as many reviews."""
+    places = range(len(bins))
+    accuracies = [group.accuracy for group in bins]
+    errors = [[b.accuracy - b.low for b in bins], [b.high - b.accuracy for b in bins]]
+    axes.errorbar(places, accuracies, yerr=errors, fmt="o", capsize=3, color=LINE)
+    reads_all = sum(group.longest <= max_length for group in bins)
+    if 0 < reads_all < len(bins):
+        axes.axvline(reads_all - 0.5, **HINT)
+        note = f"right of the line only {max_length:,} tokens are read"
+        axes.text(0.985, 0.975, note, transform=axes.transAxes, ha="right", va="top", color="#666666", fontsize=8)
+    labels = [f"{_span(group)}\n({group.reviews:,})" for group in bins]
+    axes.set_xticks(places, labels, fontsize=7)
+    axes.set_xlim(-0.6, len(bins) - 0.4)
+    axes.set_xlabel("tokens of a review (and how many reviews)")
+    axes.set_ylabel("accuracy, with 95 % interval")
+    axes.set_title("accuracy by length")
+    axes.grid(alpha=0.3, axis="y")
+
+
+def _span(group: LengthBin) -> str:
+    return f"{group.shortest}" if group.shortest == group.longest else f"{group.shortest}–{group.longest}"

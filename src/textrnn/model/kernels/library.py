@@ -1,0 +1,138 @@
+"""The machine's own build of `recurrence/`, our C code: compiled once, kept in the cache, loaded through ctypes.
+
+A C compiler is all it takes, at run time and not at installation, so that the code fits the processor that runs it. A
+machine without one uses torch's kernels: the same numbers, more slowly. Where the library can't be kept, each process
+compiles its own.
+
+Environment variables: CC names another compiler, TEXTRNN_KERNELS another folder than `$XDG_CACHE_HOME/textrnn/kernels`.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from textrnn.base.console import LOGGER
+from textrnn.base.errors import InputError
+from textrnn.base.files import user_cache
+
+SOURCES = Path(__file__).with_name("recurrence")
+FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-pthread")
+KINDS = {
+    "float": ("-DREAL=float",),
+    "double": ("-DREAL=double",),
+    "bfloat16": ("-DREAL=float", "-DLOW=1"),
+}
+"""The libraries that are made of the sources; bfloat16's only runs where float's `has_low()` is true."""
+COMPILE_SECONDS = 120.0
+"""Longest time that the compiler gets; it takes about three seconds."""
+
+
+@functools.cache
+def load_library(kind: str) -> ctypes.CDLL | None:
+    """The library of a kind of `KINDS`, compiled if it has to be; None where that fails.
+
+    Once a process, a line says why it failed and what would help.
+    """
+    try:
+        library = _loaded(kind)
+    except (OSError, ValueError, InputError, subprocess.SubprocessError) as error:  # ValueError: CC's quotes
+        detail = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+        instead = "on torch's kernels, several times as slow for gru and rnn" if kind != "bfloat16" else "in float32"
+        LOGGER.warning(
+            "the recurrence runs %s: recurrence.c was not compiled (%s); "
+            "install a C compiler, such as gcc, or name one in CC",
+            instead,
+            detail,
+        )
+        return None
+    library.run_pass.restype = ctypes.c_int
+    library.find_largest.restype = None
+    library.vector_length.restype = library.has_low.restype = ctypes.c_int64
+    for name in ("tile_rows", "forward_width", "backward_width"):
+        getattr(library, name).restype = ctypes.c_int64
+        getattr(library, name).argtypes = [ctypes.c_int64]
+    return library
+
+
+def _loaded(kind: str) -> ctypes.CDLL:
+    """The compiled library; one that was kept and can't be loaded is compiled anew, for this process."""
+    path = _library(kind)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:  # of a folder from which nothing may be run, or cut off by a power failure
+        reason = str(error).removeprefix(f"{path}: ")  # as below: one folder for all
+        own = Path(_own_folder(f"{path.parent}: {reason}").name) / path.name
+        _compile(KINDS[kind], own)
+        return ctypes.CDLL(str(own))
+
+
+def _library(kind: str) -> Path:
+    """Path of the compiled library."""
+    sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")]
+    # Of the C library too: one that a container has made may need a newer one than its host has.
+    made_for = (_processor(), platform.libc_ver(), os.environ.get("CC"))
+    key = hashlib.sha256(repr((sources, FLAGS, KINDS[kind], made_for)).encode())
+    name = f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
+    try:
+        path = Path(os.environ.get("TEXTRNN_KERNELS") or user_cache() / "kernels") / name
+        if path.exists():
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()  # permission bits don't tell of a disk that is read-only
+    except (OSError, InputError) as error:
+        # Without the name of the file that was tried, or each library would have a folder and a line of its own.
+        reason = f"{path.parent}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        path = Path(_own_folder(reason).name) / name
+    _compile(KINDS[kind], path)
+    return path
+
+
+@functools.cache
+def _own_folder(reason: str) -> "tempfile.TemporaryDirectory[str]":
+    """A folder for this process, removed with it."""
+    LOGGER.warning("each start compiles recurrence.c anew (%s); name a folder to keep it in TEXTRNN_KERNELS", reason)
+    return tempfile.TemporaryDirectory(prefix="textrnn-kernels-")
+
+
+def _compile(defines: Sequence[str], path: Path) -> None:
+    """Compile beside `path` and rename: processes that start at once may all do it, each sees a whole library."""
+    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
+    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.so")
+    command = [*compiler, *FLAGS, "-march=native", *defines, "-o", str(beside), str(SOURCES / "recurrence.c"), "-lm"]
+    started = time.monotonic()
+    try:
+        try:
+            _run(command)
+        except subprocess.CalledProcessError:  # some compilers don't know the name "native"
+            _run([argument for argument in command if argument != "-march=native"])
+        with beside.open("rb") as made:  # one that a power failure has cut off would end the processes that load it
+            os.fsync(made.fileno())
+        beside.replace(path)
+        LOGGER.info("recurrence.c compiled for this machine in %.0f s: %s", time.monotonic() - started, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS, stdin=subprocess.DEVNULL
+    )
+
+
+def _processor() -> str:
+    """What "native" means here: a home that different machines share holds a library for each."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return platform.machine() + platform.processor()

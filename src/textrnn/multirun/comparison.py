@@ -1,0 +1,185 @@
+"""Comparison of a multirun's settings: mean and standard deviation over seeds, as table, CSV and picture."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from textrnn.base import exits as exits
+from textrnn.base.files import write_atomically
+from textrnn.config.compose import load_config
+from textrnn.multirun.jobs import Job, Multirun
+from textrnn.tracking.metrics_csv import METRICS
+from textrnn.tracking.summary import Status, read_summary
+
+
+@dataclass(kw_only=True, slots=True)
+class ComparedRun:
+    """One run among those that are compared."""
+
+    overrides: list[str]
+    """What sets it apart, such as `model=gru` and `seed=0`."""
+    run_dir: Path
+    done: bool
+    """Whether it ended with what was typed; if not, the directory may hold an earlier run."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Setting:
+    """Jobs that differ in their seed only."""
+
+    name: str
+    """The overrides without the seed, joined; `all` where nothing else varies."""
+    seeds: list[int] = field(default_factory=list)
+    """Of the finished jobs, each once: the same run again is no further evidence."""
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    """Final value of each metric, one a seed."""
+    unfinished: int = 0
+    """Jobs that have no final value: failed, stopped or never started."""
+    diverged: int = 0
+    """Jobs whose final validation or test is not finite; they are in no mean."""
+
+    def mean(self, metric: str) -> float:
+        """Mean over the seeds; NaN without a value."""
+        values = self.metrics.get(metric, [])
+        return statistics.fmean(values) if values else math.nan
+
+    def deviation(self, metric: str) -> float:
+        """Sample standard deviation over the seeds; NaN with fewer than two values."""
+        values = self.metrics.get(metric, [])
+        if len(values) < 2 or not all(map(math.isfinite, values)):  # statistics would end in a traceback
+            return math.nan
+        return statistics.stdev(values)
+
+
+def compared_runs(jobs: Sequence[Job]) -> list[ComparedRun]:
+    """Return the runs of a multirun's jobs, in Hydra's order; what all of them share is left out of their names."""
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    return [
+        ComparedRun(
+            overrides=[override for override in job.overrides if override not in shared],
+            run_dir=job.run_dir,
+            done=job.exit_code == exits.DONE,
+        )
+        for job in jobs
+    ]
+
+
+def settings_of(runs: Sequence[ComparedRun]) -> list[Setting]:
+    """Group runs by what they vary besides the seed, in the order of their first run.
+
+    Raises:
+        InputError: for a `summary.json` or `config.yaml` that is not whole.
+    """
+    settings: dict[str, Setting] = {}
+    for run in runs:
+        name = ", ".join(override for override in run.overrides if not override.startswith("seed="))
+        setting = settings.setdefault(name, Setting(name=name or "all"))
+        final = _final(run)
+        if final is None:
+            setting.unfinished += 1
+            continue
+        seed = load_config(run.run_dir / "config.yaml").seed
+        if seed in setting.seeds:
+            continue
+        setting.seeds.append(seed)
+        if any(not math.isfinite(value) for metric, value in final.items() if metric.startswith(("val/", "test/"))):
+            setting.diverged += 1
+            continue
+        for metric, value in final.items():
+            setting.metrics.setdefault(metric, []).append(value)
+    return list(settings.values())
+
+
+def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
+    """Return the settings as a table: mean ± standard deviation of each metric, and how many jobs stand behind it."""
+    shown = Table(title_justify="left", show_edge=False)
+    shown.add_column("setting", overflow="fold")  # cut short, two of them could read the same
+    for metric in metrics:
+        shown.add_column(metric, justify="right")
+    shown.add_column("runs", justify="right")
+    for setting in settings:
+        count = max((len(values) for values in setting.metrics.values()), default=0)
+        missing = setting.unfinished + setting.diverged
+        runs = f"{count} of {count + missing}" if missing else str(count)
+        runs += f", {setting.diverged} diverged" if setting.diverged else ""
+        shown.add_row(Text(setting.name), *(_spread(setting, metric) for metric in metrics), runs)
+    return shown
+
+
+def conclude(multirun: Multirun) -> None:
+    """End a multirun: print the table of its settings; write `comparison.csv` and `comparison.png` beside its jobs."""
+    parent, jobs = multirun.parent, multirun.jobs
+    shown = write_comparison(parent, compared_runs(jobs))
+    if shown is not None:
+        Console().print(shown)
+        print(f"view: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
+    multirun.remove_if_unused()
+    print(f"{sum(job.exit_code == exits.DONE for job in jobs)} of {len(jobs)} runs done: {parent}")
+
+
+def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> Table | None:
+    """Write `comparison.csv` and `comparison.png` beside the runs and return the table; None if no run has finished.
+
+    The picture shows test accuracy, or where no test was made, validation's.
+
+    Raises:
+        InputError: for a `summary.json` that is not whole.
+    """
+    settings = settings_of(runs)
+    measured = [metric for metric in METRICS if any(metric in setting.metrics for setting in settings)]
+    if not measured:
+        return None
+    write_atomically(parent / "comparison.csv", _csv(settings, measured))
+    metric = "test/accuracy" if "test/accuracy" in measured else "val/accuracy"
+    if metric in measured:
+        from textrnn.tracking.plots import plot_comparison  # matplotlib takes a second to import
+
+        plot_comparison(
+            [setting.name for setting in settings],
+            [setting.metrics.get(metric, []) for setting in settings],
+            parent / "comparison.png",
+            label=metric,
+        )
+    wanted = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
+    return table(settings, [name for name in wanted if name in measured])
+
+
+def _final(run: ComparedRun) -> dict[str, float] | None:
+    """The final metrics of a finished run."""
+    if not run.done:
+        return None
+    try:
+        summary = read_summary(run.run_dir / "summary.json")
+    except FileNotFoundError:
+        return None
+    if summary["status"] != Status.FINISHED:
+        return None
+    return {name: float(summary[name]) for name in METRICS if name in summary}
+
+
+def _spread(setting: Setting, metric: str) -> str:
+    mean, deviation = setting.mean(metric), setting.deviation(metric)
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.4f}" if math.isnan(deviation) else f"{mean:.4f} ± {deviation:.4f}"
+
+
+def _csv(settings: Sequence[Setting], metrics: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    spreads = [f"{metric} {statistic}" for metric in metrics for statistic in ("mean", "sd")]
+    writer.writerow(["setting", "seeds", "unfinished", "diverged", *spreads])
+    for setting in settings:
+        numbers = [number for metric in metrics for number in (setting.mean(metric), setting.deviation(metric))]
+        cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
+        seeds = " ".join(map(str, setting.seeds))
+        writer.writerow([setting.name, seeds, setting.unfinished, setting.diverged, *cells])
+    return text.getvalue()

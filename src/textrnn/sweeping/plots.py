@@ -1,0 +1,77 @@
+"""One picture of a sweep: the metric against each parameter that varied."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from textrnn.sweeping.sweep_file import Metric
+from textrnn.sweeping.trials import Trial
+from textrnn.tracking.plots import COLOURS, save_figure
+from textrnn.tracking.summary import Status
+
+COLUMNS = 3
+MARKS = {
+    Status.FINISHED: ("o", COLOURS["train"]),
+    Status.STOPPED: ("v", "#bbbbbb"),
+    Status.FAILED: ("X", COLOURS["validation"]),
+}
+"""Marker and colour by status; what was interrupted is still to be continued and not shown."""
+
+
+def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Draws a panel for each of `parameters` (name: specification in the sweep file) and writes the PNG atomically."""
+    columns = min(COLUMNS, len(parameters))
+    rows = math.ceil(len(parameters) / columns)
+    figure = Figure(figsize=(0.6 + 3.6 * columns, 0.9 + 2.9 * rows), layout="constrained")
+    figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axes, (name, specification) in zip(figure.axes, parameters.items(), strict=False):
+        _panel(axes, trials, metric, name, specification)
+    for axes in figure.axes[len(parameters) :]:
+        axes.set_visible(False)
+    for axes in figure.axes[::columns]:
+        axes.set_ylabel(f"best {metric.name}")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    save_figure(figure, out)
+
+
+def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, specification: Mapping[str, Any]) -> None:
+    values = [trial.parameters.get(name) for trial in trials]
+    listed = list(specification.get("values", []))
+    for status, (marker, colour) in MARKS.items():
+        points = [
+            (listed.index(value) if listed else float(value or 0), trial.best(metric.sign))
+            for trial, value in zip(trials, values, strict=True)
+            if trial.status == status
+        ]
+        shown = [(x, y) for x, y in points if y is not None]
+        axes.scatter(
+            [x for x, _ in shown],
+            [y for _, y in shown],
+            marker=marker,
+            color=colour,
+            edgecolors="white",
+            linewidths=0.5,
+            s=46,
+            zorder=3 if status == Status.FINISHED else 2,
+            label=f"{status} ({len(points)})",
+        )
+    if listed:
+        # They may be texts, in which a $ begins no formula.
+        axes.set_xticks(range(len(listed)), [str(value) for value in listed], parse_math=False)
+        axes.set_xlim(-0.5, len(listed) - 0.5)
+    elif "log" in str(specification.get("distribution", "")):
+        axes.set_xscale("log")
+        # Few labels, as people say them: those of a narrow range would otherwise lie on each other.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(name)
+    axes.grid(visible=True, color="#eeeeee")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,153 @@
+"""`metrics.csv`: one row a global step, whole after every write, repairable after a kill."""
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textrnn.base.errors import InputError
+from textrnn.base.files import write_atomically
+
+METRICS = (
+    "train/loss",
+    "train/accuracy",
+    "train/grad_norm",
+    "train/tokens_per_second",
+    "train/padding",
+    "lr",
+    "val/loss",
+    "val/accuracy",
+    "val/f1",
+    "val/auroc",
+    "test/loss",
+    "test/accuracy",
+    "test/f1",
+    "test/auroc",
+)
+"""Every metric that a run may log. A name that isn't here is an error, not a new column."""
+COLUMNS = ("step", "epoch", *METRICS)
+HEADER = (",".join(COLUMNS) + "\n").encode()
+
+Row = dict[str, float | int]
+"""One row: `step`, `epoch` and the metrics that were logged at this step."""
+
+
+class MetricsFile:
+    """Writes `metrics.csv`. Values of one step share a row; a file that is there is continued.
+
+    A row is in the file (handed to the operating system) when `write` returns, so a killed process loses at most the
+    row that it was writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not path.stat().st_size:
+            self._write_at(0, HEADER)
+        rows = read_metrics(path)
+        self._row: Row = rows[-1] if rows else {}
+        self._end = path.stat().st_size
+        self._row_start = self._end - (len(_line(self._row)) if rows else 0)
+
+    def write(self, step: int, epoch: int, values: Mapping[str, float]) -> Row:
+        """Put `values` into the row of `step`, which keeps its epoch if it is there, and return the row.
+
+        Raises `ValueError` for a metric that is not in `METRICS` and for a step before the last row's.
+        """
+        check_names(values)
+        last_step = self._row.get("step", -1)
+        if step < last_step:
+            raise ValueError(f"metrics of step {step} came after those of step {last_step}")
+        if step > last_step:
+            self._row = {"step": step, "epoch": epoch}
+            self._row_start = self._end
+        self._row.update({name: float(value) for name, value in values.items()})
+        line = _line(self._row)
+        self._write_at(self._row_start, line)
+        self._end = self._row_start + len(line)
+        return self._row
+
+    @property
+    def last_epoch(self) -> int:
+        """The last row's epoch; 0 where there is none."""
+        return int(self._row.get("epoch", 0))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _write_at(self, offset: int, line: bytes) -> None:
+        # One system call a line: a kill comes before it or after it. The last row is written over in place.
+        if os.pwrite(self._file, line, offset) != len(line):
+            raise OSError("metrics.csv could not be written whole: is the disk full?")
+        os.ftruncate(self._file, offset + len(line))
+
+
+def check_names(values: Mapping[str, float]) -> None:
+    """Raise `ValueError` when a name is not in `METRICS`."""
+    if unknown := [name for name in values if name not in METRICS]:
+        raise ValueError(f"unknown metrics {', '.join(unknown)}: a metric needs its column in tracking/metrics.py")
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Return the rows of a `metrics.csv`, in the order of steps, each with the cells that are filled.
+
+    Raises `InputError` for a file that is none, or whose last line is torn.
+    """
+    return [_parse(path, line) for line in _lines(path)]
+
+
+def repair(path: Path, last_step: int) -> None:
+    """Make the `metrics.csv` of a killed run that of a run at `last_step`, the step of the checkpoint it resumes from.
+
+    Rows of later steps go, they will be logged again; so does what is left of a torn last line. A missing file stays
+    missing.
+    """
+    if not path.exists():
+        return
+    repaired = HEADER + b"".join(_line(row) for row in surviving_rows(path) if row["step"] <= last_step)
+    if repaired != path.read_bytes():
+        write_atomically(path, repaired)
+
+
+def surviving_rows(path: Path) -> list[Row]:
+    """Return the rows of the `metrics.csv` of a run that may have been killed, without a torn last line.
+
+    Torn it may also be by a row that was written over a longer one: what was left of that one is a line of its own.
+
+    Raises:
+        InputError: for another line that is no row.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()[1:]
+    rows = [_parse(path, line) for line in lines[:-1]]
+    with contextlib.suppress(InputError):
+        rows += [_parse(path, line) for line in lines[-1:]]
+    return rows
+
+
+def _lines(path: Path) -> list[str]:
+    content = path.read_text(encoding="utf-8")
+    header, *lines = content.split("\n")
+    if header != ",".join(COLUMNS) or lines[-1:] != [""]:
+        raise InputError(f"{str(path)!r} is not a metrics.csv that textrnn wrote whole.")
+    return lines[:-1]
+
+
+def _parse(path: Path, line: str) -> Row:
+    cells = next(csv.reader([line]))
+    try:
+        row: Row = {name: float(cell) for name, cell in zip(COLUMNS, cells, strict=True) if cell}
+        return {**row, "step": int(cells[0]), "epoch": int(cells[1])}
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} holds a line that is no row of metrics: {line.strip()!r}.") from error
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    text = io.StringIO()
+    csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n").writerow(row)
+    return text.getvalue().encode()

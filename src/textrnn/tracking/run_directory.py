@@ -1,0 +1,232 @@
+"""The directory of one run: who may use it, and what is where in it."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from textrnn.base.errors import InputError
+from textrnn.base.files import TEMPORARY_SUFFIX, _make_directories, _remove_directories
+from textrnn.config.schema import Config
+
+if TYPE_CHECKING:
+    from textrnn.tracking.identity import RunIdentity  # which itself writes its file through this module
+
+
+LOCK_NAME = ".lock"
+
+
+def default_run_dir(config: Config, identity: "RunIdentity") -> Path:
+    """Return runs/<stamp>-<cell>-s<seed>-<id>, or in a W&B agent runs/<WANDB_SWEEP_ID>/<WANDB_RUN_ID>.
+
+    The stamp is local time to the second. In a sweep the directory follows from the trial alone, so that the same
+    trial, started again, finds its own; in a SLURM batch job from the job and the configuration, for the same reason:
+    runs/slurm-<job>-<cell>-s<seed>-<digest>.
+    """
+    if identity.sweep_id and os.environ.get("WANDB_RUN_ID"):
+        return Path("runs", identity.sweep_id, identity.id)
+    if identity.slurm_job is not None:
+        settings = json.dumps(asdict(replace(config, resume=None)), sort_keys=True)
+        digest = hashlib.sha256(settings.encode()).hexdigest()[:6]
+        return Path("runs", f"slurm-{identity.slurm_job}-{config.model.cell}-s{config.seed}-{digest}")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs", f"{stamp}-{config.model.cell}-s{config.seed}-{identity.id}")
+
+
+class RunDirectory:
+    """A run directory that this process has for itself until `release()` or its end, however it ends.
+
+    The claim is a kernel lock on `.lock`: it goes with the process, so a killed run leaves nothing to clean up.
+    """
+
+    def __init__(self, path: Path, lock: int | None, *, fresh: bool = False, made: Sequence[Path] = ()) -> None:
+        self.path = path
+        self._lock = lock
+        self._fresh = fresh
+        self._made = list(made)
+
+    @classmethod
+    def claim(cls, path: Path, *, resume: bool) -> Self:
+        """Make `path` (parents too) and take it; with `resume` it may already hold a run.
+
+        Raises `InputError` when the directory is in use, not empty without `resume`, or can't be made or written.
+        A refusal leaves the file system as it was.
+        """
+        made: list[Path] = []
+        try:
+            _make_directories(path, made)
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise InputError(f"run_dir {str(path)!r} is not writable: choose another run_dir.")
+            lock = _lock(path, resume=resume)
+            return cls(path, lock, fresh=not _holds_something(path), made=made)
+        except OSError as error:
+            _remove_directories(made)
+            raise InputError(
+                f"run_dir {str(path)!r} can't be used ({error.strerror}: {str(error.filename or path)!r}): "
+                "choose another run_dir."
+            ) from error
+        except InputError:
+            _remove_directories(made)
+            raise
+
+    @classmethod
+    def join(cls, path: Path) -> Self:
+        """Use the directory that another process of the same run has claimed."""
+        return cls(path, None)
+
+    def discard(self) -> None:
+        """Give the directory up as it was found, if it was empty: for a run that was refused before it began."""
+        if self._fresh:
+            for entry in self.path.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+        self.release()
+        _remove_directories(self._made)
+
+    def release(self) -> None:
+        """Give the directory up; a second call does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        """Give the directory up at the end; after wrong input, if nothing was trained, as it was found."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The folder of checkpoints is made when training begins; from then on nothing is thrown away.
+        if isinstance(error, InputError) and not self.checkpoints.exists():
+            self.discard()
+        self.release()
+
+    @property
+    def config_yaml(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def run_json(self) -> Path:
+        """The run's identity."""
+        return self.path / "run.json"
+
+    @property
+    def metrics_csv(self) -> Path:
+        """One row a global step at which something was logged."""
+        return self.path / "metrics.csv"
+
+    @property
+    def summary_json(self) -> Path:
+        """Final metrics and how the run ended."""
+        return self.path / "summary.json"
+
+    @property
+    def curves_png(self) -> Path:
+        """Loss and accuracy by step."""
+        return self.path / "curves.png"
+
+    @property
+    def profile_png(self) -> Path:
+        """Where the time of a step goes, with trainer.profiler=pytorch."""
+        return self.path / "profile.png"
+
+    @property
+    def profile_csv(self) -> Path:
+        """The operations behind `profile_png`, all of them."""
+        return self.path / "profile.csv"
+
+    def evaluation(self, split: str) -> Path:
+        """Folder of what the predictions of "validation" or "test" come to."""
+        return self.path / f"evaluation-{split}"
+
+    @property
+    def early_stop(self) -> Path:
+        """There if the run was stopped for good before its end; holds the reason."""
+        return self.path / "early-stop"
+
+    @property
+    def wandb_unsent(self) -> Path:
+        """There while W&B may lack the end of the run: from its start to its end there."""
+        return self.path / "wandb-unsent"
+
+    @property
+    def train_log(self) -> Path:
+        """What was printed, and a traceback if there was one."""
+        return self.path / "train.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_ckpt(self) -> Path:
+        """The checkpoint that validation chose."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last_ckpt(self) -> Path:
+        """The checkpoint that a resumed run continues from."""
+        return self.checkpoints / "last.ckpt"
+
+
+def _lock(path: Path, *, resume: bool) -> int:
+    """Take the lock of an existing directory and return its file descriptor."""
+    lock_file = path / LOCK_NAME
+    if not lock_file.exists():  # before one is left in a directory that is no run's
+        _check_contents(path, resume=resume)
+    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"run_dir {str(path)!r} is in use by another process: wait until it ends, or choose another run_dir."
+            ) from None
+        _check_contents(path, resume=resume)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    for folder in (path, path / "checkpoints"):
+        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+    return descriptor
+
+
+def _holds_something(path: Path) -> bool:
+    return any(entry.name != LOCK_NAME and not _is_leftover(entry) for entry in path.iterdir())
+
+
+def _is_leftover(entry: Path) -> bool:
+    """Whether a process left it that was killed while it wrote."""
+    return entry.name.startswith(".") and entry.suffix == TEMPORARY_SUFFIX and entry.is_file()
+
+
+def _check_contents(path: Path, *, resume: bool) -> None:
+    """Refuses to begin in a directory that holds something; with `resume` only where that would be overwritten.
+
+    So would what no run has made, or one whose record is lost; a job's log, say, may lie there.
+    """
+    if not resume and _holds_something(path):
+        raise InputError(
+            f"run_dir {str(path)!r} is not empty: type resume=auto to continue the run in it, or choose another "
+            "run_dir."
+        )
+    of_a_run = ("run.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt")
+    if any((path / name).is_file() for name in of_a_run):
+        return
+    for pattern in ("checkpoints/*", "config.yaml", "metrics.csv", "summary.json", "evaluation-*"):
+        for entry in path.glob(pattern):
+            raise InputError(
+                f"run_dir {str(path)!r} holds {entry.relative_to(path)} and no run: choose another run_dir."
+            )

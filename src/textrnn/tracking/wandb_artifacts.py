@@ -1,0 +1,192 @@
+"""The best checkpoint as a W&B artifact: logged at the end of a run, fetched by `wandb:ENTITY/PROJECT/NAME:ALIAS`.
+
+Also what the model was trained on is logged, as the run's input: the fingerprint and the sizes of the data, no review.
+"""
+
+import base64
+import hashlib
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textrnn.base.errors import InputError
+from textrnn.base.files import user_cache
+from textrnn.base.process import in_time
+from textrnn.tracking.wandb_settings import check_account
+
+if TYPE_CHECKING:
+    import wandb
+
+MODEL, DATASET = "model", "dataset"
+"""The artifacts' types."""
+ALIASES = ("best", "latest")
+CHECKPOINT = "best.ckpt"
+PREFIX = "wandb:"
+RUN_HELP = "run directory (its best checkpoint), checkpoint, or model in W&B as wandb:ENTITY/PROJECT/NAME:best"
+"""What the verbs that take a RUN say about it; `local_run` reads it."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds in which the server must have said what a name means."""
+DOWNLOAD_TIMEOUT = 600.0
+"""Seconds in which a checkpoint must have come."""
+
+
+@dataclass(kw_only=True, slots=True)
+class ModelFiles:
+    """What is in a model artifact."""
+
+    checkpoint: Path
+    config_yaml: Path
+    tokenizer_json: str
+    """The tokenizer itself."""
+
+    def put_into(self, folder: Path) -> None:
+        """Make `folder` hold the files; the checkpoint is linked where that is possible, not copied."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        try:
+            os.link(self.checkpoint, folder / CHECKPOINT)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(self.checkpoint, folder / CHECKPOINT)
+        shutil.copyfile(self.config_yaml, folder / "config.yaml")
+        (folder / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
+
+
+def model_artifact(name: str, folder: Path, metadata: Mapping[str, Any]) -> "wandb.Artifact":
+    """Return the artifact of the files in `folder`, which must stay as they are until they are uploaded.
+
+    They are not copied to W&B's own folder in the home, where an offline run, synced elsewhere, would lack them.
+    """
+    import wandb
+
+    artifact = wandb.Artifact(name, type=MODEL, metadata=dict(metadata))
+    for path in sorted(folder.iterdir()):
+        artifact.add_file(str(path), policy="immutable", skip_cache=True)
+    return artifact
+
+
+def dataset_artifact(fingerprint: str, metadata: Mapping[str, Any]) -> "wandb.Artifact":
+    """Return the artifact that stands for the data, without a file: all runs on the same data share it."""
+    import wandb
+
+    return wandb.Artifact(f"reviews-{fingerprint}", type=DATASET, metadata=dict(metadata))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What `wandb:ENTITY/PROJECT/NAME:ALIAS` says."""
+
+    typed: str
+    path: str
+    """As the client wants it: PROJECT/NAME:ALIAS, ENTITY/ before it if it was typed."""
+
+
+def parse_reference(typed: str) -> Reference:
+    """Read a reference; without ENTITY it is the account's default one, without ALIAS it is `best`.
+
+    Raises:
+        InputError: it is none.
+    """
+    shape = f"{PREFIX}ENTITY/PROJECT/NAME:best"
+    parts = typed.removeprefix(PREFIX).split("/")
+    if len(parts) > 3:
+        raise InputError(f"{typed}: too many slashes, as no entity, project or name has one; type {shape}.")
+    name, colon, alias = parts[-1].partition(":")
+    names = [*parts[:-1], name, *([alias] if colon else [])]
+    if len(parts) < 2 or not all(re.fullmatch(r"[\w.-][\w. -]*", part) for part in names):
+        raise InputError(f"{typed}: that is no model in W&B; type {shape}.")
+    return Reference(typed=typed, path="/".join([*parts[:-1], f"{name}:{alias or 'best'}"]))
+
+
+def is_reference(run: str) -> bool:
+    """Whether a RUN of the command line is a model in W&B."""
+    return run.startswith(PREFIX)
+
+
+def local_run(run: str) -> Path:
+    """Return what a RUN of the command line means: a path, or the fetched checkpoint of a `wandb:` reference.
+
+    The checkpoint goes to `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`, where it is found the next time; what the
+    alias means is asked each time.
+
+    Raises:
+        InputError: the reference is none, or W&B doesn't give the model: no account, no answer, a wrong key, no such
+            artifact, one of another type, or a disk that is full.
+    """
+    if not is_reference(run):
+        return Path(run)
+    reference = parse_reference(run)
+    check_account(needed_for=run, instead="give a run directory")
+    import wandb
+
+    artifact = _find(reference)
+    if artifact.type != MODEL:
+        raise InputError(f"{run}: that is a {artifact.type}, no model; type the name of a model, as W&B lists it.")
+    if CHECKPOINT not in artifact.manifest.entries:
+        raise InputError(f"{run}: that model holds no {CHECKPOINT}; type the name of a model that train.py logged.")
+    folder = _cache() / _plain(artifact.digest) / _plain(f"{artifact.name.partition(':')[0]}-{artifact.version}")
+    try:
+        return _fetched(artifact, folder)
+    except (OSError, ValueError, wandb.errors.Error) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; those of the network have no number
+            raise InputError(f"{run}: can't be written to {folder} ({error.strerror}); make room there.") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{run}: the download failed ({reason}); look at the network and try again.") from error
+
+
+def _cache() -> Path:
+    return user_cache() / "artifacts"
+
+
+def _plain(name: str) -> str:
+    """A name from the server as that of a folder."""
+    return re.sub(r"[^\w-]", "_", name)
+
+
+def _find(reference: Reference) -> "wandb.Artifact":
+    """Ask the server; its client would try again for minutes where there is no answer.
+
+    Raises:
+        InputError: it is refused, or there is no answer within `ANSWER_TIMEOUT` seconds.
+    """
+    import wandb
+
+    typed = reference.typed
+    wandb.setup(wandb.Settings(silent=True))  # it would speak of the key and of its progress
+    try:
+        found: wandb.Artifact = in_time(
+            lambda: wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path), ANSWER_TIMEOUT
+        )
+    except TimeoutError as error:
+        raise InputError(f"{typed}: W&B's server does not answer; look at the network.") from error
+    except wandb.errors.AuthenticationError as error:
+        raise InputError(f"{typed}: W&B refuses the API key; run `wandb login --relogin`.") from error
+    except (wandb.errors.Error, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{typed}: W&B does not give it ({reason}); look at its name there.") from error
+    return found
+
+
+def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
+    """The checkpoint in `folder`, which is made whole or not at all, however many processes fetch at once."""
+    if not (folder / CHECKPOINT).is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as draft:
+            in_time(lambda: artifact.download(root=draft, skip_cache=True, path_prefix=CHECKPOINT), DOWNLOAD_TIMEOUT)
+            # The client does not look whether all of it came.
+            if _digest(Path(draft, CHECKPOINT)) != artifact.manifest.entries[CHECKPOINT].digest:
+                raise ValueError(f"{CHECKPOINT} is not as it was logged")
+            folder.mkdir(exist_ok=True)
+            Path(draft, CHECKPOINT).replace(folder / CHECKPOINT)
+    return folder / CHECKPOINT
+
+
+def _digest(path: Path) -> str:
+    """A file's digest as manifests have it."""
+    with path.open("rb") as file:
+        return base64.b64encode(hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()).decode()

@@ -1,0 +1,180 @@
+"""Whether a run is online in Weights & Biases. Never a prompt, never a hang."""
+
+import configparser
+import http.client
+import math
+import netrc
+import os
+import shlex
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from textrnn.base.console import LOGGER
+from textrnn.base.errors import InputError
+from textrnn.config.schema import TrackingConfig
+
+PROBE_TIMEOUT = 3.0
+"""Seconds in which W&B's server must answer to count as there, name lookup included."""
+
+_MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "none"}
+"""What WANDB_MODE (or `wandb offline`, which writes it to a settings file) may say, in our terms."""
+
+
+def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
+    """Decide on "online", "offline" or "none", and give the line to print about it, if there is one to say.
+
+    `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
+    netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. An explicit
+    online without them is an `InputError`, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT that is no time.
+    """
+    mode, line = _mode(tracking, run_dir)
+    if mode != "none":
+        for variable in ("WANDB_INIT_TIMEOUT", "WANDB_FINISH_TIMEOUT"):
+            timeout(variable, default=0)
+    return mode, line
+
+
+def timeout(variable: str, *, default: float) -> float:
+    """Return the seconds that a variable of the client's says, or `default` where it isn't set.
+
+    Raises:
+        InputError: it says something else.
+    """
+    said = os.environ.get(variable)
+    if not said:
+        return default
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{variable}={said!r} is no number of seconds: say one above 0, such as 60, or unset it.")
+    return seconds
+
+
+def _mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
+    if tracking.mode in ("none", "offline"):
+        return tracking.mode, offline_line("as asked", run_dir) if tracking.mode == "offline" else None
+    settings = _client_settings()
+    wanted = tracking.mode
+    if wanted == "auto" and (said := settings.get("mode")):
+        if said not in _MODES:
+            raise InputError(f"WANDB_MODE={said!r} is not known: say online, offline or disabled, or unset it.")
+        wanted = _MODES[said]
+        if wanted != "online":
+            return wanted, offline_line("WANDB_MODE", run_dir) if wanted == "offline" else None
+    obstacle = _obstacle(settings)
+    if obstacle is None:
+        return "online", None
+    reason, remedy = obstacle
+    if wanted == "online":
+        raise InputError(f"tracking is online but {reason}: {remedy}, or type tracking=offline or tracking=auto.")
+    return "offline", offline_line(reason, run_dir)
+
+
+def check_account(*, needed_for: str, instead: str) -> None:
+    """Do nothing where there are credentials and a server that answers; `instead` says what else to do.
+
+    Raises:
+        InputError: one of them is missing; found out within `PROBE_TIMEOUT` seconds.
+    """
+    obstacle = _obstacle(_client_settings())
+    if obstacle is not None:
+        reason, remedy = obstacle
+        raise InputError(f"{needed_for}: {reason}: {remedy}, or {instead}.")
+
+
+def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
+    """What is in the way of being online, and what helps; None if nothing is."""
+    base_url = settings.get("base_url") or _default_base_url()
+    try:
+        address = urlsplit(base_url)
+    except ValueError as error:
+        return f"the address of W&B's server is no URL ({error})", "correct WANDB_BASE_URL"
+    host = address.netloc.rpartition("@")[2]
+    shown = address._replace(netloc=host).geturl()  # no password in a terminal or a log
+    if not _has_credentials(settings, host, is_default=base_url == _default_base_url()):
+        return f"no API key for {shown} found", "run `wandb login`"
+    if not _answers(base_url):
+        return f"{shown} does not answer", "look at the network"
+    return None
+
+
+def offline_line(reason: str, run_dir: Path) -> str:
+    """Return the line that says that W&B is offline, why, and what to do about it.
+
+    Where `run_dir` is named `*`, that stands for all trials of a sweep, of which `wandb leet` shows one at a time. Its
+    other characters are quoted, so that a shell takes the commands as they are.
+    """
+    one = every = shlex.quote(str(run_dir))
+    if run_dir.name == "*":
+        sweep = shlex.quote(str(run_dir.parent))
+        one, every = f"{sweep}/TRIAL", f"{sweep}/*"
+    return (
+        f"W&B is offline ({reason}). To look: wandb leet {one}/wandb; "
+        f"to upload later: wandb sync {every}/wandb/offline-run-*"
+    )
+
+
+def _default_base_url() -> str:
+    import wandb
+
+    return wandb.Settings().base_url
+
+
+def _client_settings() -> dict[str, str]:
+    """Return the client's settings that matter here, read where it reads them: files, then environment."""
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb"))
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read([folder.expanduser() / "settings", Path("wandb", "settings")], encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise InputError(f"W&B's settings file can't be read ({error}): correct or remove it.") from error
+    settings = dict(parser["default"]) if parser.has_section("default") else {}
+    for name in ("mode", "base_url", "api_key", "identity_token_file"):
+        if value := os.environ.get(f"WANDB_{name.upper()}"):
+            settings[name] = value
+    return settings
+
+
+def _has_credentials(settings: Mapping[str, str], host: str, *, is_default: bool) -> bool:
+    if settings.get("api_key") or settings.get("identity_token_file"):
+        return True
+    hosts = [host]
+    if is_default:
+        hosts.append("api.wandb.ai")  # the default server's earlier name, under which older logins are kept
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        entries = netrc.netrc(str(path)).hosts
+    except FileNotFoundError:
+        return False
+    except (OSError, netrc.NetrcParseError) as error:
+        LOGGER.warning(f"{path} can't be read, so no W&B key is taken from it ({type(error).__name__})")
+        return False
+    return any(host in entries and entries[host][2] for host in hosts)
+
+
+def _answers(base_url: str) -> bool:
+    """Return whether the server answers anything but a server error within `PROBE_TIMEOUT` seconds."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(base_url, timeout=PROBE_TIMEOUT):
+                answered.set()
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code < 500:
+                    answered.set()
+        except (OSError, ValueError, http.client.HTTPException):  # the last: what answers speaks no HTTP
+            return
+
+    # In a thread of its own, because the timeout of a socket does not bound the lookup of a name.
+    probe = threading.Thread(target=ask, daemon=True)
+    probe.start()
+    probe.join(PROBE_TIMEOUT)
+    return answered.is_set()

@@ -1,0 +1,68 @@
+"""How training writes checkpoints: whole even after a kill, with all that is needed to load them anywhere.
+
+`checkpoints.py` says what a checkpoint holds and reads it, without Lightning.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from textrnn.base.files import replacing
+from textrnn.config.schema import Config
+from textrnn.training.checkpoints import FORMAT, read_checkpoint
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes a checkpoint beside its place and renames it; reads only tensors and plain values."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes so that `path` always holds a whole checkpoint: the previous one or this one."""
+        del storage_options
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as beside:
+            # By name: Ctrl-C in a Python file's `write` would come out of torch as another error, or as an abort.
+            torch.save(checkpoint, str(beside))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Reads a checkpoint; code in it is refused, whatever `weights_only` says."""
+        del weights_only
+        return read_checkpoint(Path(path), map_location=map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Removes a checkpoint if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+class CheckpointRecord(Callback):
+    """Adds to each checkpoint what is needed to load it anywhere."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        tokenizer_json: str,
+        vocab_size: int,
+        identity: dict[str, Any],
+        data: dict[str, Any],
+        coverage: dict[str, float],
+    ) -> None:
+        self._record = {
+            "format": FORMAT,
+            "config": asdict(config),
+            "tokenizer": tokenizer_json,
+            "vocab_size": vocab_size,
+            "identity": identity,
+            "data": data,
+        }
+        if coverage:
+            self._record["coverage"] = coverage
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Called by Lightning when it has gathered a checkpoint."""
+        del trainer, pl_module
+        checkpoint["textrnn"] = self._record

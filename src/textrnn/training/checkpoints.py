@@ -1,0 +1,142 @@
+"""Checkpoints that load anywhere and never run code.
+
+A checkpoint is Lightning's, plus one key, `textrnn`: the resolved configuration, the tokenizer and the run's identity
+as plain values. It is always read with `weights_only=True`, and written whole: beside its place, then renamed.
+"""
+
+import pickle
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from textrnn.base.errors import InputError
+from textrnn.base.files import typed_path
+from textrnn.config.compose import from_record
+from textrnn.config.schema import Config
+from textrnn.model.network import TextClassifier
+
+FORMAT = 1
+
+
+@dataclass(kw_only=True, slots=True)
+class Checkpoint:
+    """What a checkpoint file holds, read and checked."""
+
+    path: Path
+    config: Config
+    tokenizer_json: str
+    identity: dict[str, Any]
+    data: dict[str, Any]
+    """The token store that the run was trained on; see `Store.record`."""
+    coverage: dict[str, float]
+    """By the pretrained vectors that the run started from; empty without."""
+    vocab_size: int
+    global_step: int
+    epoch: int
+    state_dict: dict[str, torch.Tensor]
+    best: str
+    """Name of the file with the best weights so far; "" where none have been chosen."""
+    waited: int
+    """Validations since then, as early stopping counts them; 0 without early stopping."""
+
+    def diverged(self) -> InputError:
+        """What to raise where its logits are no numbers."""
+        return InputError(f"{self.path}: its weights give no number, so the run has diverged; name another one.")
+
+    def classifier(self) -> TextClassifier:
+        """Rebuilds the network with the stored weights, in evaluation mode.
+
+        Raises:
+            InputError: if weights and configuration don't fit.
+        """
+        # The weights that it starts from are replaced, so they are drawn the quick way: orthogonal ones take over a
+        # second where other work shares the cores.
+        # Its parameters fit every implementation, and that of the training may not be here.
+        quick = replace(self.config.model, recurrent_init="uniform", implementation="auto")
+        with torch.random.fork_rng(devices=[]):
+            network = TextClassifier(quick, self.vocab_size)
+        try:
+            # As `model` of the module that trains it, which is how the stored weights are named.
+            nn.ModuleDict({"model": network}).load_state_dict(self.state_dict)
+        except RuntimeError as error:
+            raise InputError(f"{self.path}: its weights don't fit its configuration ({error}).") from error
+        return network.eval()
+
+
+def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """Reads a checkpoint file as plain values and tensors.
+
+    Raises:
+        InputError: for a file that is missing, truncated, not a checkpoint, or holds pickled code (which never runs).
+    """
+    try:
+        with warnings.catch_warnings():
+            # torch warns of pickles that are not its own; they are refused below.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such checkpoint.") from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: it holds objects or code, which is refused; give a checkpoint of train.py."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        # What torch raises for a broken file depends on where it breaks off.
+        raise InputError(f"{path}: truncated or not a checkpoint; give another, such as best.ckpt.") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise InputError(f"{path}: not a checkpoint of this project.")
+    return checkpoint
+
+
+def load_checkpoint(run: Path) -> Checkpoint:
+    """Reads a checkpoint file, or the best one of a run directory (the last, where none was chosen).
+
+    Raises:
+        InputError: if there is none or it can't be read.
+    """
+    path = run = typed_path(run, str(run))
+    if run.is_dir():
+        candidates = [run / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+        found = [candidate for candidate in candidates if candidate.is_file()]
+        if not found:
+            raise InputError(f"{run} holds no checkpoints/best.ckpt or last.ckpt; give another run directory.")
+        path = found[0]
+    elif not run.exists():
+        raise InputError(f"{run}: there is no such run directory or checkpoint.")
+    checkpoint = read_checkpoint(path)
+    record = checkpoint.get("textrnn")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of this project (no textrnn record of format {FORMAT}).")
+    callbacks = checkpoint.get("callbacks", {})
+    try:
+        read = Checkpoint(
+            path=path,
+            config=from_record(record["config"]),
+            tokenizer_json=record["tokenizer"],
+            identity=record["identity"],
+            data=record["data"],
+            coverage=record.get("coverage", {}),
+            vocab_size=record["vocab_size"],
+            global_step=checkpoint["global_step"],
+            epoch=checkpoint["epoch"],
+            state_dict=checkpoint["state_dict"],
+            best=_best(callbacks),
+            waited=max((state.get("wait_count", 0) for state in callbacks.values()), default=0),
+        )
+    except KeyError as error:
+        raise InputError(f"{path}: its record lacks {error}; it was not written by this version.") from error
+    if run.is_dir() and read.best and path.name != read.best:
+        raise InputError(f"{path.parent / read.best} is gone, the best weights of the run; {path} has its last ones.")
+    return read
+
+
+def _best(callbacks: dict[str, Any]) -> str:
+    """The file that Lightning's callback wrote which keeps checkpoints by a monitored metric."""
+    for state in callbacks.values():
+        if state.get("monitor") and state.get("best_model_path"):
+            return Path(state["best_model_path"]).name
+    return ""

@@ -1,0 +1,208 @@
+"""How a run gets its directory: rank 0 claims it; all ranks see that they share it, their code and their settings."""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import textrnn
+from textrnn.base.console import LOGGER
+from textrnn.base.errors import InputError
+from textrnn.base.signals import Signals
+from textrnn.config.compose import from_dict
+from textrnn.config.schema import Config, differences
+from textrnn.data.store import DamagedStoreError, Store
+from textrnn.distributed.launch import SHARED_RUN
+from textrnn.distributed.ranks import Ranks
+from textrnn.distributed.slurm import Job, batch_job
+from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, write_identity
+from textrnn.tracking.run_directory import RunDirectory, default_run_dir
+
+if TYPE_CHECKING:
+    from textrnn.data.vectors.arrays import WordVectors
+    from textrnn.training.checkpoints import Checkpoint
+
+
+@dataclass(kw_only=True, slots=True)
+class Run:
+    """One run on one process, while it lasts."""
+
+    config: Config
+    identity: RunIdentity
+    directory: RunDirectory
+    checkpoint: "Checkpoint | None"
+    """What the run continues from; None at its start."""
+    store: Store
+    ranks: Ranks
+    """The processes of the run, and which of them this one is."""
+    signals: Signals
+    """What has asked the run to leave its machine."""
+    vectors: "WordVectors | None" = None
+    """Pretrained vectors that a new run starts from, if it starts from any."""
+
+    @property
+    def best_ckpt(self) -> Path | None:
+        """The best weights, which are tested; None where nothing is kept, and the last ones are."""
+        trainer = self.config.trainer
+        keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
+        return self.directory.best_ckpt if keeps and self.directory.best_ckpt.is_file() else None
+
+    @property
+    def primary(self) -> bool:
+        """Whether this process is rank 0, the one that records."""
+        return self.ranks.is_first
+
+
+VISIBLE_WITHIN = 15.0
+"""Seconds after which what one machine has written on a shared disk must be there for another."""
+
+
+def agree(config: Config, ranks: Ranks) -> None:
+    """Sees that all ranks were started with the same configuration and run the same code.
+
+    Raises:
+        InputError: on rank 0, naming what differs and where.
+    """
+    if not ranks.launch.is_external:
+        return
+    mine = {"host": socket.gethostname(), "code": _code_digest(), "config": asdict(config)}
+    told = [json.loads(text) for text in ranks.gather(json.dumps(mine))]
+    with ranks.barrier():
+        if ranks.is_first:
+            for rank, other in enumerate(told):
+                _compare(told[0], other, rank)
+
+
+def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
+    ours, theirs = from_dict(first["config"]), from_dict(other["config"])
+    for key in differences(ours, theirs):
+        value = attrgetter(key)
+        raise InputError(
+            f"{key}={value(theirs)} on rank {rank} ({other['host']}), {key}={value(ours)} on rank 0 ({first['host']}): "
+            "start all ranks by the same command."
+        )
+    if other["code"] != first["code"]:
+        raise InputError(
+            f"rank {rank} ({other['host']}) runs other code than rank 0 ({first['host']}): bring the package up to "
+            "date there."
+        )
+
+
+def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config, RunDirectory, RunIdentity]:
+    """The run's directory and identity, the same on all ranks, and the configuration with what follows from them.
+
+    Raises:
+        InputError: if the directory can't be had, or a rank does not see it.
+    """
+    claimed: list[tuple[RunDirectory, RunIdentity]] = []
+
+    def take() -> str:
+        directory, identity, resume = _take(config, command)
+        claimed.append((directory, identity))
+        return json.dumps({"directory": str(directory.path.resolve()), "resume": resume, "id": identity.id})
+
+    text = os.environ[SHARED_RUN] if ranks.launch.is_child else ranks.broadcast(take)
+    os.environ[SHARED_RUN] = text
+    shared = json.loads(text)
+    try:
+        with ranks.barrier():
+            if not claimed:
+                path = Path(shared["directory"])
+                claimed.append((RunDirectory.join(path), _seen(path, shared["id"])))
+    except InputError:
+        if ranks.is_first and shared["resume"] is None:
+            claimed[0][0].discard()
+        raise
+    return replace(config, resume=shared["resume"]), *claimed[0]
+
+
+def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIdentity, str | None]:
+    """Rank 0's claim: directory, identity, and how to resume."""
+    job = batch_job()
+    identity = new_identity(config, command, slurm_job=None if job is None else job.id)
+    path = Path(config.run_dir) if config.run_dir is not None else default_run_dir(config, identity)
+    resume = config.resume
+    if resume is None and job is not None and _is_started_again(job, path):
+        LOGGER.info(f"SLURM has started job {job.id} again: it goes on with its run in {path}")
+        resume = "auto"
+    directory = RunDirectory.claim(path, resume=resume is not None)
+    if resume is not None and directory.run_json.is_file():
+        return directory, read_identity(directory.run_json), resume
+    if resume is not None:
+        identity = _recorded_identity(directory) or identity
+    write_identity(directory.run_json, identity)
+    return directory, identity, resume
+
+
+def _recorded_identity(directory: RunDirectory) -> RunIdentity | None:
+    """Who the run is by its checkpoints, if it has any: its `run.json` is lost.
+
+    Raises:
+        InputError: if the checkpoint can't be read.
+    """
+    found = [path for path in (directory.last_ckpt, directory.best_ckpt) if path.is_file()]
+    if not found:
+        return None
+    from textrnn.training.checkpoints import load_checkpoint
+
+    LOGGER.info(f"{directory.run_json} is lost: the run's identity is taken from {found[0]}")
+    return RunIdentity.from_dict(load_checkpoint(found[0]).identity)
+
+
+def _is_started_again(job: Job, path: Path) -> bool:
+    """Whether `path` holds the run that this very job began before it was pre-empted."""
+    run_json = path / "run.json"
+    return job.restarts > 0 and run_json.is_file() and read_identity(run_json).slurm_job == job.id
+
+
+def _seen(path: Path, run: str) -> RunIdentity:
+    """The identity that rank 0 has written, once it can be read here.
+
+    Raises:
+        InputError: if it can't.
+    """
+    deadline = time.monotonic() + VISIBLE_WITHIN
+    while time.monotonic() < deadline:
+        if (path / "run.json").is_file():
+            identity = read_identity(path / "run.json")
+            if identity.id == run:
+                return identity
+        time.sleep(0.1)
+    raise InputError(
+        f"run_dir: {path} on {socket.gethostname()} is not the folder that rank 0 writes to; type run_dir=DIR on a "
+        "disk that all nodes share."
+    )
+
+
+def open_shared_store(path: Path) -> Store:
+    """The token store that rank 0 has made or found.
+
+    Raises:
+        InputError: if it can't be read here.
+    """
+    deadline = time.monotonic() + VISIBLE_WITHIN
+    while True:
+        try:
+            return Store(path)
+        except DamagedStoreError as error:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"data.cache_dir: {socket.gethostname()} can't read the token store that rank 0 uses ({error}); "
+                    "type data.cache_dir=DIR on a disk that all nodes share."
+                ) from error
+        time.sleep(0.1)
+
+
+def _code_digest() -> str:
+    """One number for the program's own files."""
+    package = Path(textrnn.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h", ".yaml")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

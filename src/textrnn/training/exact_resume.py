@@ -1,0 +1,132 @@
+"""Corrections of Lightning's loops and callbacks: a resumed run equals one that was never stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.loops.progress import _ProcessedTracker
+from torch.nn.parallel import DistributedDataParallel
+
+from textrnn.base.console import LOGGER
+
+
+class ResumedEarlyStopping(EarlyStopping):
+    """Early stopping that a resumed run remembers.
+
+    Its state is in the checkpoint, but that it had stopped the run is not: a run that was killed between its last
+    checkpoint and its test would train on. Its patience is in there too, but that is the configuration's to say.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state without the patience, which may have been typed anew."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops a resumed run whose patience was over."""
+        del pl_module
+        if self.wait_count >= self.patience:
+            LOGGER.info(
+                f"{self.monitor} hasn't improved for {self.wait_count} validations: type a larger "
+                "early_stopping.patience to train on"
+            )
+            trainer.should_stop = True
+
+
+class ResumedModelCheckpoint(ModelCheckpoint):
+    """Checkpoints of a run whose directory may have been moved.
+
+    In a directory of another name Lightning forgets the best score, and the next validation would overwrite `best.ckpt`
+    however bad it is.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state as one of the directory in which the run is now."""
+        best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        here = {name: self._here(state_dict[name]) for name in paths}
+        super().load_state_dict({**state_dict, **here, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        """The file of this name in the folder of checkpoints; "" stands for none."""
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / Path(path).name) if path else ""
+
+
+class ResumedLoops(Callback):
+    """Has a resumed run begin with what comes next: a training batch, or the validation that was not over.
+
+    A checkpoint is taken after a training batch, in the validation that follows some of them, after that validation
+    or at the end of an epoch. In the counts that Lightning 2.6 saves, the first two look like the others, and it would
+    skip the validation. So its own sign of an unfinished validation, one batch begun and none processed, is put into
+    such checkpoints; the validation then starts from its first batch.
+
+    An epoch that a limit has ended early, such as `max_steps`, counts as under way, and not as over: a run that is then
+    given more goes on with the batches that it has not seen.
+    """
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Corrects the counts in the checkpoint."""
+        del pl_module
+        loops = checkpoint["loops"]["fit_loop"]
+        batches = loops["epoch_loop.batch_progress"]
+        # A checkpoint after a batch is taken before Lightning counts that batch as completed; a resumed run would
+        # count one batch less than it has seen.
+        for counts in (batches["total"], batches["current"]):
+            counts["completed"] = counts["processed"]
+        epochs = loops["epoch_progress"]
+        is_over = epochs["current"]["processed"] == epochs["current"]["started"]
+        if is_over and batches["current"]["processed"] < trainer.num_training_batches:
+            for counts in (epochs["total"], epochs["current"]):
+                counts["processed"] -= 1
+        if _validation_is_due(trainer):
+            none = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
+            begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+            loops["epoch_loop.val_loop.batch_progress"] = {"total": begun, "current": none, "is_last_batch": False}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Corrects what Lightning makes of a checkpoint at, or just before, an epoch's end."""
+        del pl_module
+        fit, epoch, fetcher = trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        if fit.restarted_on_epoch_end:
+            # Only with `max_steps`: it takes the epoch that is over for one under way, and would end it once more.
+            fit.epoch_progress.increment_completed()
+            fit._restarting = epoch.restarting = False
+            fit.reset_restart_stage()
+        elif epoch.restarting and epoch.batch_progress.current.ready >= trainer.num_training_batches:
+            # The epoch has had all its batches; with `limit_train_batches` the loader would have another.
+            assert fetcher is not None
+            fetcher.done = True
+
+
+def _validation_is_due(trainer: Trainer) -> bool:
+    """Whether the validation that follows the last training batch is to come, or under way."""
+    loop = trainer.fit_loop.epoch_loop
+    if trainer.validating:
+        return loop.val_loop.batch_progress.current.completed < sum(loop.val_loop.max_batches)
+    counts = loop.batch_progress.current
+    assert isinstance(counts, _ProcessedTracker)
+    after_batch = counts.completed < counts.processed
+    fetcher = trainer.fit_loop._data_fetcher
+    return after_batch and fetcher is not None and loop._should_check_val_fx(fetcher)
+
+
+class SettledBuckets(Callback):
+    """One step on a review that weighs nothing, before the first one that counts.
+
+    DDP copies gradients into a buffer in the order of the parameters; after its first step it takes the order in which
+    gradients became ready. Three or more ranks are summed in an order that depends on the place in the buffer, so the
+    first step of a resumed run would round otherwise than the same step of a run that was never stopped.
+    Source: `Reducer::rebuild_buckets` of torch.nn.parallel.DistributedDataParallel.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Runs that step; the order changes with the next one."""
+        wrapped = trainer.strategy.model
+        if not isinstance(wrapped, DistributedDataParallel):
+            return
+        token_ids = torch.ones(1, 2, dtype=torch.int64, device=pl_module.device)
+        lengths = torch.tensor([2], device=pl_module.device)
+        (wrapped(token_ids, lengths).sum() * 0.0).backward()
+        pl_module.zero_grad()

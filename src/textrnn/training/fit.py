@@ -1,0 +1,251 @@
+"""Training and testing inside a run: the model, Lightning's trainer, and what is recorded of them."""
+
+import contextlib
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from torch import Tensor
+
+from textrnn.base.console import LOGGER, quiet_lightning
+from textrnn.base.errors import InputError
+from textrnn.base.exits import DONE
+from textrnn.base.signals import Preempted
+from textrnn.config.schema import Config
+from textrnn.data.module import ReviewsDataModule
+from textrnn.data.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vector_table
+from textrnn.distributed.environment import layout
+from textrnn.distributed.launch import Launch
+from textrnn.model.classifier import ReviewClassifier
+from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.profiling import StepProfile, lightning_profiler
+from textrnn.tracking.progress import run_progress
+from textrnn.tracking.run_directory import RunDirectory
+from textrnn.tracking.summary import RunSummary, Status, summary_table
+from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.wandb_run import WandbRun
+from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRecord
+from textrnn.training.claim import Run
+from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
+from textrnn.training.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
+from textrnn.training.record import Components, kept_predictions, record_end, record_start, report_predictions, watching
+
+STOP_POLL = 20.0
+"""Seconds within which W&B's client learns that its run was stopped; it asks the server every 15."""
+
+START_PATIENCE = 180.0
+"""Seconds that the other ranks wait for rank 0's model or W&B run."""
+
+
+def fit(run: Run, *, wandb_mode: str) -> Status:
+    """Trains and tests; on rank 0 also records, in the run directory and, unless `wandb_mode` is "none", in W&B.
+
+    Returns how the run ended: finished, stopped, or pre-empted, with `last.ckpt` written.
+
+    Raises:
+        InputError: for vectors, trainer arguments or a W&B run that are refused; nothing is trained then.
+    """
+    quiet_lightning()
+    # Lightning takes it from variables that are also those of a SLURM task which is a run of its own.
+    rank_zero_only.rank = run.ranks.launch.rank  # type: ignore[attr-defined]  # set so by Lightning too
+    run.signals.defer()  # until the end: once all is trained and tested, a signal changes nothing
+    early_stop = EarlyStop(run.directory.early_stop)
+    with run.ranks.barrier(patience=START_PATIENCE):
+        components = _components(run, early_stop)
+    with run.ranks.barrier(patience=START_PATIENCE):
+        wandb_run = record_start(run, early_stop, wandb_mode) if run.primary else None
+    if not run.primary:
+        return _fit_and_test(run, components)
+    if early_stop.has_file:  # of a process that was killed before it could stop
+        early_stop.ask()
+    status = Status.FAILED
+    try:
+        components.logger.attach(components.trainer, wandb_run)
+        reached = _fit_and_test(run, components)
+        if reached == Status.PREEMPTED and _may_be_stopped(run, wandb_run) and early_stop.is_asked(within=STOP_POLL):
+            reached = Status.STOPPED
+        if reached == Status.FINISHED:
+            report_predictions(run, components.predictions, components.logger, step=components.trainer.global_step)
+        if reached == Status.STOPPED:
+            early_stop.keep()
+        status = reached  # only now: what fails above is a failure
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+        raise
+    finally:
+        summary = record_end(run, components, wandb_run, status)
+    if status.exit_code == DONE:
+        _warn_if_diverged(summary)
+        Console().print(summary_table(run.identity.name, summary))
+        print(f"view: {run.directory.curves_png}; {_where_to_view(wandb_run)}")
+    return status
+
+
+def _warn_if_diverged(summary: RunSummary) -> None:
+    lost = [name for name in ("train/loss", "val/loss") if math.isnan(summary.metrics.get(name, 0.0))]
+    if lost:
+        LOGGER.warning(f"{' and '.join(lost)}: NaN, so the run has diverged; try a smaller optimizer.lr")
+
+
+def _fit_and_test(run: Run, components: Components) -> Status:
+    """Train, then measure the best checkpoint on the test set, once."""
+    trainer, checkpoint = components.trainer, run.checkpoint
+    try:
+        with _interruptible(trainer):
+            path = None if checkpoint is None else str(checkpoint.path)
+            trainer.fit(components.module, datamodule=components.data, ckpt_path=path, weights_only=True)
+            if run.config.test:
+                # Without validation, checkpoints or with fast_dev_run there is no best one: the weights are the last.
+                path = None if run.best_ckpt is None else str(run.best_ckpt)
+                trainer.test(
+                    components.module, datamodule=components.data, ckpt_path=path, weights_only=True, verbose=False
+                )
+    except Preempted:
+        return Status.PREEMPTED
+    except Stopped:
+        return Status.STOPPED
+    return Status.FINISHED
+
+
+def _may_be_stopped(run: Run, wandb_run: WandbRun | None) -> bool:
+    """Whether the signal may come from an agent of W&B that stops the trial, some seconds before the client knows why.
+
+    Agents send SIGTERM, and to the trial alone. SIGUSR1 and SIGUSR2 come from a cluster, which won't wait long, and so
+    does a SIGTERM that has ended the client's service too.
+    """
+    if run.identity.sweep_id is None or wandb_run is None or wandb_run.url is None:
+        return False
+    return run.signals.received == signal.SIGTERM and wandb_run.is_alive()
+
+
+def _components(run: Run, early_stop: EarlyStop) -> Components:
+    """Builds model, data and trainer.
+
+    Raises:
+        InputError: for vectors of other words, or trainer arguments that Lightning refuses.
+    """
+    config, store = run.config, run.store
+    vectors, coverage = _vectors(run)
+    module = ReviewClassifier(
+        config.model, config.optimizer, vocab_size=store.vocab_size, seed=config.seed, vectors=vectors
+    )
+    logger = RunLogger(run.directory.path, run.identity)
+    throughput = Throughput(config.trainer.log_every_n_steps)
+    record = CheckpointRecord(
+        config,
+        tokenizer_json=store.tokenizer_json,
+        vocab_size=store.vocab_size,
+        identity=run.identity.to_dict(),
+        data=store.record(),
+        coverage=coverage,
+    )
+    predictions = kept_predictions(config, store)
+    preemption = Preemption(run.directory.last_ckpt, early_stop, run.signals)
+    callbacks: list[Callback] = [throughput, predictions, record, ResumedLoops(), preemption, SettledBuckets()]
+    callbacks += watching(config, logger)
+    if config.trainer.enable_progress_bar is not False:
+        callbacks.append(run_progress(logger, counts_steps=config.data.segment_size is None))
+    if config.trainer.profiler == "pytorch" and run.primary:
+        callbacks.append(StepProfile(run.directory))
+    callbacks += _selection(config, run.directory)
+    trainer = _trainer(config, callbacks, logger, run.directory, run.ranks.launch)
+    return Components(
+        module=module,
+        data=ReviewsDataModule(config.data, store, config.seed),
+        trainer=trainer,
+        logger=logger,
+        throughput=throughput,
+        predictions=predictions,
+        coverage=coverage,
+    )
+
+
+def _vectors(run: Run) -> tuple[Tensor | None, dict[str, float]]:
+    """The vectors that the embedding starts from, and how much of the training text they cover, now or at the start.
+
+    Raises:
+        InputError: if they have no word of the vocabulary.
+    """
+    if run.vectors is None:
+        return None, {} if run.checkpoint is None else run.checkpoint.coverage
+    store, name = run.store, run.vectors.name
+    table = vector_table(run.vectors, store.vocabulary, seed=run.config.seed)
+    coverage = table.coverage(store.split("train").token_counts(store.vocab_size))
+    if run.primary:
+        LOGGER.info(
+            f"{name}: vectors for {coverage[VOCABULARY_COVERAGE]:.1%} of the vocabulary's words, which are "
+            f"{coverage[TEXT_COVERAGE]:.1%} of the training reviews' tokens"
+        )
+    return table.values, coverage
+
+
+def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
+    """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from.
+
+    The monitored metric is looked at after a validation. At an epoch's end, where Lightning would look by default, a
+    run that was resumed since the last validation hasn't got it.
+    """
+    callbacks: list[Callback] = []
+    stopping = config.early_stopping
+    mode = "max" if stopping.monitor == "val/accuracy" else "min"
+    validates = config.trainer.limit_val_batches != 0 and not config.trainer.fast_dev_run
+    if validates and stopping.patience is not None:
+        rule: dict[str, Any] = {"mode": mode, "patience": stopping.patience, "min_delta": stopping.min_delta}
+        callbacks.append(ResumedEarlyStopping(stopping.monitor, check_on_train_epoch_end=False, **rule))
+    if config.trainer.enable_checkpointing is False:
+        return callbacks
+    place: dict[str, Any] = {"dirpath": directory.checkpoints.resolve(), "enable_version_counter": False}
+    if validates:
+        best: dict[str, Any] = {"monitor": stopping.monitor, "mode": mode, "save_top_k": 1}
+        callbacks.append(ResumedModelCheckpoint(filename="best", save_on_train_epoch_end=False, **best, **place))
+    callbacks.append(ResumedModelCheckpoint(filename="last", save_top_k=1, save_on_train_epoch_end=True, **place))
+    if config.checkpoint.every_n_train_steps is not None:
+        every = config.checkpoint.every_n_train_steps
+        callbacks.append(ResumedModelCheckpoint(filename="last", save_top_k=1, every_n_train_steps=every, **place))
+    return callbacks
+
+
+def _trainer(
+    config: Config, callbacks: list[Callback], logger: RunLogger, directory: RunDirectory, launch: Launch
+) -> pl.Trainer:
+    arguments = {item.name: getattr(config.trainer, item.name) for item in fields(config.trainer)}
+    arguments["profiler"] = lightning_profiler(config.trainer.profiler, directory.path)
+    places, cluster = layout(config.trainer, launch)
+    if config.data.segment_size is not None:
+        arguments["reload_dataloaders_every_n_epochs"] = 1
+    try:
+        trainer = pl.Trainer(
+            **(arguments | places),
+            callbacks=callbacks,
+            logger=logger,
+            plugins=[AtomicCheckpointIO(), cluster],
+            default_root_dir=directory.path,
+        )
+    except (MisconfigurationException, ImportError, ValueError, TypeError) as error:  # ImportError: a TPU's library
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    keep_lightning_from_signals(trainer)
+    return trainer
+
+
+@contextlib.contextmanager
+def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Gives Ctrl-C back its name: Lightning leaves with SystemExit(1) after it has cleaned up."""
+    try:
+        yield
+    except SystemExit as stop:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from stop
+        raise
+
+
+def _where_to_view(wandb_run: WandbRun | None) -> str:
+    if wandb_run is None:
+        return "no W&B run (tracking=none)"
+    return wandb_run.url or f"wandb leet {wandb_run.directory.parent}"

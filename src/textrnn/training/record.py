@@ -1,0 +1,248 @@
+"""What a run writes at its start and its end, in its directory and in W&B."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.callbacks import Callback
+
+from textrnn.base.console import LOGGER
+from textrnn.base.files import write_atomically
+from textrnn.config.schema import SPLITS, Config
+from textrnn.data.batches import device_share
+from textrnn.data.module import ReviewsDataModule
+from textrnn.data.store import Store
+from textrnn.evaluation.metrics import Measured
+from textrnn.evaluation.predictions import Predictions
+from textrnn.evaluation.report import mistake_rows, write_evaluation
+from textrnn.evaluation.wandb_charts import evaluation_charts
+from textrnn.model.classifier import ReviewClassifier
+from textrnn.model.network import parameter_counts
+from textrnn.tracking.histograms import Histograms
+from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.metrics_csv import Row, read_metrics, repair
+from textrnn.tracking.plots import plot_curves
+from textrnn.tracking.summary import RunSummary, Status, write_summary
+from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.wandb_artifacts import ALIASES, ModelFiles, dataset_artifact, model_artifact
+from textrnn.tracking.wandb_end import end_wandb_run, open_record, told_of_failures
+from textrnn.tracking.wandb_run import WandbRun
+from textrnn.training.claim import Run
+from textrnn.training.preemption import EarlyStop
+
+
+def kept_predictions(config: Config, store: Store) -> Predictions:
+    """The callback that keeps what `report_predictions` reports."""
+    monitor = config.early_stopping.monitor
+    reviews = {name: len(store.split(name)) for name in ("validation", "test")}
+    return Predictions(reviews, monitor=monitor, largest=monitor == "val/accuracy")
+
+
+def watching(config: Config, logger: RunLogger) -> list[Callback]:
+    """The callback that `tracking.watch` asks for, if it asks for one."""
+    what = config.tracking.watch
+    if what is None:
+        return []
+    return [Histograms(logger, what=what, every_n_steps=config.trainer.log_every_n_steps)]
+
+
+def report_predictions(run: Run, predictions: Predictions, logger: RunLogger, *, step: int) -> None:
+    """Write `evaluation-<split>` and log its charts in the row of `step`, the run's last; on rank 0, once, at the end.
+
+    The split is the test; without one, the validation that chose the checkpoint; without that there is nothing.
+    """
+    name, logits = (
+        ("test", predictions.test) if predictions.test is not None else ("validation", predictions.validation)
+    )
+    if logits is None or not bool(logits[1].any()):
+        LOGGER.info("neither test nor validation: no evaluation is written")
+        return
+    split = run.store.split(name)
+    indices = logits[1].nonzero().flatten()
+    measured = Measured(
+        logits=logits[0][indices],
+        labels=torch.from_numpy(split.labels.astype("int64"))[indices],
+        lengths=torch.from_numpy(split.lengths.astype("int64"))[indices],
+        indices=indices,
+    )
+    folder = run.directory.evaluation(name)
+    mistakes = run.config.tracking.mistakes
+    write_evaluation(
+        folder,
+        measured,
+        split=name,
+        name=run.identity.name,
+        max_length=run.config.data.max_length,
+        mistakes=mistakes,
+        text=split.text,
+    )
+    if logger.has_wandb_run:
+        prefix = "test" if name == "test" else "val"
+        rows = mistake_rows(measured, mistakes, split.text)
+        charts = evaluation_charts(measured, prefix=prefix, picture=folder / "evaluation.png", mistakes=rows)
+        logger.add_media(step, charts)
+
+
+def report_data(run: Run, wandb_run: WandbRun) -> None:
+    """Log what the run is trained on as its input, at its start; offline W&B takes none."""
+    if wandb_run.url is not None and run.config.tracking.artifact:
+        key = run.store.meta["key"]
+        made_of = {name: key[name] for name in ("tokenizer", "spacy", "vocab_size", "segment_size") if name in key}
+        wandb_run.use_artifact(dataset_artifact(run.store.fingerprint, {**_data(run.store), **made_of}))
+
+
+def _data(store: Store) -> dict[str, Any]:
+    return {"fingerprint": store.fingerprint, "splits": store.meta["splits"]}
+
+
+def report_model(run: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
+    """Log the best checkpoint of a finished run as `<cell>-<run id>`."""
+    config, best = run.config, run.best_ckpt
+    if summary.status != Status.FINISHED or not config.tracking.artifact:
+        return
+    if best is None:
+        LOGGER.info("without a validation there is no best checkpoint: no model artifact is logged")
+        return
+    store, identity = run.store, run.identity
+    folder = wandb_run.directory / "model"
+    files = ModelFiles(checkpoint=best, config_yaml=run.directory.config_yaml, tokenizer_json=store.tokenizer_json)
+    try:
+        files.put_into(folder)
+    except OSError as error:
+        LOGGER.warning(f"no model artifact: {folder} can't be written ({error.strerror or error})")
+        return
+    metadata = {
+        **{name: value for name, value in summary.metrics.items() if math.isfinite(value)},
+        "best_step": summary.best_step,
+        "best_epoch": summary.best_epoch,
+        "parameters": summary.parameters,
+        "seed": config.seed,
+        "git_commit": identity.git_commit,
+        "version": identity.version,
+        "data": _data(store),
+    }
+    wandb_run.log_artifact(model_artifact(f"{config.model.cell}-{identity.id}", folder, metadata), ALIASES)
+
+
+@dataclass(kw_only=True, slots=True)
+class Components:
+    """What `fit` needs."""
+
+    module: ReviewClassifier
+    data: ReviewsDataModule
+    trainer: pl.Trainer
+    logger: RunLogger
+    throughput: Throughput
+    predictions: Predictions
+    coverage: dict[str, float]
+    """By pretrained vectors; see `RunSummary.coverage`."""
+
+
+def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
+    """Starts the W&B run, if there shall be one, and makes the directory that of a run which trains.
+
+    Nothing is changed before W&B has taken the run: one that it refuses stays what it was.
+    """
+    wandb_run = None
+    if wandb_mode != "none":
+        wandb_run = WandbRun.start(
+            run.config,
+            run.identity,
+            run.directory.path,
+            mode=wandb_mode,
+            resume=run.config.resume is not None,
+            on_stop=early_stop.ask,
+        )
+    with told_of_failures(wandb_run):
+        if wandb_run is not None:
+            open_record(wandb_run, run.directory)
+        _begin(run)
+        if wandb_run is not None:
+            report_data(run, wandb_run)
+    return wandb_run
+
+
+def _begin(run: Run) -> None:
+    """Takes away what says that the run has ended and what it came to, and writes its configuration.
+
+    In this order: a run that is killed here, at whatever line, has either ended as its files say or goes on.
+    """
+    directory = run.directory
+    if run.checkpoint is None or run.config.resume != "auto":  # `auto` goes on with a stop that was not recorded
+        directory.early_stop.unlink(missing_ok=True)
+    directory.summary_json.unlink(missing_ok=True)
+    for split in SPLITS:
+        if directory.evaluation(split).is_dir():
+            shutil.rmtree(directory.evaluation(split))
+    config = yaml.safe_dump(asdict(run.config), sort_keys=False, allow_unicode=True)
+    write_atomically(directory.config_yaml, config)
+    directory.checkpoints.mkdir(exist_ok=True)
+    if run.checkpoint is None:
+        for leftover in directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
+            leftover.unlink()
+    repair(directory.metrics_csv, -1 if run.checkpoint is None else run.checkpoint.global_step)
+
+
+def record_end(run: Run, components: Components, wandb_run: WandbRun | None, status: Status) -> RunSummary:
+    """Draws `curves.png`, logs the model, writes `summary.json` and ends the W&B run; also of one that didn't finish.
+
+    `summary.json` comes last: "finished" stands nowhere before all else is there.
+    """
+    with told_of_failures(wandb_run):
+        components.logger.close(over=status in (Status.FINISHED, Status.STOPPED))
+        rows = read_metrics(run.directory.metrics_csv)
+        summary = _summary(run, components, rows, status)
+        if rows:
+            tested = components.predictions.test is not None
+            plot_curves(run.directory.metrics_csv, run.directory.curves_png, best_step=summary.best_step, tested=tested)
+        if wandb_run is not None:
+            report_model(run, summary, wandb_run)
+        write_summary(run.directory.summary_json, summary)
+    if wandb_run is not None:
+        end_wandb_run(wandb_run, run.directory, summary, status.exit_code)
+    return summary
+
+
+def _summary(run: Run, components: Components, rows: Sequence[Row], status: Status) -> RunSummary:
+    # Without checkpoints nobody has the weights that were best; the test is of the last ones.
+    keeps_best = run.config.trainer.enable_checkpointing is not False
+    best = _best_row(rows, run.config.early_stopping.monitor) if keeps_best else None
+    metrics: dict[str, float] = {}
+    for row in rows:
+        metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
+    if best is not None:
+        metrics |= {name: value for name, value in best.items() if name.startswith("val/")}
+    if components.predictions.test is None:  # rows of an earlier test are of the weights that were best then
+        metrics = {name: value for name, value in metrics.items() if not name.startswith("test/")}
+    seconds = components.throughput.seconds
+    if seconds > 0:
+        metrics["train/tokens_per_second"] = components.throughput.tokens / seconds
+    return RunSummary(
+        status=status,
+        metrics=metrics,
+        coverage=components.coverage,
+        parameters=parameter_counts(components.module.model)["trainable"],
+        tokens=components.throughput.tokens,
+        seconds=seconds,
+        waited_seconds=components.data.waited_seconds,
+        world_size=components.trainer.world_size,
+        batch_size_per_device=device_share(run.config.data.batch_size, components.trainer.world_size),
+        waiting_share=components.data.waiting_share,
+        step=components.trainer.global_step,
+        best_step=None if best is None else int(best["step"]),
+        best_epoch=None if best is None else int(best["epoch"]),
+    )
+
+
+def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:
+    """The first row with the best value of `monitor`: the one whose weights are in `best.ckpt`."""
+    measured = [row for row in rows if monitor in row]
+    if not measured:
+        return None
+    sign = 1 if monitor == "val/accuracy" else -1
+    return max(measured, key=lambda row: -math.inf if math.isnan(row[monitor]) else sign * row[monitor])

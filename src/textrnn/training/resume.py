@@ -1,0 +1,206 @@
+"""Resuming: what may be continued, with what, and from where. Imports torch only to read a checkpoint."""
+
+from enum import StrEnum
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from textrnn.base.console import LOGGER
+from textrnn.base.errors import InputError
+from textrnn.base.signals import Signals
+from textrnn.config.compose import load_config
+from textrnn.config.experiment_files import as_override
+from textrnn.config.schema import Config, differences
+from textrnn.data.store import Store, prepare_store, recorded_store
+from textrnn.data.tokenizer import load_tokenizer
+from textrnn.distributed.launch import Launch
+from textrnn.distributed.ranks import Ranks
+from textrnn.tracking.identity import read_identity
+from textrnn.tracking.run_directory import RunDirectory
+from textrnn.training.claim import Run
+
+if TYPE_CHECKING:
+    from textrnn.training.checkpoints import Checkpoint
+
+
+class ResumeState(StrEnum):
+    """How far the run in a directory is."""
+
+    NEW = "new"
+    BEGUN = "begun"
+    """`last.ckpt` is what it continues from."""
+    OVER = "over"
+
+
+def resume_state(config: Config, directory: RunDirectory, signals: Signals, *, primary: bool) -> ResumeState:
+    """How far the run in `directory` is; uploads to W&B what is missing there of one that is over.
+
+    Raises:
+        InputError: the run can't be continued with `config`, or what it continues from is lost.
+    """
+    begun = config.resume is not None and directory.last_ckpt.is_file()
+    if config.resume is None or not primary:
+        return ResumeState.BEGUN if begun else ResumeState.NEW
+    checkpoint = None
+    if begun:
+        from textrnn.training.checkpoints import load_checkpoint
+
+        checkpoint = load_checkpoint(directory.last_ckpt)
+        refuse_another_run(checkpoint, config)
+        refuse_less(checkpoint, config)
+    if _is_over(config, directory, checkpoint):
+        if directory.wandb_unsent.is_file():
+            _upload_missing(config, directory, checkpoint, signals)
+        return ResumeState.OVER
+    if checkpoint is None:
+        refuse_to_begin_again(directory)
+        return ResumeState.NEW
+    refuse_without_best(checkpoint)
+    return ResumeState.BEGUN
+
+
+def store_of(config: Config, checkpoint: "Checkpoint | None") -> Store:
+    """The reviews that the run began with, unless others were typed.
+
+    Raises:
+        InputError: they can't be read, or the store can't be written.
+    """
+    if checkpoint is None or checkpoint.config.data.path != config.data.path:
+        return prepare_store(config.data)
+    return recorded_store(config.data, checkpoint.data)
+
+
+def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
+    """Refuses what can't change in a run that has begun.
+
+    Raises:
+        InputError: naming what changed and what it was.
+    """
+    before = checkpoint.config
+    # How the recurrence is computed is no part of the model: the parameters are the same, and the numbers.
+    changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
+    free = ("cache_dir", "eval_batch_size", "path")  # whether the reviews are the same is seen when they are there
+    changed += [f"data.{key}" for key in differences(before.data, config.data) if key not in free]
+    # The scores of the epochs so far, the best one's among them, are of the metric that they were chosen by.
+    stopping = differences(before.early_stopping, config.early_stopping)
+    changed += ["early_stopping.monitor"] if "monitor" in stopping else []
+    changed += ["seed"] if before.seed != config.seed else []
+    if changed:
+        was = " ".join(as_override(key, attrgetter(key)(before)) for key in changed)
+        raise InputError(
+            f"resume: {', '.join(changed)} can't change in a run that has begun; type {was}, as it was in "
+            f"{checkpoint.path.parent.parent}, or start a new run."
+        )
+    load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
+
+
+def refuse_other_data(checkpoint: "Checkpoint", store: Store) -> None:
+    """Refuses to go on with other reviews or another vocabulary.
+
+    Raises:
+        InputError: naming the splits that differ.
+    """
+    # With another vocabulary, which comes from the training reviews, all splits have other ids.
+    same_words = store.tokenizer_json == checkpoint.tokenizer_json
+    differing = store.differing(checkpoint.data) if same_words else ["train"]
+    if differing:
+        raise InputError(
+            f"resume: these are not the reviews that {checkpoint.path.parent.parent} began with (those for "
+            f"{' and '.join(differing)} differ); give the old ones by data.path, or start a new run."
+        )
+
+
+def refuse_less(checkpoint: "Checkpoint", config: Config) -> None:
+    """Refuses to end a run before where it is already.
+
+    Raises:
+        InputError: saying how far it is.
+    """
+    trainer, run, epochs = config.trainer, checkpoint.path.parent.parent, checkpoint.epoch + 1
+    if trainer.fast_dev_run:
+        raise InputError(
+            f"resume: trainer.fast_dev_run={str(trainer.fast_dev_run).lower()} tries a new run out, and can't go on "
+            f"with {run}; type trainer.fast_dev_run=false, or another run_dir."
+        )
+    limits = (("max_epochs", trainer.max_epochs, epochs), ("max_steps", trainer.max_steps, checkpoint.global_step))
+    for key, limit, reached in limits:
+        if limit not in (None, -1) and limit < reached:
+            raise InputError(
+                f"resume: trainer.{key}={limit} is less than what {run} has come to (epoch {epochs}, step "
+                f"{checkpoint.global_step}); type trainer.{key}={reached} or more, or start a new run."
+            )
+
+
+def refuse_to_begin_again(directory: RunDirectory) -> None:
+    """Refuses to begin in a directory whose run has come further than a start that was killed before `last.ckpt`.
+
+    `last.ckpt` is there from the first epoch's end on; `best.ckpt` may be a moment earlier.
+
+    Raises:
+        InputError: saying what is there.
+    """
+    from textrnn.tracking.metrics_csv import surviving_rows
+    from textrnn.tracking.summary import Status, read_status
+
+    status = read_status(directory.summary_json)
+    had_an_epoch = any(row["epoch"] > 0 for row in surviving_rows(directory.metrics_csv))
+    if status in (Status.FINISHED, Status.STOPPED) or (directory.best_ckpt.is_file() and had_an_epoch):
+        came_to = f"it is {status}" if status is not None else "it has trained for an epoch and more"
+        raise InputError(
+            f"resume: {directory.path} holds a run ({came_to}), but no checkpoints/last.ckpt to go on from; bring "
+            "that back, or type another run_dir."
+        )
+
+
+def refuse_without_best(checkpoint: "Checkpoint") -> None:
+    """Refuses to go on without the best weights so far: unless a later epoch beat them, the test would be of others.
+
+    Raises:
+        InputError: naming the file that is gone.
+    """
+    best = checkpoint.path.parent / checkpoint.best
+    if checkpoint.best and not best.is_file():
+        raise InputError(
+            f"resume: {best} is gone, the best weights of the run so far; bring that back, or type another run_dir."
+        )
+
+
+def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None") -> bool:
+    """Whether the run in `directory` has ended with this very configuration, or was stopped for good; says so."""
+    from textrnn.tracking.summary import Status, read_status
+
+    status = read_status(directory.summary_json)
+    if status is None:  # it was killed: if it was told to stop, it does so now, and records it
+        return False
+    if config.resume == "auto" and directory.early_stop.is_file():
+        LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
+        return True
+    changed = set(differences(load_config(directory.config_yaml), config)) - {"resume", "run_dir"}
+    if status != Status.FINISHED or changed:
+        return False
+    trainer = config.trainer
+    limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps, "max_time": trainer.max_time}
+    larger = " or ".join(f"trainer.{key}" for key, limit in limits.items() if limit not in (None, -1))
+    patience = config.early_stopping.patience
+    if checkpoint is not None and patience is not None and checkpoint.waited >= patience:
+        larger = "early_stopping.patience"
+    LOGGER.info(f"this run is finished; type a larger {larger} to train on")
+    return True
+
+
+def _upload_missing(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None", signals: Signals) -> None:
+    """Uploads what W&B lacks of a run that has ended here but not there: rows, summary, model."""
+    from textrnn.tracking.wandb_end import upload_missing
+    from textrnn.training.record import report_model
+
+    run = Run(
+        config=config,
+        identity=read_identity(directory.run_json),
+        directory=directory,
+        checkpoint=checkpoint,
+        store=store_of(config, checkpoint),
+        ranks=Ranks(Launch()),
+        signals=signals,
+    )
+    upload_missing(
+        config, run.identity, directory, report=lambda summary, wandb_run: report_model(run, summary, wandb_run)
+    )

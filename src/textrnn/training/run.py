@@ -1,0 +1,134 @@
+"""The life of a run: from its claim on a directory to its exit code.
+
+Nothing here imports torch or Lightning before the reviews are there: wrong input is refused within seconds. What is
+trained and recorded is in `fit.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textrnn.base.console import LOGGER, log_to_console, log_to_file
+from textrnn.base.exits import DONE, PREEMPTED, exit_code
+from textrnn.base.signals import Signals
+from textrnn.config.schema import Config
+from textrnn.data.store import Store, cache_dir
+from textrnn.distributed.launch import check_devices
+from textrnn.distributed.ranks import Ranks
+from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.run_directory import RunDirectory
+from textrnn.training.checks import check_batches, check_implementation
+from textrnn.training.claim import Run, agree, claim, open_shared_store
+from textrnn.training.resume import ResumeState, refuse_other_data, resume_state, store_of
+
+if TYPE_CHECKING:
+    from textrnn.data.vectors.arrays import WordVectors
+    from textrnn.training.checkpoints import Checkpoint
+
+
+def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
+    """Trains, tests and records one run; returns its exit code.
+
+    Raises:
+        InputError: for wrong input; a run directory that was made for it is removed again.
+        RankLost: if another rank has ended before training began.
+        Preempted: if a signal came before the run had its directory.
+    """
+    if ranks.is_first:
+        log_to_console()
+    with ranks.reporting_failure():
+        signals.raise_now()
+        with ranks.barrier():
+            check_devices(config.trainer, ranks.launch)
+            check_implementation(config)
+        agree(config, ranks)
+        config, directory, identity = claim(config, command, ranks)
+        log = directory.train_log if ranks.is_first else directory.path / f"train-rank{ranks.launch.rank}.log"
+        with directory, log_to_file(log):
+            with exit_code(LOGGER) as outcome, ranks.reporting_failure():
+                outcome.code = _train(config, identity, directory, ranks, signals)
+            if outcome.code == PREEMPTED:
+                LOGGER.warning("pre-empted; the same command with resume=auto continues")
+            elif outcome.code == DONE and ranks.is_first:
+                print(f"run directory: {directory.path}")
+        return outcome.code
+
+
+def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks: Ranks, signals: Signals) -> int:
+    state = ResumeState(ranks.broadcast(lambda: resume_state(config, directory, signals, primary=ranks.is_first)))
+    if state == ResumeState.OVER:
+        return DONE
+    checkpoint = None
+    if state == ResumeState.BEGUN:
+        from textrnn.training.checkpoints import load_checkpoint
+
+        checkpoint = load_checkpoint(directory.last_ckpt)
+    mode, line = "none", None
+    with ranks.barrier():
+        if ranks.is_first:
+            from textrnn.tracking.wandb_settings import resolve_mode
+
+            mode, line = resolve_mode(config.tracking, directory.path)
+    # A checkpoint holds its vectors; those of a new run are refused, if they are, before reviews are downloaded.
+    vectors = _vectors(config, ranks) if checkpoint is None else None
+    store = _store(config, ranks, checkpoint)
+    with ranks.barrier():
+        if checkpoint is not None:
+            refuse_other_data(checkpoint, store)
+        check_batches(config, store)
+    if line is not None:
+        LOGGER.info(line)
+    from textrnn.training.fit import fit
+
+    run = Run(
+        config=replace(config, run_dir=str(directory.path)),
+        identity=identity,
+        directory=directory,
+        checkpoint=checkpoint,
+        store=store,
+        ranks=ranks,
+        signals=signals,
+        vectors=vectors,
+    )
+    return fit(run, wandb_mode=mode).exit_code
+
+
+def _store(config: Config, ranks: Ranks, checkpoint: "Checkpoint | None") -> Store:
+    """The token store, which rank 0 makes if it has to; the others open it when it is there.
+
+    Raises:
+        InputError: also if a rank does not see what rank 0 has made.
+    """
+    if not ranks.launch.is_external:
+        return store_of(config, checkpoint)
+    made: list[Store] = []
+
+    def make() -> str:
+        made.append(store_of(config, checkpoint))
+        return str(made[0].path)
+
+    path = Path(ranks.broadcast(make))
+    with ranks.barrier():
+        return made[0] if made else open_shared_store(path)
+
+
+def _vectors(config: Config, ranks: Ranks) -> "WordVectors | None":
+    """The pretrained vectors that the model starts from; rank 0 reads them, the others when they are in the cache.
+
+    Raises:
+        InputError: if they aren't there or can't be read.
+    """
+    if config.model.embedding.kind != "vectors":
+        return None
+    from textrnn.data.vectors.sources import open_vectors
+
+    opened: list[WordVectors] = []
+
+    def make() -> str:
+        opened.append(open_vectors(config.model.embedding, cache_dir(config.data)))
+        return ""
+
+    ranks.broadcast(make)
+    with ranks.barrier():
+        return opened[0] if opened else open_vectors(config.model.embedding, cache_dir(config.data))

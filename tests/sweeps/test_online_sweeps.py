@@ -1,0 +1,158 @@
+"""Sweeps with an account: our command, real agents, real trials, and a W&B server on the loopback interface."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from doubles.quick_agent import told_at_once
+from doubles.sweep_runs import broken, leaderboard, start, sweep_directory, sweep_file, wait
+from doubles.tracked_runs import KEY, log_in
+from doubles.wandb_server import WandbServer
+
+from textrnn.base.files import FileLock
+
+
+@pytest.fixture
+def server(environment: dict[str, str]) -> Iterator[WandbServer]:
+    """An account on a server that answers; an operation that the double doesn't know fails the test."""
+    with WandbServer() as running:
+        log_in(environment, running)
+        yield running
+
+
+def told(process: "subprocess.Popen[str]") -> str:
+    return process.communicate(timeout=200)[0]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, environment: dict[str, str]) -> None:
+    parameters = {"optimizer.lr": {"values": [0.5, 0.01, 0.02]}}
+    path = sweep_file(workplace, tracking="auto", project="plays", parameters=parameters)
+    environment["PYTHONPATH"] = broken(workplace, "optimizer.lr=0.5")
+    process = start([str(path), "--agents", "2", "tracking.project=films"], workplace, environment)
+    output = told(process)
+    assert process.returncode == 1, output  # whatever the agents say: one trial has failed
+    (sweep,) = server.sweeps.values()
+    assert (sweep.project, sweep.config["parameters"]) == ("films", parameters)
+    directory = sweep_directory(workplace)
+    assert directory.name == sweep.id
+    rows = leaderboard(directory)
+    assert [(row["rank"], row["status"]) for row in rows] == [("1", "finished"), ("2", "finished"), ("", "failed")]
+    assert rows[-1]["reason"] == "RuntimeError: planted"
+    assert {row["run"] for row in rows} == {run.id for run in sweep.runs}
+    for row in rows[:2]:
+        run = server.runs[row["run"]]
+        assert run.state == "finished"
+        losses = [line["val/loss"] for line in run.rows if "val/loss" in line]
+        assert min(losses) == pytest.approx(float(row["best val/loss"]))
+        assert run.config["optimizer.lr"] == float(row["optimizer.lr"])
+        assert f"({run.id}) starts: optimizer.lr={row['optimizer.lr']}" in output
+    assert len({agent for agent, _ in sweep.handed_out}) == 2
+    best = yaml.safe_load((directory / "best.yaml").read_text())
+    assert best["optimizer"]["lr"] == float(rows[0]["optimizer.lr"])
+    assert KEY not in output + "".join(
+        file.read_text(errors="replace") for file in directory.rglob("*") if file.is_file()
+    )
+
+
+@pytest.mark.slow
+def test_ctrl_c_preempts_and_resume_goes_on_also_from_another_folder(
+    server: WandbServer, workplace: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["PYTHONPATH"] = told_at_once(tmp_path, patience=3)
+    path = sweep_file(workplace, tracking="auto", parameters={"optimizer.lr": {"values": [0.01]}})
+    long = ["trainer.max_epochs=12", "early_stopping.patience=null"]
+    process = start([str(path), *long], workplace, environment)
+    wait(process, lambda: any(file.read_text().count("\n") > 3 for file in workplace.glob("runs/*/*/metrics.csv")))
+    process.send_signal(signal.SIGINT)
+    output = told(process)
+    assert process.returncode == 130, output
+    (row,) = leaderboard(sweep_directory(workplace))
+    assert (row["status"], row["rank"]) == ("preempted", "")
+    (run,) = server.runs.values()
+    assert run.state == "preempted"
+    again = start(["--resume", str(sweep_directory(workplace))], tmp_path, environment)
+    output = told(again)
+    assert again.returncode == 0, output
+    assert not (tmp_path / "runs").exists()
+    assert "goes on: optimizer.lr=0.01" in output
+    (row,) = leaderboard(sweep_directory(workplace))
+    assert row["status"] == run.state == "finished"
+    summary = json.loads((workplace / row["run_dir"] / "summary.json").read_text())
+    assert run.rows[-1]["_step"] == summary["step"]
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_trains_on_and_resume_takes_up_all_of_it(
+    server: WandbServer, workplace: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["PYTHONPATH"] = broken(tmp_path, "trainer.max_epochs=3")
+    path = sweep_file(workplace, tracking="auto", parameters={"trainer.max_epochs": {"values": [20, 3, 2]}})
+    process = start([str(path), "early_stopping.patience=null"], workplace, environment)
+    wait(process, lambda: bool(list(workplace.glob("runs/*/*/metrics.csv"))))
+    process.kill()
+    process.communicate()
+    directory = sweep_directory(workplace)
+    saved = contents(directory / "trials")
+    # One agent runs; a second worker's would be free, and must not be started beside it.
+    refused = start(["--resume", str(directory), "--agents", "2"], workplace, environment)
+    output = told(refused)
+    assert refused.returncode == 2, output
+    assert "an agent of an earlier sweep.py still runs" in output
+    assert contents(directory / "trials") == saved
+    assert not (directory / "agents" / "1").exists()
+
+    lock = FileLock(directory / "agents" / "0" / "agent.lock")
+    deadline = time.monotonic() + 120
+    while lock.is_held():
+        assert time.monotonic() < deadline, "the agent does not end"
+        time.sleep(0.2)
+    (sweep,) = server.sweeps.values()
+    assert len(sweep.handed_out) == 3, (directory / "agents" / "0" / "agent.log").read_text()
+    again = start(["--resume", str(directory)], workplace, environment)
+    output = told(again)
+    assert again.returncode == 1, output  # one of the trials has failed
+    assert len(sweep.handed_out) == 3, "nothing is repeated"
+    rows = leaderboard(directory)
+    assert [row["run"] for row in sorted(rows, key=lambda row: int(row["trial"]))] == [run.id for run in sweep.runs]
+    assert [(row["rank"], row["status"]) for row in rows] == [("1", "finished"), ("2", "finished"), ("", "failed")]
+    assert (rows[-1]["trainer.max_epochs"], rows[-1]["reason"]) == ("3", "RuntimeError: planted")
+    assert all(float(row["seconds"]) > 1 for row in rows[:2])
+    for number in (1, 2, 3):
+        assert sum(line.startswith(f"trial {number} f") for line in output.splitlines()) == 1
+    assert (directory / "best.yaml").is_file()
+
+
+@pytest.mark.parametrize("refusal", [401, 403])
+def test_a_bad_key_and_no_permission_are_one_sentence(
+    server: WandbServer, workplace: Path, environment: dict[str, str], refusal: int
+) -> None:
+    server.refusal = refusal
+    process = start([str(sweep_file(workplace, tracking="auto"))], workplace, environment)
+    output = told(process)
+    assert process.returncode == 2, output
+    (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "W&B refuses the sweep" in sentence
+    assert "Traceback" not in output
+    assert not (workplace / "runs").exists()
+
+
+def test_where_no_directory_can_be_made_nothing_is_made_at_wandb(
+    server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    (workplace / "runs").touch()
+    process = start([str(sweep_file(workplace, tracking="auto"))], workplace, environment)
+    output = told(process)
+    assert process.returncode == 2, output
+    (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert f"{workplace}/runs is not a folder" in sentence
+    assert server.sweeps == {}

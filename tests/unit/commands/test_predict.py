@@ -1,0 +1,155 @@
+"""Labels for texts that spaCy cuts: by the ids that training would have, or not at all."""
+
+import json
+import math
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import spacy
+import torch
+from doubles.tiny_checkpoint import write_checkpoint
+from support import ROOT, Command
+
+from textrnn.config.schema import DataConfig, SyntheticConfig
+from textrnn.data.store import prepare_store
+from textrnn.data.tokenizer import load_tokenizer, train_tokenizer, vocabulary
+from textrnn.model.kernels import layer as compiled
+from textrnn.training.checkpoints import load_checkpoint
+
+TEXTS = ["I don't like it!", "It's a fine film.<br />Isn't it?"]
+
+
+@pytest.fixture
+def checkpoint(workplace: Path) -> Path:
+    tokenizer = train_tokenizer(TEXTS, "spacy", 100)
+    return write_checkpoint(workplace / "best.ckpt", tokenizer, DataConfig(source="synthetic", tokenizer="spacy"))
+
+
+def test_texts_are_cut_by_spacy_as_in_training(here: Command, checkpoint: Path) -> None:
+    told = here("predict.py", str(checkpoint), *TEXTS)
+    assert told.returncode == 0, told.stderr
+    read = load_checkpoint(checkpoint)
+    known = vocabulary(train_tokenizer(TEXTS, "spacy", 100))
+    classifier, english = read.classifier(), spacy.blank("en")
+    for text, line in zip(TEXTS, told.stdout.splitlines(), strict=True):
+        words = [token.lower_ for token in english(text.replace("<br />", " "))]
+        ids = torch.tensor([[known.index(word) for word in words]])
+        with torch.inference_mode():
+            probability = classifier(ids, torch.tensor([len(words)])).sigmoid().item()
+        assert json.loads(line)["probability"] == pytest.approx(probability, abs=1e-5)
+
+
+@pytest.mark.parametrize("command", [("predict.py", "best.ckpt", "a film"), ("evaluate.py", "best.ckpt")])
+def test_another_version_of_spacy_is_refused(
+    here: Command, checkpoint: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: "9.8.7")
+    refused = here(*command)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: data.tokenizer=spacy needs spaCy ")
+    assert refused.stderr.count("\n") == 1
+    assert sorted(path.name for path in checkpoint.parent.iterdir()) == ["best.ckpt"]
+
+
+def test_a_model_is_read_where_the_implementation_of_its_training_is_not(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = load_checkpoint(checkpoint)
+    read.config.model.implementation = "compiled"
+    monkeypatch.setattr(compiled, "is_available", lambda like: False)
+    assert read.classifier()(torch.tensor([[2, 3]]), torch.tensor([2])).shape == (1,)
+
+
+@pytest.fixture
+def words(workplace: Path) -> Path:
+    data = DataConfig(source="synthetic")
+    return write_checkpoint(workplace / "words.ckpt", train_tokenizer(TEXTS, "word", 100), data)
+
+
+def piped(checkpoint: Path, given: bytes, environment: dict[str, str], *arguments: bytes) -> tuple[int, bytes, bytes]:
+    command = [sys.executable, str(ROOT / "predict.py"), str(checkpoint), *(arguments or ("--file", "-"))]
+    done = subprocess.run(command, input=given, env=environment, capture_output=True, timeout=120, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_texts_are_utf_8_whatever_the_locale(words: Path, environment: dict[str, str]) -> None:
+    plain = environment | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code, out, err = piped(words, "un café\n".encode(), plain)
+    assert code == 0, err
+    assert json.loads(out)["text"] == "un café"
+    for arguments in ((), (b"caf\xe9",)):
+        code, out, err = piped(words, b"caf\xe9\n", plain, *arguments)
+        assert (code, out) == (2, b"")
+        assert (b"text 1 is not UTF-8" if arguments else b"line 1 is not UTF-8") in err
+        assert err.count(b"\n") == 1
+
+
+def test_a_file_is_read_from_its_first_letter_and_named_by_its_line(
+    here: Command, words: Path, environment: dict[str, str]
+) -> None:
+    marked = b"\xef\xbb\xbfa film\r\nun caf\xc3\xa9\n"
+    file = words.with_name("marked.txt")
+    file.write_bytes(marked)
+    told = here("predict.py", str(words), "--file", str(file)).stdout
+    assert [json.loads(line)["text"] for line in told.splitlines()] == ["a film", "un café"]
+    assert piped(words, marked, environment)[1].decode() == told
+    file.write_bytes(b"a film\n" * 5000 + b"caf\xe9\n")
+    assert "line 5001 is not UTF-8 text" in here("predict.py", str(words), "--file", str(file)).stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (("predict.py", "--file", "absent.txt"), "--file absent.txt: can't be read (No such file"),
+        (("predict.py", "--file", "."), "--file .: can't be read (Is a directory"),
+        (("evaluate.py", "--output", "a-file/results"), "a-file is a file); give another folder"),
+        (("evaluate.py", "--output", "~nosuchuser/results"), "there is no such home directory"),
+    ],
+)
+def test_files_are_looked_at_before_the_run(here: Command, place: Path, typed: tuple[str, ...], told: str) -> None:
+    (place / "a-file").touch()
+    refused = here(*typed, "wandb:no-entity/no-project/no-model")
+    assert refused.returncode == 2
+    assert told in refused.stderr
+
+
+def test_an_output_is_looked_at_before_reviews_are(here: Command, generated: Path) -> None:
+    (generated.parents[1] / "evaluation-test").touch()
+    refused = here("evaluate.py", "run", "--data-path", "absent")
+    assert "evaluation-test is a file" in refused.stderr
+
+
+def test_data_that_moved_are_asked_for_by_a_flag_that_there_is(here: Command, generated: Path) -> None:
+    refused = here("evaluate.py", "run", "--data-path", "absent")
+    assert refused.returncode == 2
+    assert "--data-path absent does not exist (looked for /" in refused.stderr
+    assert "data.path=" not in refused.stderr
+
+
+@pytest.fixture
+def generated(workplace: Path) -> Path:
+    """A checkpoint in a run directory, of generated reviews whose store is there."""
+    reviews = SyntheticConfig(train_reviews=200, test_reviews=50)
+    data = DataConfig(source="synthetic", synthetic=reviews, cache_dir=str(workplace.parent / "cache"))
+    tokenizer = load_tokenizer(prepare_store(data).tokenizer_json)
+    path = workplace / "run" / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    return write_checkpoint(path, tokenizer, data)
+
+
+@pytest.mark.parametrize(("verb", "arguments"), [("predict.py", ["a film"]), ("evaluate.py", [])])
+def test_a_run_that_has_diverged_labels_and_measures_nothing(
+    here: Command, generated: Path, verb: str, arguments: list[str]
+) -> None:
+    checkpoint = torch.load(generated, weights_only=True)
+    for tensor in checkpoint["state_dict"].values():
+        if tensor.is_floating_point():
+            tensor.fill_(math.nan)
+    torch.save(checkpoint, generated)
+    refused = here(verb, "run", *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "its weights give no number, so the run has diverged" in refused.stderr
+    assert [path.name for path in Path("run").iterdir()] == ["checkpoints"]

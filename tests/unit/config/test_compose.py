@@ -1,0 +1,269 @@
+"""Composition and checks: what is right composes, what is wrong gets one sentence."""
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textrnn.base.errors import InputError
+from textrnn.config.checks import check
+from textrnn.config.compose import compose, compose_jobs, from_dict, load_config, parse_command_line
+from textrnn.config.overrides import CONF_DIR, GROUPS, schema_keys
+from textrnn.config.schema import Config, TrainerConfig, differences
+from textrnn.distributed.launch import Launch, check_devices
+
+CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
+
+
+def refusal(*argv: str) -> str:
+    with pytest.raises(InputError) as caught:
+        compose_jobs(parse_command_line(argv))
+    return str(caught.value)
+
+
+def test_yaml_defaults_are_the_schemas() -> None:
+    assert differences(compose([]), Config()) == []
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_choice_composes(group: str, name: str) -> None:
+    check(compose([f"{group}={name}"]))
+
+
+@pytest.mark.parametrize("path", sorted(CONF_DIR.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_yaml_has_a_command_in_its_header(path: Path) -> None:
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("python train.py" in line for line in header)
+
+
+@pytest.mark.parametrize("path", sorted(CONF_DIR.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_key_is_explained_where_it_stands(path: Path) -> None:
+    if path.parent.name == "experiment":
+        pytest.skip("a recipe's header explains it as a whole")
+    body = path.read_text().partition("\nhydra:")[0]
+    lines = [line for line in body.splitlines() if re.match(r"\s*\w+:\s*\S", line)]
+    explained_by_name = {"cell", "source", "mode", "accelerator", "devices", "strategy"}
+    inherits = "_self_" in body and path.name != "train.yaml"
+    for line in lines:
+        name = line.split(":")[0].strip()
+        assert "#" in line or (inherits and (name in explained_by_name or path.stem in ("debug", "rnn"))), line
+
+
+def test_trainer_has_every_plain_argument_of_lightning() -> None:
+    ours = {"logger", "callbacks", "plugins", "default_root_dir", "self"}
+    theirs = set(inspect.signature(pl.Trainer.__init__).parameters) - ours
+    assert {field.name for field in fields(TrainerConfig)} == theirs
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("modle=gru", "did you mean model?"),
+        ("model.hiden_size=3", "did you mean model.hidden_size?"),
+        ("+model.hiden_size=3", "did you mean model.hidden_size?"),
+        ("++model.hiden_size=3", "did you mean model.hidden_size?"),
+        ("+model.foo=3", "there is no key model.foo"),
+        ("++modle.cell=gru", "did you mean model.cell?"),
+        ("hidden_size=3", "did you mean model.hidden_size?"),
+        ("model.embedding.sise=3", "did you mean model.embedding.size?"),
+        ("model.cell.x=3", "type model.cell=VALUE"),
+        ("+model.hidden_size=3", "without the +"),
+        ("~model.dropout", "can't be removed"),
+        ("model=transformer", "there are gru, lstm, rnn"),
+        ("model=gruu", "did you mean gru?"),
+        ("data=imbd", "did you mean imdb?"),
+        ("trainer=gpuu", "did you mean gpu?"),
+        ("model.cell=GRU", "one of rnn, lstm, gru"),
+        ("model.hidden_size=-3", "at least 1"),
+        ("model.hidden_size=abc", "model.hidden_size=128"),
+        ("model.num_layers=0", "at least 1"),
+        ("model.dropout=1.5", "model.dropout=1.5"),
+        ("model.word_dropout=1", "below 1"),
+        ("model.label_smoothing=1", "below 1"),
+        ("model.adversarial=-0.1", "at least 0"),
+        ("model.pooling=sum", "last, mean, max, max_mean"),
+        ("model.implementation=reference", "auto, compiled, fused, packed, cell"),
+        ("model.nonlinearity=relu", "type model=rnn"),
+        ("model.nonlinearity=elu", "tanh, relu"),
+        ("model.embedding.kind=vectors", "model.embedding.vectors"),
+        ("model.embedding.vectors=x", "model.embedding.kind=vectors"),
+        ("optimizer.lr=nan", "optimizer.lr=0.002"),
+        ("optimizer.lr=inf", "finite"),
+        ("optimizer.lr=0", "above 0"),
+        ("optimizer.lr=null", "optimizer.lr=0.002"),
+        ("optimizer.betas=[0.9]", "two numbers"),
+        ("seed=-1", "seed"),
+        ("seed=1.5", "Integer"),
+        ("data.max_length=0", "at least 1"),
+        ("data.path=there-is-no-such-folder", "data=synthetic"),
+        ("data.truncate=middle", "head, tail"),
+        ("data.synthetic.difficulty=2", "between 0 and 1"),
+        ("trainer.max_epoch=3", "did you mean trainer.max_epochs?"),
+        ("trainer.max_epochs=null", "never end"),
+        ("trainer.max_time=soon", "00:01:30:00"),
+        ("trainer.max_time=00:00:00:00", "nothing would be trained"),
+        ("trainer.max_epochs=0", "nothing would be trained; type for example trainer.max_epochs=3"),
+        ("trainer.max_steps=0", "nothing would be trained"),
+        ("trainer.limit_train_batches=0.0", "nothing would be trained"),
+        ("trainer.devices={a: 1}", "trainer.devices"),
+        ("trainer.limit_train_batches=1.5", "between 0.0 and 1.0"),
+        ("trainer.use_distributed_sampler=true", "not possible"),
+        ("trainer.precision=8", "32-true"),
+        ("tracking=wandb", "auto, none, offline, online"),
+        ("tracking.tags=a", "tracking.tags"),
+        ("tracking.watch=weights", "gradients, all"),
+        ("resume=auto", "run_dir"),
+        ("resume=no-such-run", "no such run directory"),
+        ("model=rnn,lstm", "-m"),
+        ("x", "'x' is not an override; type KEY=VALUE"),
+        ("tracking.tags=[a~]", "put quotes around each text in it"),
+        ("tracking.notes=yes, no", """or tracking.notes='"A, B"' for a text"""),
+        ("model.cell=${foo}", "foo"),
+        ("--foo", "--foo"),
+    ],
+)
+def test_wrong_input_is_named_with_its_neighbour(typed: str, hint: str) -> None:
+    sentence = refusal(typed)
+    assert hint in sentence
+    assert "\n" not in sentence
+
+
+def test_byte_pairs_need_room_for_the_bytes() -> None:
+    assert "data.vocab_size=257: must be at least 258" in refusal("data.tokenizer=bpe", "data.vocab_size=257")
+    compose(["data.tokenizer=bpe", "data.vocab_size=258"])
+
+
+def test_onehot_vectors_of_a_batch_stay_below_8_gib() -> None:
+    sentence = refusal("model.embedding.kind=onehot", "data.batch_size=256")
+    assert "data.batch_size=256 x data.max_length=400 x data.vocab_size=30000" in sentence
+    assert "11.4 GiB" in sentence
+    assert "data.eval_batch_size=256 x" in refusal("model.embedding.kind=onehot", "data.batch_size=128")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "+model._target_=os.system",
+        "model={cell: gru, _target_: os.system}",
+        "hydra.callbacks.x._target_=os.system",
+        "+hydra.callbacks.x._target_=os.system",
+        "hydra.launcher._target_=os.system",
+        "hydra.sweeper._target_=os.system",
+        "hydra.job_logging.handlers.x.class=os.system",
+        "--experimental-rerun=config.pickle",
+        "--config-dir=elsewhere",
+    ],
+)
+def test_no_code_is_named_from_the_command_line(typed: str) -> None:
+    assert refusal(typed)
+
+
+def test_all_jobs_of_a_multirun_are_checked_first() -> None:
+    assert "transformer" in refusal("-m", "model=gru,transformer")
+    assert "model.dropout=1.5" in refusal("-m", "model.dropout=0.1,1.5")
+    jobs = compose_jobs(parse_command_line(["-m", "model=rnn,lstm", "seed=0,1"]))
+    assert [(job.model.cell, job.seed) for job in jobs] == [("rnn", 0), ("rnn", 1), ("lstm", 0), ("lstm", 1)]
+
+
+@given(st.sampled_from(sorted(schema_keys())), st.integers(0, 30), st.sampled_from("xqz"))
+def test_a_misspelt_key_is_never_accepted(key: str, place: int, letter: str) -> None:
+    misspelt = key[:place] + letter + key[place:]
+    if misspelt not in schema_keys():
+        with pytest.raises(InputError):
+            compose_jobs(parse_command_line([f"{misspelt}=1"]))
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    with pytest.raises(InputError, match=r"two processes a core|GPU"):
+        check_devices(TrainerConfig(devices=10_000), Launch())
+    with pytest.raises(InputError, match="two processes a core"):
+        check_devices(TrainerConfig(accelerator="cpu", devices=10_000), Launch())
+    check_devices(TrainerConfig(accelerator="cpu", devices=1), Launch())
+
+
+def test_a_decay_needs_to_know_the_last_step() -> None:
+    endless = ("trainer.max_epochs=-1", "trainer.max_time=00:01:00:00")
+    assert "optimizer.schedule=constant" in refusal(*endless)
+    compose([*endless, "optimizer.schedule=constant"])
+
+
+def test_config_round_trips_through_yaml(tmp_path: Path) -> None:
+    config = compose(["model=lstm", "seed=0", "tracking.tags=[a,b]", "data=synthetic"])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(asdict(config)))
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_a_run_from_before_adversarial_training_goes_on_without_it(tmp_path: Path) -> None:
+    config = compose(["model=gru"])
+    assert config.model.adversarial > 0
+    older = asdict(config)
+    del older["model"]["adversarial"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(older))
+    assert load_config(tmp_path / "config.yaml").model.adversarial == 0
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    assert compose([f"resume={tmp_path}"]).model.adversarial == 0
+    assert compose([f"resume={tmp_path}", "model.adversarial=0.1"]).model.adversarial == 0.1
+
+
+CHOSEN = ("trainer.max_epochs=7", "trainer.log_every_n_steps=5", "optimizer.lr=0.1", "tracking.notes=why")
+CPU, GPU = {"accelerator": "cpu", "devices": 1}, {"accelerator": "gpu", "devices": 1}
+DEBUG = {"limit_train_batches": 4, "limit_val_batches": 2, "limit_test_batches": 2}
+
+
+@pytest.mark.parametrize(
+    ("begun", "typed", "section", "changes"),
+    [
+        ((), ("trainer=cpu",), "trainer", CPU),
+        (("trainer=cpu",), ("trainer=gpu",), "trainer", GPU),
+        (("trainer=gpu", "trainer.devices=2"), ("trainer.log_every_n_steps=9",), "trainer", {"log_every_n_steps": 9}),
+        (("trainer=cpu",), ("trainer=auto",), "trainer", {"accelerator": "auto", "devices": "auto"}),
+        (("trainer=ddp", "trainer.devices=2"), ("trainer=cpu",), "trainer", {**CPU, "strategy": "auto"}),
+        (
+            ("trainer=cpu",),
+            ("trainer=ddp", "trainer.devices=2"),
+            "trainer",
+            {"accelerator": "auto", "devices": 2, "strategy": "ddp"},
+        ),
+        ((), ("trainer=debug",), "trainer", {**CPU, **DEBUG, "max_epochs": 1, "log_every_n_steps": 2}),
+        ((), ("trainer.max_epochs=8", "trainer=cpu"), "trainer", {**CPU, "max_epochs": 8}),
+        ((), ("trainer={max_epochs: 8}",), "trainer", {"max_epochs": 8}),
+        (("tracking=offline",), ("tracking=none",), "tracking", {"mode": "none"}),
+        (("tracking=offline",), ("tracking=auto",), "tracking", {"mode": "auto"}),
+        (("optimizer.warmup_steps=3",), ("optimizer={lr: 0.2}",), "optimizer", {"lr": 0.2}),
+        (("model=lstm", "model.hidden_size=16"), ("model=lstm",), "optimizer", {}),
+        (("data=synthetic", "data.max_length=60"), ("data=synthetic",), "data", {}),
+        (
+            ("model.embedding.size=7",),
+            ("model.embedding={size: 8}",),
+            "model",
+            {"embedding": {"kind": "learned", "size": 8, "vectors": None, "trainable": True}},
+        ),
+    ],
+)
+def test_what_is_typed_with_resume_alone_changes(
+    tmp_path: Path, begun: Sequence[str], typed: Sequence[str], section: str, changes: dict[str, Any]
+) -> None:
+    before = asdict(compose([*CHOSEN, *begun]))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(before))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    expected = {**before, "run_dir": str(tmp_path), "resume": str(tmp_path)}
+    expected[section] = {**before[section], **changes}
+    assert asdict(compose([f"resume={tmp_path}", *typed])) == expected
+
+
+def test_unknown_and_mistyped_keys_of_a_file_are_refused() -> None:
+    with pytest.raises(InputError, match="did you mean seed"):
+        from_dict({"sede": 3})
+    with pytest.raises(InputError, match=r"model\.hidden_size"):
+        from_dict({"model": {"hidden_size": "wide"}})

@@ -1,0 +1,119 @@
+"""A classifier whose training goes on: from the weights, the optimiser's state and the sums of an undisturbed one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from doubles.small_runs import Batch, History, Loader, as_rank, fit, make_batch, make_module, make_trainer
+
+from textrnn.config.schema import OptimizerConfig
+from textrnn.model.classifier import ReviewClassifier, learning_rate_factor
+
+
+class SaveAfter(pl.Callback):
+    """Writes a checkpoint after so many batches."""
+
+    def __init__(self, path: Path, batches: int) -> None:
+        self.path, self.batches = path, batches
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == self.batches:
+            trainer.save_checkpoint(self.path)
+
+
+class LaterBatches(Loader):
+    """The batches after those that an interrupted run has read; the two methods make it resumable to Lightning."""
+
+    def __init__(self, batches: list[Batch], read: int) -> None:
+        super().__init__(batches)
+        self.read = read
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches[self.read :])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def go_on(trainer: pl.Trainer, module: ReviewClassifier, batches: list[Batch], checkpoint: Path, read: int) -> None:
+    """Train from a checkpoint that was taken after `read` of the batches."""
+    later = LaterBatches(batches, read)
+    trainer.fit(module, later, Loader(batches), ckpt_path=checkpoint, weights_only=True)
+
+
+@pytest.mark.parametrize(("accumulate", "read"), [(1, 3), (1, 4), (2, 4), (2, 6)])
+def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, accumulate: int, read: int) -> None:
+    batches = [make_batch(6, seed=seed) for seed in range(8)]
+    arguments = {"accumulate_grad_batches": accumulate, "log_every_n_steps": 2, "limit_val_batches": 0}
+    checkpoint = tmp_path / "last.ckpt"
+    whole, resumed = History(), History()
+    fit(make_trainer(whole, SaveAfter(checkpoint, read), **arguments), make_module(), Loader(batches))
+    go_on(make_trainer(resumed, **arguments), make_module(), batches, checkpoint, read)
+    later = {step: row for step, row in whole.rows.items() if step * accumulate > read}
+    assert later
+    assert resumed.rows == later
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"lr": 0.2}, {"weight_decay": 0.5}, {"betas": [0.5, 0.9]}, {"schedule": "cosine"}, {"warmup_steps": 6}],
+    ids=str,
+)
+def test_a_resumed_run_is_optimised_as_its_configuration_says(tmp_path: Path, changes: dict[str, Any]) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(8)], tmp_path / "last.ckpt"
+    before = OptimizerConfig(lr=0.05, warmup_steps=2)
+    now = replace(before, **changes)
+    fit(make_trainer(SaveAfter(checkpoint, 4), limit_val_batches=0), make_module(optimizer=before), Loader(batches))
+    history = History()
+    trainer = make_trainer(history, limit_val_batches=0)
+    go_on(trainer, make_module(optimizer=now), batches, checkpoint, 4)
+    schedule: dict[str, Any] = {"warmup_steps": now.warmup_steps, "schedule": now.schedule, "total_steps": 8}
+    expected = {step: now.lr * learning_rate_factor(step - 1, **schedule) for step in (5, 6, 7, 8)}
+    assert {step: row["lr"] for step, row in history.rows.items()} == pytest.approx(expected)
+    decayed, others = trainer.optimizers[0].param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (now.weight_decay, 0.0)
+    assert decayed["betas"] == others["betas"] == tuple(now.betas)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_a_resumed_run_goes_on_from_the_very_weights(tmp_path: Path, precision: Any) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(4)], tmp_path / "last.ckpt"
+    whole, first, rest = (make_module() for _ in range(3))
+    fit(make_trainer(limit_val_batches=0, precision=precision), whole, Loader(batches))
+    fit(make_trainer(SaveAfter(checkpoint, 2), limit_val_batches=0, precision=precision), first, Loader(batches))
+    go_on(make_trainer(limit_val_batches=0, precision=precision), rest, batches, checkpoint, 2)
+    assert all(torch.equal(weight, rest.state_dict()[name]) for name, weight in whole.state_dict().items())
+
+
+def test_the_precision_of_a_resumed_run_rules(tmp_path: Path) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(4)], tmp_path / "last.ckpt"
+    for before, now, dtype in (("64-true", "32-true", torch.float32), ("32-true", "64-true", torch.float64)):
+        first, rest = make_module(), make_module()
+        fit(make_trainer(SaveAfter(checkpoint, 2), limit_val_batches=0, precision=before), first, Loader(batches))
+        trainer = make_trainer(limit_val_batches=0, precision=now)
+        go_on(trainer, rest, batches, checkpoint, 2)
+        assert {weight.dtype for weight in rest.model.parameters()} == {dtype}
+        states = trainer.optimizers[0].state.values()
+        assert {state["exp_avg"].dtype for state in states} == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("rank", "ranks", "expected"),
+    [(0, 2, [1, 2, 3]), (1, 2, [5, 4, 6]), (0, 1, [6, 6, 9]), (0, 3, [6, 6, 9]), (2, 3, [0, 0, 0])],
+)
+def test_sums_of_a_checkpoint_go_to_their_ranks(
+    monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int, expected: list[int]
+) -> None:
+    as_rank(monkeypatch, rank, world_size=ranks)
+    module = make_module()
+    module.on_load_checkpoint({"train_sums": torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, 6.0]]), "state_dict": {}})
+    assert module._train_sums.tolist() == expected

@@ -1,0 +1,186 @@
+"""A training batch's loss: smoothed labels, and the second pass of adversarial training."""
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from doubles.small_runs import WITHOUT_DROPOUT, Batch, make_batch, make_module, train
+from pytorch_lightning.plugins import MixedPrecision
+from torch import Tensor
+
+from textrnn.config.schema import CELLS, EmbeddingConfig
+from textrnn.model.classifier import ReviewClassifier
+from textrnn.model.loss import adversarial_move, review_losses, training_loss
+from textrnn.model.metrics import ReviewMetrics
+
+SHARE = 0.3
+
+
+# --- label smoothing ----------------------------------------------------------------------------------------------
+
+
+def test_a_smoothed_label_is_the_mixture_of_both_losses() -> None:
+    logits, weights = torch.tensor([2.0, -0.5, 3.0], dtype=torch.float64), torch.tensor([1.0, 1.0, 0.0])
+    labels = torch.tensor([1, 0, 1])
+    right, wrong = (review_losses(logits, given, weights) for given in (labels, 1 - labels))
+    torch.testing.assert_close(review_losses(logits, labels, weights, 0.2), 0.9 * right + 0.1 * wrong)
+
+
+def test_only_training_smooths_labels() -> None:
+    batch, module = make_batch(9, seed=0), make_module(**WITHOUT_DROPOUT, label_smoothing=0.2)
+    with torch.no_grad():
+        module.model.output.weight.mul_(100)  # away from 0, where both losses are the same
+        logits = module(batch["token_ids"], batch["lengths"])
+    module.validation_step(batch, 0)
+    metrics = module.metrics["val"]
+    assert isinstance(metrics, ReviewMetrics)
+    plain, smoothed = (float(review_losses(logits, batch["labels"], torch.ones(9), share).mean()) for share in (0, 0.2))
+    assert float(metrics.measured()["loss"].compute()) == pytest.approx(plain, rel=1e-6)
+    assert train([batch], module)[1]["loss"] == pytest.approx(smoothed, rel=1e-6)
+    assert smoothed != pytest.approx(plain, rel=1e-3)
+
+
+# --- adversarial training -----------------------------------------------------------------------------------------
+
+
+def double_module(**changes: Any) -> ReviewClassifier:
+    module = make_module(**{**WITHOUT_DROPOUT, "adversarial": SHARE, **changes}).double()
+    with torch.no_grad():
+        module.model.output.weight.mul_(10)  # a loss that a move changes
+    return module
+
+
+def gradients_of(module: ReviewClassifier, loss: Tensor) -> dict[str, Tensor]:
+    module.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return {name: parameter.grad for name, parameter in module.model.named_parameters() if parameter.grad is not None}
+
+
+def slow_loss(module: ReviewClassifier, batch: Batch) -> Tensor:
+    """Miyato et al.'s equation, review by review, each alone in its batch and without padding."""
+    network = module.model
+    losses = []
+    for token_ids, length, label, weight in zip(
+        *(batch[name] for name in ("token_ids", "lengths", "labels", "weights")), strict=True
+    ):
+        if weight == 0:
+            continue
+        vectors = network.embedding(token_ids[None, :length])
+
+        def loss(vectors: Tensor, length: Tensor = length, label: Tensor = label) -> Tensor:
+            logit = network.classify(vectors, length[None])
+            return -torch.nn.functional.logsigmoid(logit if label == 1 else -logit).sum()
+
+        still = vectors.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(loss(still), still)
+        losses.append((loss(vectors) + loss(vectors + SHARE * still.detach().norm() * slope / slope.norm())) / 2)
+    return torch.stack(losses).mean()
+
+
+@pytest.mark.parametrize("implementation", ["compiled", "fused", "packed", "cell"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_is_the_equation_review_by_review(cell: str, implementation: str) -> None:
+    module = double_module(cell=cell, implementation=implementation, num_layers=2, dropout=0.0, initial_state="learned")
+    batch = make_batch(7, seed=1, fillers=2)
+    found = training_loss(module.model, batch, module.model_config)
+    gradients = gradients_of(module, found.loss)
+    expected = slow_loss(module, batch)
+    torch.testing.assert_close(found.loss.detach(), expected.detach(), rtol=0, atol=1e-12)
+    for name, gradient in gradients_of(module, expected).items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-12, msg=name)
+    assert len(gradients) == len(list(module.model.parameters()))
+
+
+def test_the_losses_that_are_logged_are_those_of_the_reviews_as_they_are() -> None:
+    batch, module = make_batch(9, seed=0, fillers=1), double_module()
+    plain = training_loss(module.model, batch, replace(module.model_config, adversarial=0.0))
+    found = training_loss(module.model, batch, module.model_config)
+    assert torch.equal(found.losses, plain.losses)
+    assert torch.equal(found.logits, plain.logits)
+    assert found.loss > plain.loss * 1.01, "the moved reviews are harder"
+    assert train([batch], make_module(**WITHOUT_DROPOUT, adversarial=SHARE))[1]["loss"] == pytest.approx(
+        train([batch], make_module(**WITHOUT_DROPOUT))[1]["loss"]
+    )
+
+
+def test_both_passes_see_the_same_dropped_words_and_components() -> None:
+    module = double_module(word_dropout=0.3, embedding_dropout=0.5, adversarial=1e-9)
+    batch = make_batch(9, seed=0)
+    found = []
+    for config in (module.model_config, replace(module.model_config, adversarial=0.0)):
+        torch.manual_seed(0)
+        found.append(gradients_of(module, training_loss(module.model, batch, config).loss))
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], rtol=0, atol=1e-7, msg=name)
+
+
+def test_the_gradient_is_scaled_before_it_is_taken() -> None:
+    module, batch = double_module(), make_batch(9, seed=0)
+    plain = gradients_of(module, training_loss(module.model, batch, module.model_config).loss)
+    taken: list[float] = []
+
+    def scale(loss: Tensor) -> Tensor:
+        taken.append(float(loss))
+        return loss * 1024
+
+    loss = training_loss(module.model, batch, module.model_config, scale=scale).loss
+    for name, gradient in gradients_of(module, loss * 1024 / 3).items():
+        torch.testing.assert_close(gradient, plain[name] * 1024 / 3)
+    assert taken == [1.0]
+
+
+def test_frozen_vectors_stay_and_the_rest_learns() -> None:
+    batch = make_batch(9, seed=0)
+    frozen = double_module(embedding=EmbeddingConfig(size=6, trainable=False))
+    tuned = double_module()
+    found, others = (
+        gradients_of(module, training_loss(module.model, batch, module.model_config).loss) for module in (frozen, tuned)
+    )
+    assert found.keys() == others.keys() - {"embedding.table.weight"}
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, others[name])
+
+
+def test_a_move_has_its_length_and_leaves_fillers_and_padding() -> None:
+    vectors, gradient = torch.randn(3, 4, 2), torch.randn(3, 4, 2) * 1e-9
+    vectors[:, 2:], gradient[:, 2:], gradient[1] = 0, 0, 0
+    move = adversarial_move(vectors, gradient, 0.25)
+    lengths = vectors.flatten(1).norm(dim=1) * torch.tensor([0.25, 0, 0.25])
+    torch.testing.assert_close(move.flatten(1).norm(dim=1), lengths)
+    assert move.isfinite().all()
+    assert not move[:, 2:].any()
+
+
+def test_a_moves_length_is_right_in_half_precision() -> None:
+    vectors, gradient = torch.randn(2, 400, 100) * 3, torch.randn(2, 400, 100) * 600  # of a length over 65504
+    exact = adversarial_move(vectors.half().double(), gradient.half().double(), 0.25)
+    move = adversarial_move(vectors.half(), gradient.half(), 0.25)
+    assert move.dtype == torch.float16
+    torch.testing.assert_close(move.double(), exact, rtol=2e-3, atol=1e-5)
+
+
+def test_mixed_precision_moves_reviews_too() -> None:
+    module, batch = make_module(**WITHOUT_DROPOUT, adversarial=SHARE), make_batch(9, seed=0)
+    plain = gradients_of(module, training_loss(module.model, batch, module.model_config).loss)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = training_loss(module.model, batch, module.model_config).loss
+    for name, gradient in gradients_of(module, loss).items():
+        assert gradient.dtype == torch.float32
+        torch.testing.assert_close(gradient, plain[name], rtol=0.1, atol=2e-3, msg=name)
+
+
+def test_half_precision_scales_both_passes_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches, losses = [make_batch(9, seed=seed) for seed in range(4)], []
+    scaler = torch.amp.GradScaler("cpu")
+    scale = Mock(wraps=scaler.scale)
+    monkeypatch.setattr(scaler, "scale", scale)
+    half = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+    for plugins in (None, half):
+        module = make_module(**WITHOUT_DROPOUT, adversarial=SHARE, implementation="cell")
+        rows = train(batches, module, plugins=plugins, gradient_clip_val=1.0)
+        losses.append([row["loss"] for row in rows.values()])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert scale.call_count == 2 * len(batches)
+    assert scaler.get_scale() >= 65536, "no step was skipped"

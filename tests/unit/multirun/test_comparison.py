@@ -1,0 +1,130 @@
+"""The end of a multirun."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support import Command
+
+from textrnn.base.errors import InputError
+from textrnn.config.schema import Config
+from textrnn.multirun.comparison import ComparedRun, compared_runs, settings_of, write_comparison
+from textrnn.multirun.jobs import Job
+
+OVERRIDES = [[f"model={cell}", f"seed={seed}", "data=synthetic"] for cell in ("rnn", "gru") for seed in (0, 1, 2)]
+ACCURACIES = [0.5, 0.6, 0.7, 0.8, 0.9, None]
+
+
+def finished(parent: Path) -> None:
+    for number, accuracy in enumerate(ACCURACIES):
+        folder = parent / str(number)
+        folder.mkdir()
+        status = "finished" if accuracy is not None else "stopped"
+        summary = {"test/accuracy": accuracy or 0.1, "status": status, "seconds": 1.0}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        (folder / "config.yaml").write_text(f"seed: {number % 3}")
+
+
+def compared(parent: Path) -> list[dict[str, str]]:
+    """Rows of comparison.csv."""
+    with (parent / "comparison.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def runs(parent: Path, *codes: int) -> list[ComparedRun]:
+    all_codes = [*codes, *[0] * (len(OVERRIDES) - len(codes))]
+    return compared_runs(
+        [
+            Job(config=Config(run_dir=str(parent / str(number))), overrides=overrides, exit_code=code)
+            for number, (overrides, code) in enumerate(zip(OVERRIDES, all_codes, strict=True))
+        ]
+    )
+
+
+def test_seeds_of_a_setting_are_joined_and_what_has_not_finished_is_left_out(tmp_path: Path) -> None:
+    finished(tmp_path)
+    rnn, gru = settings_of(runs(tmp_path))
+    assert (rnn.name, gru.name) == ("model=rnn", "model=gru")
+    assert (rnn.seeds, gru.seeds) == ([0, 1, 2], [0, 1])
+    assert rnn.mean("test/accuracy") == pytest.approx(0.6)
+    assert rnn.deviation("test/accuracy") == pytest.approx(0.1)
+    assert gru.mean("test/accuracy") == pytest.approx(0.85)
+    assert (rnn.unfinished, gru.unfinished) == (0, 1)
+
+
+def test_what_ended_otherwise_does_not_count_with_what_an_earlier_call_left(tmp_path: Path) -> None:
+    finished(tmp_path)
+    rnn, _ = settings_of(runs(tmp_path, 0, 2))
+    assert (rnn.seeds, rnn.unfinished) == ([0, 2], 1)
+    assert rnn.metrics["test/accuracy"] == [0.5, 0.7]
+
+
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    finished(tmp_path)
+    (tmp_path / "1" / "config.yaml").write_text("seed: 0")
+    rnn, _ = settings_of(runs(tmp_path))
+    assert (rnn.seeds, rnn.metrics["test/accuracy"], rnn.unfinished) == ([0, 2], [0.5, 0.7], 0)
+    assert rnn.deviation("test/accuracy") == pytest.approx(0.1414, abs=1e-4)
+
+
+def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
+    finished(tmp_path)
+    diverged = {"val/loss": math.nan, "test/loss": math.nan, "test/accuracy": math.nan, "status": "finished"}
+    (tmp_path / "1" / "summary.json").write_text(json.dumps(diverged))
+    late = {"train/loss": math.nan, "test/accuracy": 0.7, "status": "finished"}  # its best checkpoint is an earlier one
+    (tmp_path / "2" / "summary.json").write_text(json.dumps(late))
+    table = write_comparison(tmp_path, runs(tmp_path))
+    assert table is not None
+    assert list(table.columns[1].cells) == ["0.6000 ± 0.1414", "0.8500 ± 0.0707"]
+    assert list(table.columns[2].cells) == ["2 of 3, 1 diverged", "2 of 3"]
+    rows = compared(tmp_path)
+    assert [(row["unfinished"], row["diverged"]) for row in rows] == [("0", "1"), ("1", "0")]
+
+
+def test_table_and_picture(tmp_path: Path) -> None:
+    finished(tmp_path)
+    table = write_comparison(tmp_path, runs(tmp_path))
+    assert table is not None
+    assert list(table.columns[1].cells) == ["0.6000 ± 0.1000", "0.8500 ± 0.0707"]
+    assert list(table.columns[2].cells) == ["3", "2 of 3"]
+    rows = compared(tmp_path)
+    assert [row["seeds"] for row in rows] == ["0 1 2", "0 1"]
+    assert float(rows[0]["test/accuracy mean"]) == pytest.approx(0.6)
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_typed_is_no_markup_and_no_formula(tmp_path: Path) -> None:
+    finished(tmp_path)
+    typed = ["tracking.notes='$a^$'", "tracking.name='a [/b] c'", "tracking.notes='[red]'"]
+    made = [ComparedRun(overrides=[text], run_dir=tmp_path / str(place), done=True) for place, text in enumerate(typed)]
+    table = write_comparison(tmp_path, made)
+    console = Console(file=io.StringIO(), width=60)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert all(text in shown for text in typed)
+    assert (tmp_path / "comparison.png").is_file()
+
+
+def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path) -> None:
+    assert write_comparison(tmp_path, runs(tmp_path)) is None
+    assert list(tmp_path.iterdir()) == []
+    finished(tmp_path)
+    (tmp_path / "0" / "summary.json").write_text('{"status": "fin')
+    with pytest.raises(InputError, match="is damaged"):
+        write_comparison(tmp_path, runs(tmp_path))
+
+
+def test_a_multirun_ends_in_its_comparison(here: Command, workplace: Path) -> None:
+    few = ["data.synthetic.train_reviews=200", "data.synthetic.test_reviews=40", "model.hidden_size=8"]
+    arguments = ["data=synthetic", *few, "trainer=debug", "tracking=none", "run_dir=jobs"]
+    done = here("train.py", "-m", *arguments, "model=rnn,gru", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "±" in line]
+    assert [line.split()[0] for line in lines] == ["model=rnn", "model=gru"]
+    assert done.stdout.rstrip().endswith("4 of 4 runs done: jobs")
+    assert (workplace / "jobs" / "comparison.png").is_file()

@@ -1,0 +1,98 @@
+import io
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from doubles.tiny_training import TinyModel, identity, loader, trainer
+from pytorch_lightning.callbacks import Callback
+from support import TESTS
+
+from textrnn.tracking import progress
+from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.throughput import Throughput
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined"),
+]
+
+TRAIN = """
+import sys
+from pathlib import Path
+from doubles.tiny_training import TinyModel, identity, loader, trainer
+from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.progress import run_progress
+run_dir = Path(sys.argv[1])
+logger = RunLogger(run_dir, identity())
+fit = trainer(run_dir, logger=logger, callbacks=[run_progress(logger)], enable_progress_bar=True)
+logger.attach(fit)
+fit.fit(TinyModel(), loader(6, wait=0.1), loader(1))
+"""
+
+
+def _lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, counts_steps: bool = True, **arguments: object
+) -> list[str]:
+    logger = RunLogger(tmp_path, identity())
+    callbacks: list[Callback] = [Throughput(2), progress.run_progress(logger, counts_steps=counts_steps)]
+    fit = trainer(tmp_path, logger=logger, callbacks=callbacks, **{"enable_progress_bar": True, **arguments})
+    logger.attach(fit)
+    with caplog.at_level(logging.INFO, logger="textrnn"):
+        fit.fit(TinyModel(), loader(4), loader(1))
+    logger.close(over=True)
+    return [record.getMessage() for record in caplog.records if record.name == "textrnn"]
+
+
+def test_a_line_an_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = _lines(tmp_path, caplog)
+    pattern = r"epoch {0}/2  step {1}/8  train/loss 0\.\d{{4}}  val/accuracy 0\.7500  [\d,]+ tokens/s  \d s"
+    assert len(lines) == 2
+    assert re.fullmatch(pattern.format(1, 4), lines[0])
+    assert re.fullmatch(pattern.format(2, 8), lines[1])
+
+
+def test_lines_within_a_long_epoch_and_without_an_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    lines = _lines(tmp_path, caplog, max_epochs=-1, max_time="00:00:00:01", limit_train_batches=2)
+    assert [line.split("  ")[:2] for line in lines[:3]] == [
+        ["epoch 1", "step 1"],
+        ["epoch 1", "step 2"],
+        ["epoch 1", "step 2"],
+    ]
+
+
+def test_lines_of_epochs_that_differ_tell_no_sum_of_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = _lines(tmp_path, caplog, counts_steps=False)
+    assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "step 4"], ["epoch 2/2", "step 8"]]
+
+
+def test_no_bar_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert isinstance(progress.run_progress(RunLogger(tmp_path, identity())), progress.LineProgress)
+
+
+def test_a_bar_where_there_is_a_terminal(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "TERM": "xterm", "COLUMNS": "150"}
+    command = [sys.executable, "-c", TRAIN, str(tmp_path)]
+    primary, secondary = pty.openpty()
+    with subprocess.Popen(command, env=environment, stdin=secondary, stdout=secondary, stderr=secondary) as process:
+        os.close(secondary)
+        shown = b""
+        try:
+            while chunk := os.read(primary, 65536):
+                shown += chunk
+        except OSError:  # Linux's way to say that the terminal's other side is closed
+            pass
+    os.close(primary)
+    assert process.returncode == 0, shown.decode()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert "Epoch 2/2" in text
+    assert "train/loss: 0." in text
+    assert "val/accuracy: 0.7500" in text

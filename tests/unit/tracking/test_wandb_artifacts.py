@@ -1,0 +1,166 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import wandb
+from doubles.wandb_server import WandbServer
+
+from textrnn.base.errors import InputError
+from textrnn.tracking import wandb_artifacts as artifacts
+from textrnn.tracking.wandb_artifacts import ModelFiles, local_run, model_artifact, parse_reference
+
+
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [
+        ("wandb:me/films/gru-1:best", "me/films/gru-1:best"),
+        ("wandb:me/films/gru-1:v3", "me/films/gru-1:v3"),
+        ("wandb:films/gru-1:latest", "films/gru-1:latest"),
+        ("wandb:me/my films/gru.1", "me/my films/gru.1:best"),
+    ],
+)
+def test_a_reference_is_read(typed: str, path: str) -> None:
+    assert parse_reference(typed).path == path
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("wandb:", "wandb:gru-1", "wandb:gru-1:best", "wandb:me/films/", "wandb://films/gru-1", "wandb:me//gru-1"),
+        *("wandb:me/films/gru-1:", "wandb:me/films/gru-1:a:b", "wandb:me/fi#lms/gru-1", "wandb:me/a/b/gru-1:best"),
+    ],
+)
+def test_what_is_no_reference_is_refused(typed: str) -> None:
+    with pytest.raises(InputError, match="type wandb:ENTITY/PROJECT/NAME:best") as caught:
+        local_run(typed)
+    assert str(caught.value).startswith(f"{typed}: ")
+
+
+def _log(folder: Path, *contents: str, kind: str = "model", name: str = "best.ckpt") -> None:
+    with wandb.init(project="films", dir=folder, settings=wandb.Settings(silent=True, console="off")) as run:
+        for content in contents:
+            path = folder / content / name
+            path.parent.mkdir()
+            path.write_text(content)
+            artifact = wandb.Artifact("gru-1", type=kind)
+            artifact.add_file(str(path))
+            run.log_artifact(artifact, aliases=["best"]).wait()
+
+
+def test_a_model_is_fetched_once_and_an_alias_that_moved_again(
+    server: WandbServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _log(tmp_path, "one")
+    wandb.teardown()  # as in a process of its own
+    capfd.readouterr()
+    first = local_run("wandb:tester/films/gru-1:best")
+    assert first.read_text() == "one"
+    assert first.is_relative_to(Path.home() / ".cache" / "textrnn" / "artifacts")
+    assert first.parent.name == "gru-1-v0"
+    fetched = first.stat().st_mtime_ns
+    assert local_run("wandb:films/gru-1").stat().st_mtime_ns == fetched
+    assert capfd.readouterr() == ("", "")
+    _log(tmp_path, "two")
+    second = local_run("wandb:films/gru-1")
+    assert (second.read_text(), second.parent.name) == ("two", "gru-1-v1")
+    assert local_run("wandb:films/gru-1:v0") == first
+    assert sorted(path.name for path in first.parents[2].rglob("*") if path.is_file()) == ["best.ckpt", "best.ckpt"]
+    with pytest.raises(InputError, match="gru-1:v7' not found"):
+        local_run("wandb:films/gru-1:v7")
+    # A download that breaks off leaves nothing behind, and the sentence doesn't speak of the disk.
+    first.unlink()
+    (model,) = [artifact for artifact in server.artifacts.values() if artifact.version == 0]
+    content, model.files["best.ckpt"] = model.files["best.ckpt"], b"other"
+    with pytest.raises(InputError, match="the download failed"):
+        local_run("wandb:films/gru-1:v0")
+    assert not first.exists()
+    model.files["best.ckpt"] = content
+    assert local_run("wandb:films/gru-1:v0").read_text() == "one"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [("dataset", "best.ckpt", "that is a dataset, no model"), ("model", "a.bin", "holds no best")],
+)
+def test_what_is_no_model_of_ours_is_refused(
+    server: WandbServer, tmp_path: Path, kind: str, name: str, said: str
+) -> None:
+    _log(tmp_path, "one", kind=kind, name=name)
+    with pytest.raises(InputError, match=said):
+        local_run("wandb:films/gru-1:best")
+
+
+def test_a_model_needs_an_account_and_an_answer(
+    server: WandbServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reference = "wandb:films/gru-1:best"
+    monkeypatch.setattr(artifacts, "ANSWER_TIMEOUT", 1.0)
+    server.stall()
+    with pytest.raises(InputError, match="does not answer"):
+        local_run(reference)
+    server.die()
+    with pytest.raises(InputError, match="does not answer: look at the network, or give a run directory"):
+        local_run(reference)
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(InputError, match=r"no API key for http://127.* found: run `wandb login`"):
+        local_run(reference)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """A server that knows nobody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._say(200, {})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._say(401, {"errors": [{"message": "user is not logged in"}]})
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing on stderr."""
+
+        def _say(self, status: int, body: object) -> None:
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+@pytest.mark.parametrize("key", ["0123456789" * 4, "short"])
+def test_a_wrong_key_is_refused_in_a_sentence_that_does_not_tell_it(
+    key: str, refusing: str, wandb_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", refusing)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    with pytest.raises(InputError, match="API key") as caught:
+        local_run("wandb:films/gru-1:best")
+    assert key not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_files_of_a_model(tmp_path: Path) -> None:
+    (tmp_path / "best.ckpt").write_bytes(b"weights")
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    files = ModelFiles(checkpoint=tmp_path / "best.ckpt", config_yaml=tmp_path / "config.yaml", tokenizer_json="{}")
+    folder = tmp_path / "model"
+    for content in (b"weights", b"other weights"):  # a run that goes on has another best checkpoint
+        (tmp_path / "new").write_bytes(content)
+        (tmp_path / "new").replace(tmp_path / "best.ckpt")
+        files.put_into(folder)
+        assert (folder / "best.ckpt").read_bytes() == content
+    artifact = model_artifact("gru-1", folder, {"best_step": 3})
+    assert sorted(artifact.manifest.entries) == ["best.ckpt", "config.yaml", "tokenizer.json"]
+    assert (artifact.type, artifact.metadata) == ("model", {"best_step": 3})

@@ -1,0 +1,113 @@
+"""Whose a run's directory is: of ranks that run the same code, and of a job that SLURM has started again."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from textrnn.base.errors import InputError, RefusedElsewhere
+from textrnn.config.schema import Config
+from textrnn.distributed import slurm
+from textrnn.distributed.launch import SHARED_RUN, Launch
+from textrnn.distributed.ranks import Ranks
+from textrnn.distributed.slurm import Job
+from textrnn.training import claim
+
+
+def agree(**differs: str) -> None:
+    """As rank 0 of two, of which the other one says the same but for what `differs`."""
+    ranks = SimpleNamespace(
+        launch=SimpleNamespace(is_external=True),
+        is_first=True,
+        gather=lambda mine: [mine, json.dumps(json.loads(mine) | {"host": "n2"} | differs)],
+        barrier=contextlib.nullcontext,
+    )
+    claim.agree(Config(), cast(Ranks, ranks))
+
+
+def test_ranks_with_other_code_are_refused() -> None:
+    agree()
+    with pytest.raises(
+        InputError, match=r"rank 1 \(n2\) runs other code than rank 0 \(.*\): bring the package up to date"
+    ):
+        agree(code="0" * 64)
+
+
+def test_the_codes_number_follows_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "textrnn", SimpleNamespace(__file__=str(tmp_path / "__init__.py")))
+    seen = set()
+    for name in ("a.py", "deep/b.c", "deep/conf/c.yaml"):
+        for text in ("1", "2"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+            seen.add(claim._code_digest())
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    seen.add(claim._code_digest())
+    assert len(seen) == 7
+    (tmp_path / "a.pyc").write_text("what Python makes of it")
+    assert claim._code_digest() in seen
+
+
+def test_a_directory_that_another_rank_does_not_see_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def refused() -> Iterator[None]:
+        yield
+        raise RefusedElsewhere("rank 1 has refused its input")
+
+    monkeypatch.delenv(SHARED_RUN, raising=False)
+    ranks = Ranks(Launch())
+    monkeypatch.setattr(ranks, "barrier", refused)
+    with pytest.raises(RefusedElsewhere):
+        claim.claim(Config(run_dir=str(tmp_path / "run")), ["train.py"], ranks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_task_of_an_array_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM tells of all tasks where it is asked for the array's own number, which is the last one's, too."""
+    asked = []
+
+    def show(job: str) -> dict[str, str]:
+        asked.append(job)
+        return {"BatchFlag": "1", "Requeue": "1", "Restarts": "2", "JobState": "RUNNING"}
+
+    monkeypatch.setattr(slurm, "_show", show)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3")):
+        monkeypatch.setenv(name, value)
+    assert slurm.batch_job() == Job(id="7_3", restarts=2, state="RUNNING")
+    assert asked == ["7_3"]
+
+
+@pytest.mark.parametrize(
+    ("restarts", "job", "goes_on"),
+    [(1, "7", True), (0, "7", False), (1, "8", False)],
+    ids=["started again", "a second command in the job", "another job"],
+)
+def test_only_a_job_that_slurm_has_started_again_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, job: str, goes_on: bool
+) -> None:
+    config = Config(run_dir=str(tmp_path / "run"))
+
+    def take(now: Job) -> tuple[str | None, str]:
+        monkeypatch.delenv(SHARED_RUN, raising=False)
+        monkeypatch.setattr(claim, "batch_job", lambda: now)
+        taken, directory, identity = claim.claim(config, ["train.py"], Ranks(Launch()))
+        directory.release()
+        return taken.resume, identity.id
+
+    resume, run = take(Job(id="7", restarts=0, state="RUNNING"))
+    assert resume is None
+    again = Job(id=job, restarts=restarts, state="RUNNING")
+    if goes_on:
+        assert take(again) == ("auto", run)
+    else:
+        with pytest.raises(InputError, match="is not empty"):
+            take(again)
