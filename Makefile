@@ -1,4 +1,5 @@
 # make train: a fresh machine with Python 3.11+, git and make trains a GRU on generated reviews.
+# make check: lint, types, the layers of the package and the unit tests.
 # make test:  lint, types and every test that needs no GPU.
 # make notebooks: runs the notebooks again and keeps what they show.
 # make bench: measures, without peers, and puts the figures into the README; ARGS="--peers" for all of them.
@@ -7,13 +8,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test bench notebooks lint clean
+.PHONY: train check test bench notebooks lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py experiment=first_run $(ARGS)
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+check: $(VENV)/.installed lint
+	$(PYTEST) tests/unit tests/repository/test_layers.py -m "not gpu"
+
 test: $(VENV)/.installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py all $(ARGS)

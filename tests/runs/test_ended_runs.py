@@ -65,7 +65,7 @@ def account(client: None, environment: dict[str, str]) -> Iterator[WandbServer]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["reporting.write_evaluation", "recording.write_summary"])
+@pytest.mark.parametrize("step", ["write_evaluation", "write_summary"])
 def test_what_fails_after_the_test_makes_it_a_failed_run(
     step: str, account: WandbServer, here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,7 +75,7 @@ def test_what_fails_after_the_test_makes_it_a_failed_run(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"textrnn.{step}", full)
+        patch.setattr(f"textrnn.training.record.{step}", full)
         assert here("train.py", *ONE, "tracking=online", "run_dir=run").returncode == 1
     assert "No space left" in (run / "train.log").read_text()
     assert (only_run(account).exit_code, only_run(account).state) == (1, "failed")

@@ -10,8 +10,8 @@ from typing import Any
 
 SPLITS = ("train", "validation", "test")
 LABELS = ("negative", "positive")
-PAD_ID = 0
-"""The padding token's id in every vocabulary."""
+PAD_ID, UNK_ID = 0, 1
+"""Ids of the padding token and of the unknown token in every vocabulary."""
 CELLS = ("rnn", "lstm", "gru")
 POOLINGS = ("last", "mean", "max", "max_mean")
 IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "cell")

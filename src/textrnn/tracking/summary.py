@@ -80,6 +80,7 @@ class RunSummary:
         """Return the content of `summary.json`, metrics first."""
         values = asdict(self)
         metrics, coverage = values.pop("metrics"), values.pop("coverage")
+        values["status"] = str(self.status)  # W&B's client would take an enumeration's name
         return {**{name: metrics[name] for name in METRICS if name in metrics}, **coverage, **values}
 
     @classmethod

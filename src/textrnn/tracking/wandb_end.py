@@ -32,7 +32,7 @@ def told_of_failures(run: WandbRun | None) -> Iterator[None]:
     except BaseException as error:
         if run is not None:
             interrupted = isinstance(error, KeyboardInterrupt)
-            run.summarize({"status": Status.INTERRUPTED if interrupted else Status.FAILED})
+            run.summarize({"status": str(Status.INTERRUPTED if interrupted else Status.FAILED)})
             run.finish(exits.INTERRUPTED if interrupted else exits.CRASH)
         raise
 

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from textrnn.base.errors import InputError
-from textrnn.config.schema import PAD_ID
+from textrnn.config.schema import PAD_ID, UNK_ID
 from textrnn.data.vectors.arrays import WordVectors
-from textrnn.model.embedding import UNK_ID
 
 VOCABULARY_COVERAGE, TEXT_COVERAGE = "vectors/vocabulary_coverage", "vectors/text_coverage"
 
