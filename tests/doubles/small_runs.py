@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from textrnn.config.schema import EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.data.review_file import Split
+from textrnn.evaluation.metrics import SplitPredictions
+from textrnn.evaluation.predictions import Predictions
 from textrnn.model.classifier import ReviewClassifier
 
 VOCAB_SIZE = 20
@@ -51,6 +56,59 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
+
+
+class LoadedSplit:
+    """Labels and lengths of the reviews in `batches`, by their indices: as much of a split as predictions need."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        real = [batch["weights"] > 0 for batch in batches]
+        indices, self.labels, self.lengths = (
+            torch.cat([batch[name][rows] for batch, rows in zip(batches, real, strict=True)]).numpy()
+            for name in ("indices", "labels", "lengths")
+        )
+        assert sorted(indices) == list(range(len(indices)))
+        order = np.argsort(indices)
+        self.labels, self.lengths = self.labels[order], self.lengths[order]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def make_predictions(batches: list[Batch], *, monitor: str = "val/loss", mode: str = "min") -> Predictions:
+    """The callback that measures validation and test, both of these batches."""
+    split = cast(Split, LoadedSplit(batches))
+    return Predictions({"validation": split, "test": split}, monitor=monitor, mode=mode)
+
+
+def validate_on_ranks(
+    batches: list[Batch], shares: list[list[tuple[Tensor, Batch]]]
+) -> tuple[SplitPredictions, dict[str, float]]:
+    """A validation on ranks with these logits and batches: the predictions and what is logged.
+
+    The ranks come one after another, and each gets the sum of those so far, so the last one has that of all.
+    """
+    sent: list[Tensor] = []
+    logged: dict[str, float] = {}
+
+    def reduce(tensor: Tensor, reduce_op: str) -> Tensor:
+        assert reduce_op == "sum"
+        sent.append(tensor.clone())
+        return torch.stack(sent).sum(dim=0)
+
+    trainer: Any = SimpleNamespace(
+        world_size=len(shares), sanity_checking=False, strategy=SimpleNamespace(reduce=reduce)
+    )
+    module: Any = SimpleNamespace(device="cpu", log=lambda name, value, **_: logged.update({name: float(value)}))
+    for share in shares:
+        callback = make_predictions(batches)
+        callback.on_validation_start(trainer, module)
+        for number, (logits, batch) in enumerate(share):
+            callback.on_validation_batch_end(trainer, module, logits, batch, number)
+        logged.clear()
+        callback.on_validation_epoch_end(trainer, module)
+    assert callback.validation is not None
+    return callback.validation, logged
 
 
 class History(pl.Callback):

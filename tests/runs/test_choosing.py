@@ -4,11 +4,13 @@ import math
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from doubles.run_files import SMALL, json_of, metrics, only_store, predictions, summary
 from support import Command
 
-from textrnn.model.classifier import ReviewClassifier
+from textrnn.evaluation.metrics import SplitPredictions
+from textrnn.evaluation.predictions import Predictions
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -16,13 +18,17 @@ LEARNING = (*SMALL, "optimizer.lr=0.05", "optimizer.schedule=constant", "run_dir
 
 
 def tell(monkeypatch: pytest.MonkeyPatch, metric: str, values: list[float]) -> None:
-    """Validations come to these values, one after another, whatever the weights are."""
-    told = iter(values)
+    """Give the metric of each validation these values, one after another, whatever the weights are."""
+    remaining = iter(values)
+    measure = Predictions.on_validation_epoch_end
 
-    def log(module: ReviewClassifier) -> None:
-        module.log_dict({"val/loss": 1.0, "val/accuracy": 0.5, metric: next(told)}, on_step=False, on_epoch=True)
+    def told(callback: Predictions, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        metrics = {"loss": 1.0, "accuracy": 0.5, metric.removeprefix("val/"): next(remaining)}
+        with monkeypatch.context() as patch:
+            patch.setattr(SplitPredictions, "metrics", lambda _: metrics)
+            measure(callback, trainer, module)
 
-    monkeypatch.setattr(ReviewClassifier, "on_validation_epoch_end", log)
+    monkeypatch.setattr(Predictions, "on_validation_epoch_end", told)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from doubles.small_runs import VOCAB_SIZE, WITHOUT_DROPOUT, make_module
+from doubles.small_runs import VOCAB_SIZE, WITHOUT_DROPOUT, Batch, make_module, validate_on_ranks
 from hypothesis import given
 from hypothesis import strategies as st
 from support import Command
@@ -20,8 +20,7 @@ from torch.nn.utils import get_total_norm
 from textrnn.base.process import available_cores
 from textrnn.data.batches import deal, plan_epoch
 from textrnn.model.classifier import step_seed
-from textrnn.model.loss import review_losses, training_loss
-from textrnn.model.metrics import ReviewMetrics
+from textrnn.model.loss import training_loss
 
 WITHOUT_DROPOUT_KEYS = ("model.word_dropout=0", "model.embedding_dropout=0", "model.output_dropout=0")
 BATCH_SIZE, CLIP = 10, 0.1
@@ -137,22 +136,28 @@ def test_fillers_count_in_no_metric(lengths: Any, batch_size: int, world_size: i
     logits = torch.randn(len(lengths), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     plan = plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=0, shuffle=False)
 
-    def measured(processes: int) -> list[float]:
-        metrics = ReviewMetrics()
+    def share(rank: int, processes: int) -> list[tuple[torch.Tensor, Batch]]:
+        batches = []
         for step in plan:
-            for rank in range(processes):
-                rows, one_or_zero = deal(step, lengths, rank, processes)
-                weights = torch.from_numpy(one_or_zero).double()
-                losses = review_losses(logits[rows], labels[rows], weights)
-                metrics.update(logits[rows], losses, labels[rows], weights)
-        named = metrics.measured()
-        assert ("auroc" in named) == (0 < labels.double().mean() < 1)
-        return [float(metric.compute()) for metric in named.values()]
+            rows, weights = deal(step, lengths, rank, processes)
+            batch = {"indices": torch.from_numpy(rows), "weights": torch.from_numpy(weights)}
+            batches.append(
+                (logits[rows], {**batch, "labels": labels[rows], "lengths": torch.from_numpy(lengths[rows])})
+            )
+        return batches
+
+    def measured(processes: int) -> dict[str, float]:
+        shares = [share(rank, processes) for rank in range(processes)]
+        batches = [batch for one in shares for _, batch in one]
+        predictions, logged = validate_on_ranks(batches, shares)
+        assert len(predictions) == len(lengths)
+        return logged
 
     alone, shared = measured(1), measured(world_size)
-    assert alone[0] == pytest.approx(shared[0], abs=1e-12)
-    assert alone[1:] == shared[1:]
-    assert measured(1)[1] == pytest.approx(float(((logits > 0) == (labels == 1)).double().mean()))
+    assert alone.pop("val/loss") == pytest.approx(shared.pop("val/loss"), abs=1e-12)
+    assert alone == shared
+    assert ("val/auroc" in alone) == (0 < labels.double().mean() < 1)
+    assert alone["val/accuracy"] == pytest.approx(float(((logits > 0) == (labels == 1)).double().mean()))
 
 
 @given(st.integers(0, 2**31), st.integers(0, 10**6), st.integers(0, 7))

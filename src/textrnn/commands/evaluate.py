@@ -21,7 +21,7 @@ from textrnn.tracking.wandb_artifacts import RUN_HELP, is_reference, local_run
 
 if TYPE_CHECKING:
     from textrnn.data.review_file import Split
-    from textrnn.evaluation.metrics import Measured
+    from textrnn.evaluation.metrics import SplitPredictions
     from textrnn.training.checkpoints import Checkpoint
 
 
@@ -48,14 +48,14 @@ def main(argv: Sequence[str]) -> int:
     log_to_console()
     run = local_run(arguments.run)
     with importing():
-        from textrnn.evaluation.measure import measure
+        from textrnn.evaluation.metrics import predict_split
         from textrnn.training.checkpoints import load_checkpoint
     checkpoint = load_checkpoint(run)
     output = arguments.output or default_output(arguments.run, run, arguments.split)
     _check_output(output)
     split = open_split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
-    measured = measure(checkpoint.classifier(), split, checkpoint.config.data, batch_size=arguments.batch_size)
-    if measured.has_diverged:
+    predictions = predict_split(checkpoint.classifier(), split, checkpoint.config.data, batch_size=arguments.batch_size)
+    if predictions.has_diverged:
         raise checkpoint.diverged()
     with importing():
         import_torchmetrics()
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         write_evaluation(
             output,
-            measured,
+            predictions,
             split=arguments.split,
             name=checkpoint.identity.get("name", checkpoint.path.name),
             max_length=checkpoint.config.data.max_length,
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         )
     except OSError as error:
         raise _unwritable(output, error.strerror) from error
-    show(arguments.split, measured, split, checkpoint.path)
+    show(arguments.split, predictions, split, checkpoint.path)
     print(f"results: {output}")
     return 0
 
@@ -138,7 +138,7 @@ def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir:
     return store.split(name)
 
 
-def show(name: str, measured: "Measured", split: "Split", path: Path) -> None:
+def show(name: str, predictions: "SplitPredictions", split: "Split", path: Path) -> None:
     """Prints the metrics of the split `name`, and its three most confident mistakes."""
     from rich.console import Console
     from rich.table import Table
@@ -148,11 +148,11 @@ def show(name: str, measured: "Measured", split: "Split", path: Path) -> None:
     table = Table(title=Text(f"{path} on {name} ({len(split):,} reviews)", style="table.title"))
     table.add_column("metric")
     table.add_column("value", justify="right")
-    for key, value in measured.metrics().items():
+    for key, value in predictions.metrics().items():
         table.add_row(f"{name}/{key}", f"{value:.4f}")
     console.print(table)
-    for index in measured.mistakes(3):
-        probability = float(measured.probabilities[index])
-        label = LABELS[int(measured.labels[index])]
+    for index in predictions.mistakes(3):
+        probability = float(predictions.probabilities[index])
+        label = LABELS[int(predictions.labels[index])]
         excerpt = " ".join(split.text(index).split())[-160:]
         console.print(Text(f"{label}, called positive with {probability:.3f}: ...{excerpt}"))

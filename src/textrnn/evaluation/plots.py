@@ -1,4 +1,4 @@
-"""One picture of a measured split: confusion matrix, ROC curve, precision and recall, accuracy by length."""
+"""One picture of a split's predictions: confusion matrix, ROC curve, precision and recall, accuracy by length."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textrnn.config.schema import LABELS
-from textrnn.evaluation.metrics import LengthBin, Measured
+from textrnn.evaluation.metrics import LengthBin, SplitPredictions
 from textrnn.tracking.plots import COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ HINT: dict[str, Any] = {"color": "#888888", "linestyle": "--", "linewidth": 1}
 """How chance is drawn, and where the model stops reading."""
 
 
-def plot_evaluation(measured: Measured, out: Path, *, title: str, max_length: int) -> None:
+def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max_length: int) -> None:
     """Draw four panels and write the PNG `out` atomically.
 
-    The curves need reviews of both labels; without, their panels say so. `max_length` is how many tokens of a review
-    the model reads.
+    The curves need reviews of both labels; without both, their panels say so. The model reads up to `max_length` tokens
+    of a review.
     """
     figure = new_figure(10.5, 9)
     figure.suptitle(title, parse_math=False)  # a run's name, in which a $ begins no formula
     matrix, roc, precision_recall, lengths = figure.subplots(2, 2).flat
-    _confusion_matrix(matrix, measured)
-    _lengths(lengths, measured.by_length(), max_length)
-    if measured.both_labels:
-        _roc(roc, measured)
-        _precision_recall(precision_recall, measured)
+    _confusion_matrix(matrix, predictions)
+    _lengths(lengths, predictions.by_length(), max_length)
+    if predictions.both_labels:
+        _roc(roc, predictions)
+        _precision_recall(precision_recall, predictions)
     else:
         for axes, name in ((roc, "ROC"), (precision_recall, "precision and recall")):
             axes.set_title(name)
@@ -40,9 +40,9 @@ def plot_evaluation(measured: Measured, out: Path, *, title: str, max_length: in
     save_figure(figure, out)
 
 
-def _confusion_matrix(axes: "Axes", measured: Measured) -> None:
+def _confusion_matrix(axes: "Axes", predictions: SplitPredictions) -> None:
     """The colour is the share of the true class, so that classes of different sizes compare."""
-    counts = np.asarray(measured.confusion_matrix())
+    counts = np.asarray(predictions.confusion_matrix())
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     positions = range(len(LABELS))
@@ -64,17 +64,19 @@ def _confusion_matrix(axes: "Axes", measured: Measured) -> None:
             )
 
 
-def _roc(axes: "Axes", measured: Measured) -> None:
-    axes.plot(*measured.roc(), color=LINE)
+def _roc(axes: "Axes", predictions: SplitPredictions) -> None:
+    axes.plot(*predictions.roc(), color=LINE)
     axes.plot([0, 1], [0, 1], **HINT)
-    _unit_square(axes, "ROC, area", measured.metrics()["auroc"], "false positive rate", "true positive rate")
+    _unit_square(axes, "ROC, area", predictions.metrics()["auroc"], "false positive rate", "true positive rate")
 
 
-def _precision_recall(axes: "Axes", measured: Measured) -> None:
+def _precision_recall(axes: "Axes", predictions: SplitPredictions) -> None:
     # A precision holds from its recall back to the one before.
-    axes.step(*measured.precision_recall(), where="pre", color=LINE)
-    axes.axhline(float(measured.labels.float().mean()), **HINT)
-    _unit_square(axes, "precision and recall, average precision", measured.average_precision(), "recall", "precision")
+    axes.step(*predictions.precision_recall(), where="pre", color=LINE)
+    axes.axhline(float(predictions.labels.float().mean()), **HINT)
+    _unit_square(
+        axes, "precision and recall, average precision", predictions.average_precision(), "recall", "precision"
+    )
 
 
 def _unit_square(axes: "Axes", name: str, value: float, x: str, y: str) -> None:

@@ -1,11 +1,11 @@
-"""The W&B charts of a measured split, from our own numbers: `wandb.plot`'s functions would need scikit-learn."""
+"""W&B charts of a split's predictions, from our own numbers: `wandb.plot`'s functions would need scikit-learn."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.config.schema import LABELS
-from textrnn.evaluation.metrics import Curve, Measured, thinned
+from textrnn.evaluation.metrics import Curve, SplitPredictions, thinned
 from textrnn.evaluation.report import MISTAKE_COLUMNS
 
 if TYPE_CHECKING:
@@ -16,21 +16,21 @@ CONFUSION_MATRIX, CURVE = "wandb/confusion_matrix/v1", "wandb/area-under-curve/v
 
 
 def evaluation_charts(
-    measured: Measured, *, prefix: str, picture: Path, mistakes: Sequence[Sequence[Any]]
+    predictions: SplitPredictions, *, prefix: str, picture: Path, mistakes: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
     """Return what to log, by its key: charts, `evaluation.png` and, if there are mistakes, their table.
 
     Args:
-        measured: The predictions; without both labels there are no curves.
-        prefix: What the split's metrics begin with, "val" or "test".
-        picture: Where `evaluation.png` is.
+        predictions: The predictions; without both labels there are no curves.
+        prefix: Prefix of the split's metrics, "val" or "test".
+        picture: Path of `evaluation.png`.
         mistakes: Rows for the table, with the reviews' texts.
     """
     import wandb
 
-    counts = measured.confusion_matrix()
-    cells = [[LABELS[true], LABELS[told], counts[true][told]] for true in (0, 1) for told in (0, 1)]
-    bins = [[f"{group.shortest}–{group.longest}", group.accuracy, group.reviews] for group in measured.by_length()]
+    counts = predictions.confusion_matrix()
+    cells = [[LABELS[true], LABELS[predicted], counts[true][predicted]] for true in (0, 1) for predicted in (0, 1)]
+    bins = [[f"{group.shortest}–{group.longest}", group.accuracy, group.reviews] for group in predictions.by_length()]
     columns = ["Actual", "Predicted", "nPredictions"]
     charts: dict[str, Any] = {
         "confusion_matrix": wandb.plot_table(
@@ -41,11 +41,11 @@ def evaluation_charts(
         ),
         "evaluation": wandb.Image(str(picture)),
     }
-    if measured.both_labels:
-        area, precision = measured.metrics()["auroc"], measured.average_precision()
-        charts["roc"] = _curve(measured.roc(), "false positive rate", "true positive rate", f"ROC, area {area:.4f}")
+    if predictions.both_labels:
+        area, precision = predictions.metrics()["auroc"], predictions.average_precision()
+        charts["roc"] = _curve(predictions.roc(), "false positive rate", "true positive rate", f"ROC, area {area:.4f}")
         charts["precision_recall"] = _curve(
-            measured.precision_recall(), "recall", "precision", f"average precision {precision:.4f}"
+            predictions.precision_recall(), "recall", "precision", f"average precision {precision:.4f}"
         )
     if mistakes:
         charts["mistakes"] = _table(MISTAKE_COLUMNS, mistakes)

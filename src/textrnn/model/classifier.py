@@ -8,14 +8,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import DoublePrecision, MixedPrecision
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from textrnn.config.schema import ModelConfig, OptimizerConfig
-from textrnn.model.loss import Batch, review_losses, training_loss
-from textrnn.model.metrics import ReviewMetrics
+from textrnn.model.loss import Batch, training_loss
 from textrnn.model.network import TextClassifier
 
 
@@ -46,8 +45,8 @@ class ReviewClassifier(pl.LightningModule):
     batch's place, so that a resumed run draws the dropout that it would have drawn.
 
     Logs `train/loss`, `train/accuracy`, `lr` and `train/grad_norm` every `trainer.log_every_n_steps` optimiser steps,
-    the first two as means over the reviews of all ranks since the last time, the others of that step alone; `val/...`
-    and `test/...` loss, accuracy, f1 and auroc.
+    the first two as means over the reviews of all ranks since the last time, the others of that step alone. The
+    callback `Predictions` logs `val/...` and `test/...`.
 
     Args:
         model: The model.
@@ -74,7 +73,6 @@ class ReviewClassifier(pl.LightningModule):
         self.optimizer_config = optimizer
         self.model_config = model
         self.seed = seed
-        self.metrics = nn.ModuleDict({"val": ReviewMetrics(), "test": ReviewMetrics()})
         self.train_metrics: dict[str, float] = {}
         """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last steps that were logged."""
         self._total_steps: float | None = None
@@ -201,40 +199,13 @@ class ReviewClassifier(pl.LightningModule):
         else:
             self._train_sums = sums.sum(dim=0) if self.global_rank == 0 else torch.zeros(3, dtype=sums.dtype)
 
-    def on_validation_epoch_start(self) -> None:
-        """Start from no reviews."""
-        self._metrics("val").reset()
-
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
-        """Add a validation batch; its logits, (batch,), are for callbacks."""
-        return self._evaluate(batch, "val")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log val/loss, val/accuracy, val/f1 and val/auroc."""
-        self._metrics("val").log(self, "val")
-
-    def on_test_epoch_start(self) -> None:
-        """Start from no reviews."""
-        self._metrics("test").reset()
+        """Return the logits of a batch, (batch,); a callback measures them."""
+        return self.forward(batch["token_ids"], batch["lengths"])
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
-        """Add a test batch; its logits, (batch,), are for callbacks."""
-        return self._evaluate(batch, "test")
-
-    def on_test_epoch_end(self) -> None:
-        """Log test/loss, test/accuracy, test/f1 and test/auroc."""
-        self._metrics("test").log(self, "test")
-
-    def _metrics(self, split: str) -> ReviewMetrics:
-        metrics = self.metrics[split]
-        assert isinstance(metrics, ReviewMetrics)
-        return metrics
-
-    def _evaluate(self, batch: Batch, split: str) -> Tensor:
-        labels, weights = batch["labels"], batch["weights"]
-        logits: Tensor = self(batch["token_ids"], batch["lengths"])
-        self._metrics(split).update(logits, review_losses(logits, labels, weights), labels, weights)
-        return logits
+        """Return the logits of a batch, (batch,); a callback measures them."""
+        return self.forward(batch["token_ids"], batch["lengths"])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with decoupled weight decay of weight matrices only, warm-up and decay step by step."""

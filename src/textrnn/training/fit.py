@@ -35,7 +35,14 @@ from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRe
 from textrnn.training.claim import Run
 from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
 from textrnn.training.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
-from textrnn.training.record import Components, kept_predictions, record_end, record_start, report_predictions, watching
+from textrnn.training.record import (
+    Components,
+    predictions_callback,
+    record_end,
+    record_evaluation,
+    record_start,
+    watching,
+)
 
 STOP_POLL = 20.0
 """Seconds within which W&B's client learns that its run was stopped; it asks the server every 15."""
@@ -72,7 +79,7 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
         if reached == Status.PREEMPTED and _may_be_stopped(run, wandb_run) and early_stop.is_asked(within=STOP_POLL):
             reached = Status.STOPPED
         if reached == Status.FINISHED:
-            report_predictions(run, components.predictions, components.logger, step=components.trainer.global_step)
+            record_evaluation(run, components.predictions, components.logger, step=components.trainer.global_step)
         if reached == Status.STOPPED:
             early_stop.keep()
         status = reached  # only now: what fails above is a failure
@@ -146,7 +153,7 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
         data=store.record(),
         coverage=coverage,
     )
-    predictions = kept_predictions(config, store)
+    predictions = predictions_callback(config, store)
     preemption = Preemption(run.directory.last_ckpt, early_stop, run.signals)
     callbacks: list[Callback] = [throughput, predictions, record, ResumedLoops(), preemption, SettledBuckets()]
     callbacks += watching(config, logger)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import yaml
 from pytorch_lightning.callbacks import Callback
 
@@ -17,7 +16,6 @@ from textrnn.config.schema import SPLITS, Config
 from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.store import Store
-from textrnn.evaluation.metrics import Measured
 from textrnn.evaluation.predictions import Predictions
 from textrnn.evaluation.report import mistake_rows, write_evaluation
 from textrnn.evaluation.wandb_charts import evaluation_charts
@@ -36,11 +34,11 @@ from textrnn.training.claim import Run
 from textrnn.training.preemption import EarlyStop
 
 
-def kept_predictions(config: Config, store: Store) -> Predictions:
-    """The callback that keeps what `report_predictions` reports."""
+def predictions_callback(config: Config, store: Store) -> Predictions:
+    """Return the callback that measures validations and the test, for `record_evaluation` too."""
     monitor = config.early_stopping.monitor
-    reviews = {name: len(store.split(name)) for name in ("validation", "test")}
-    return Predictions(reviews, monitor=monitor, largest=monitor == "val/accuracy")
+    splits = {name: store.split(name) for name in ("validation", "test")}
+    return Predictions(splits, monitor=monitor, mode="max" if monitor == "val/accuracy" else "min")
 
 
 def watching(config: Config, logger: RunLogger) -> list[Callback]:
@@ -51,40 +49,31 @@ def watching(config: Config, logger: RunLogger) -> list[Callback]:
     return [Histograms(logger, what=what, every_n_steps=config.trainer.log_every_n_steps)]
 
 
-def report_predictions(run: Run, predictions: Predictions, logger: RunLogger, *, step: int) -> None:
+def record_evaluation(run: Run, evaluated: Predictions, logger: RunLogger, *, step: int) -> None:
     """Write `evaluation-<split>` and log its charts in the row of `step`, the run's last; on rank 0, once, at the end.
 
-    The split is the test; without one, the validation that chose the checkpoint; without that there is nothing.
+    The split is the test; without a test, the validation that chose the checkpoint; without both nothing is written.
     """
-    name, logits = (
-        ("test", predictions.test) if predictions.test is not None else ("validation", predictions.validation)
-    )
-    if logits is None or not bool(logits[1].any()):
+    name, predictions = ("validation", evaluated.validation) if evaluated.test is None else ("test", evaluated.test)
+    if predictions is None:
         LOGGER.info("neither test nor validation: no evaluation is written")
         return
-    split = run.store.split(name)
-    indices = logits[1].nonzero().flatten()
-    measured = Measured(
-        logits=logits[0][indices],
-        labels=torch.from_numpy(split.labels.astype("int64"))[indices],
-        lengths=torch.from_numpy(split.lengths.astype("int64"))[indices],
-        indices=indices,
-    )
+    text = run.store.split(name).text
     folder = run.directory.evaluation(name)
     mistakes = run.config.tracking.mistakes
     write_evaluation(
         folder,
-        measured,
+        predictions,
         split=name,
         name=run.identity.name,
         max_length=run.config.data.max_length,
         mistakes=mistakes,
-        text=split.text,
+        text=text,
     )
     if logger.has_wandb_run:
         prefix = "test" if name == "test" else "val"
-        rows = mistake_rows(measured, mistakes, split.text)
-        charts = evaluation_charts(measured, prefix=prefix, picture=folder / "evaluation.png", mistakes=rows)
+        rows = mistake_rows(predictions, mistakes, text)
+        charts = evaluation_charts(predictions, prefix=prefix, picture=folder / "evaluation.png", mistakes=rows)
         logger.add_media(step, charts)
 
 

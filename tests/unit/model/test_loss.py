@@ -6,14 +6,22 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from doubles.small_runs import WITHOUT_DROPOUT, Batch, make_batch, make_module, train
+from doubles.small_runs import (
+    WITHOUT_DROPOUT,
+    Batch,
+    Loader,
+    make_batch,
+    make_module,
+    make_predictions,
+    make_trainer,
+    train,
+)
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 
 from textrnn.config.schema import CELLS, EmbeddingConfig
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.loss import adversarial_move, review_losses, training_loss
-from textrnn.model.metrics import ReviewMetrics
 
 SHARE = 0.3
 
@@ -33,11 +41,9 @@ def test_only_training_smooths_labels() -> None:
     with torch.no_grad():
         module.model.output.weight.mul_(100)  # away from 0, where both losses are the same
         logits = module(batch["token_ids"], batch["lengths"])
-    module.validation_step(batch, 0)
-    metrics = module.metrics["val"]
-    assert isinstance(metrics, ReviewMetrics)
+    (validated,) = make_trainer(make_predictions([batch])).validate(module, Loader([batch]), verbose=False)
     plain, smoothed = (float(review_losses(logits, batch["labels"], torch.ones(9), share).mean()) for share in (0, 0.2))
-    assert float(metrics.measured()["loss"].compute()) == pytest.approx(plain, rel=1e-6)
+    assert validated["val/loss"] == pytest.approx(plain, rel=1e-6)
     assert train([batch], module)[1]["loss"] == pytest.approx(smoothed, rel=1e-6)
     assert smoothed != pytest.approx(plain, rel=1e-3)
 

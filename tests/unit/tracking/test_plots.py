@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from textrnn.base.errors import InputError
-from textrnn.evaluation.metrics import Measured
+from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.plots import plot_evaluation
 from textrnn.tracking.metrics_csv import MetricsFile, read_metrics
 from textrnn.tracking.plots import draw_quantity, new_figure, plot_curves
@@ -82,8 +82,8 @@ def test_an_evaluation(kind: str, tmp_path: Path) -> None:
     labels = torch.randint(0, 1 if kind == "one label" else 2, (reviews,), generator=generator)
     logits = torch.full((reviews,), torch.nan) if kind == "diverged" else torch.randn(reviews, generator=generator)
     lengths = torch.randint(1, 900, (reviews,), generator=generator)
-    measured = Measured(logits=logits, labels=labels, lengths=lengths, indices=torch.arange(reviews))
-    plot_evaluation(measured, tmp_path / "evaluation.png", title="a run, x $a^$, on test", max_length=400)
+    predictions = SplitPredictions(logits=logits, labels=labels, lengths=lengths, indices=torch.arange(reviews))
+    plot_evaluation(predictions, tmp_path / "evaluation.png", title="a run, x $a^$, on test", max_length=400)
     assert _size(tmp_path / "evaluation.png") == (1260, 1080)
 
 
