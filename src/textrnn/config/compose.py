@@ -55,7 +55,7 @@ class CommandLine:
     """Whether Hydra only prints: --help, --cfg, --info and similar flags."""
 
 
-def register_schema() -> None:
+def _register_schema() -> None:
     """Register the typed schemas of `conf/train.yaml` and `conf/hydra/launcher/slurm.yaml` with Hydra."""
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=LauncherConfig)
@@ -149,48 +149,37 @@ def slurm_launcher(command_line: CommandLine) -> dict[str, Any] | None:
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """Compose `conf/` and overrides into a checked `Config`.
+    """Compose `conf/` and overrides, and the configuration of resume=RUN, into a checked `Config`.
 
     Raises:
         InputError: for the first key, group or value that is wrong.
     """
     composed = _composed(overrides)
     _check_targets(OmegaConf.to_container(composed.hydra, resolve=False))
-    return resolve(composed, overrides)
+    try:
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise InputError(_sentence(error)) from error
+    assert isinstance(values, dict)
+    resumed = values["resume"]
+    if resumed not in (None, "auto"):
+        values = _resumed(typed_path(str(resumed), f"resume={resumed}"), values, overrides)
+    config = from_dict(values)
+    check(config)
+    return config
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
     for override in parse_overrides(overrides):
         check_override(override, multirun=False)
-    register_schema()
+    _register_schema()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
             return hydra_compose("train", overrides=list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_sentence(error)) from error
-
-
-def resolve(composed: DictConfig, overrides: Sequence[str]) -> Config:
-    """Turn what Hydra composed into a checked `Config`, with the configuration of resume=RUN merged in.
-
-    Raises:
-        InputError: for the first key or value that is wrong.
-    """
-    try:
-        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        container = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise InputError(_sentence(error)) from error
-    assert isinstance(container, dict)
-    for key, _ in schema_leaves(container):
-        check_key(key)
-    resumed = container.get("resume")
-    if resumed not in (None, "auto"):
-        container = _resumed(typed_path(str(resumed), f"resume={resumed}"), container, overrides)
-    config = from_dict(container)
-    check(config)
-    return config
 
 
 def from_dict(values: Mapping[Any, Any]) -> Config:
@@ -289,7 +278,7 @@ def _sentence(error: BaseException) -> str:
 
 def run_hydra(command_line: CommandLine, program: str) -> int:
     """Let Hydra print for --help, --cfg, --info and similar flags; return the exit code."""
-    register_schema()
+    _register_schema()
     typed, sys.argv = sys.argv, [program, *command_line.argv]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(lambda _: None)()

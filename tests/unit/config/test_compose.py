@@ -135,6 +135,7 @@ def test_the_trainers_keys_are_lightnings() -> None:
         ("trainer.devices={a: 1}", "trainer.devices"),
         ("trainer.limit_train_batches=1.5", "between 0.0 and 1.0"),
         ("trainer.barebones=true", "there is no key trainer.barebones"),
+        ("hydra.run.dir=x", "only hydra/launcher and hydra.launcher.* can be set"),
         ("trainer.precision=8", "32-true"),
         ("tracking=wandb", "auto, none, offline, online"),
         ("tracking.tags=a", "tracking.tags"),
