@@ -23,6 +23,7 @@ def write_checkpoint(path: Path, tokenizer: Tokenizer, data: DataConfig | None =
         "vocab_size": vocab_size,
         "identity": {},
         "data": {},
+        "coverage": {},
     }
     state_dict = {f"model.{name}": tensor for name, tensor in weights.items()}
     torch.save({"state_dict": state_dict, "global_step": 1, "epoch": 0, "textrnn": record}, path)

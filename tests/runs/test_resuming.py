@@ -1,10 +1,9 @@
-"""Runs that go on elsewhere or otherwise: in a directory that was moved, with other values, from older records."""
+"""Runs that go on elsewhere or otherwise: in a directory that was moved, with other values."""
 
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from doubles.run_files import SMALL, metrics, summary
 from support import Command
 
@@ -75,41 +74,3 @@ def test_what_is_typed_with_resume_holds(here: Command, workplace: Path) -> None
     after = [row for row in metrics(run) if row["lr"] and row not in before]
     assert {row["epoch"] for row in after} == {"2", "3"}
     assert {float(row["lr"]) for row in after} == {0.5}
-
-
-def forget_adversarial(run: Path) -> None:
-    """Makes of a run's records those of a version that had no `model.adversarial`."""
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    del config["model"]["adversarial"]
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    for path in run.glob("checkpoints/*.ckpt"):
-        checkpoint = torch.load(path, weights_only=True)
-        checkpoint["textrnn"]["config"]["model"].pop("adversarial", None)
-        torch.save(checkpoint, path)
-
-
-def adversarial(run: Path) -> float:
-    """That of the run's last checkpoint."""
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    value: float = checkpoint["textrnn"]["config"]["model"]["adversarial"]
-    return value
-
-
-def test_a_run_from_before_adversarial_training_goes_on_without_it(here: Command, workplace: Path) -> None:
-    run, off = workplace / "older", "model.adversarial=0"
-    assert here("train.py", *SMALL, "trainer.max_epochs=1", off, "run_dir=older").returncode == 0
-    forget_adversarial(run)
-    done = here("train.py", "resume=older", "trainer.max_epochs=2")
-    assert done.returncode == 0, done.stderr
-    assert len({row["epoch"] for row in metrics(run)}) == 2
-    assert adversarial(run) == 0
-    forget_adversarial(run)
-    command = ("train.py", *SMALL, "trainer.max_epochs=3", "run_dir=older", "resume=auto")
-    refused = here(*command)
-    assert refused.returncode == 2
-    assert "model.adversarial can't change" in refused.stderr
-    assert "type model.adversarial=0.0" in refused.stderr
-    done = here(*command, off)
-    assert done.returncode == 0, done.stderr
-    assert len({row["epoch"] for row in metrics(run)}) == 3
-    assert adversarial(run) == 0

@@ -1,12 +1,11 @@
-"""From a command line to checked `Config`s, before Hydra starts any job.
+"""From a command line to checked `Config`s, before any run starts.
 
-Hydra alone exits 1 on a typo, names no neighbour, and lets `+model.foo=3` through. So overrides are held against the
-schema first, then composed by Hydra itself, and whatever it still finds becomes one sentence (`InputError`).
+Hydra alone exits 1 on a typo, suggests no similar key, and accepts `+model.foo=3`. So overrides are first checked
+against the schema, then composed by Hydra, and an error of Hydra becomes one sentence (`InputError`).
 """
 
 import argparse
 import importlib.util
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,6 @@ from typing import Any
 import hydra
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -26,11 +23,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from textrnn.base import exits as exits
+from textrnn.base import exits
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.config.checks import check
 from textrnn.config.experiment_files import expand_experiment
+from textrnn.config.hydra_internals import TARGETS, BasicSweeper, get_args_parser
 from textrnn.config.overrides import (
     CONF_DIR,
     check_key,
@@ -43,34 +41,31 @@ from textrnn.config.overrides import (
 )
 from textrnn.config.schema import Config, LauncherConfig
 
-# Classes that Hydra may instantiate; anything else would be code named from outside.
-_HYDRA_TARGETS = re.compile(r"hydra\._internal\.core_plugins\.basic_(launcher\.BasicLauncher|sweeper\.BasicSweeper)")
-
 
 @dataclass(kw_only=True, slots=True)
 class CommandLine:
-    """What was typed after `train.py`."""
+    """The arguments of `train.py`."""
 
     argv: list[str]
-    """As Hydra can read it: with the keys of `experiment=FILE.yaml` in its place, and texts quoted."""
+    """As Hydra reads it: `experiment=FILE.yaml` is replaced by the keys of the file, and texts are quoted."""
     overrides: list[str]
     """`argv` without flags."""
     multirun: bool
     inspect: bool
-    """--help, --cfg, --info and their like: Hydra prints and nothing runs."""
+    """Whether Hydra only prints: --help, --cfg, --info and similar flags."""
 
 
-def register_schema() -> None:
-    """Gives Hydra the typed schemas that `conf/train.yaml` and `conf/hydra/launcher/slurm.yaml` name first."""
+def _register_schema() -> None:
+    """Register the typed schemas of `conf/train.yaml` and `conf/hydra/launcher/slurm.yaml` with Hydra."""
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(group="hydra/launcher", name="slurm_schema", node=LauncherConfig)
 
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
-    """Reads flags and overrides with Hydra's own parser; `experiment=FILE.yaml` becomes the keys in the file.
+    """Parse flags and overrides with Hydra's parser; replace `experiment=FILE.yaml` by the keys in the file.
 
     Raises:
-        InputError: for an unknown flag, one that names files or code from outside, or an experiment that can't be read.
+        InputError: for an unknown flag, one that names other configuration or code, or an unreadable experiment file.
     """
     argv = expand_experiment(argv)
     parser = get_args_parser()
@@ -79,7 +74,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     def refuse(message: str) -> None:
         raise InputError(f"{message}; overrides are typed as key=value, flags are listed by --hydra-help.")
 
-    # argparse offers no other way to keep a usage error from exiting.
+    # argparse offers no other way to turn a usage error into an exception.
     parser.error = refuse  # type: ignore[method-assign,assignment]
     try:
         arguments = parser.parse_args(argv)
@@ -98,7 +93,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
 
 
 def compose_jobs(command_line: CommandLine) -> list[Config]:
-    """Composes and checks every job of a command line: one, or under -m one for each combination.
+    """Compose and check every job of a command line: one, or with -m one for each combination.
 
     Raises:
         InputError: for the first key, group or value that is wrong.
@@ -111,19 +106,18 @@ def compose_jobs(command_line: CommandLine) -> list[Config]:
 
 
 def _check_for_all_jobs(override: Override) -> None:
-    """Refuses under -m what one run alone can have."""
+    """Check an override that must be the same for all jobs of -m."""
     text, key = override.input_line, override.key_or_group
     if key in ("run_dir", "resume") and override.is_sweep_override():
         raise InputError(f"{text}: the jobs of -m share one {key}; type one value.")
     if key == "resume" and override.value() not in (None, "auto"):
         raise InputError(
-            f"{text}: -m goes on with its own jobs only; type run_dir=PARENT resume=auto, or leave out -m to go on "
-            "with this run."
+            f"{text}: -m resumes its own jobs only; type run_dir=PARENT resume=auto, or leave out -m for this run."
         )
 
 
 def job_overrides(command_line: CommandLine) -> list[list[str]]:
-    """Returns the overrides of each job, in Hydra's order: one job, or under -m one for each combination."""
+    """Return the overrides of each job, in Hydra's order: one job, or with -m one for each combination."""
     if not command_line.multirun:
         return [command_line.overrides]
     (jobs,) = BasicSweeper.split_arguments(parse_overrides(command_line.overrides), max_batch_size=None)
@@ -131,14 +125,14 @@ def job_overrides(command_line: CommandLine) -> list[list[str]]:
 
 
 def slurm_launcher(command_line: CommandLine) -> dict[str, Any] | None:
-    """The settings of `hydra/launcher=slurm`, if that is typed.
+    """Return the settings of `hydra/launcher=slurm`, or None without that launcher.
 
     Raises:
-        InputError: where they can't be used: without -m, without submitit, without SLURM, or not the same for all jobs.
+        InputError: without -m, without submitit, without SLURM, or where jobs have different settings.
     """
     jobs = [[text for text in job if text.lstrip("+").startswith("hydra")] for job in job_overrides(command_line)]
     if any(job != jobs[0] for job in jobs):
-        raise InputError("hydra.launcher: what is typed holds for all jobs; type one value of each key.")
+        raise InputError("hydra.launcher: its keys apply to all jobs; type one value for each key.")
     if "hydra/launcher=slurm" not in jobs[0]:
         return None
     if not command_line.multirun:
@@ -155,20 +149,31 @@ def slurm_launcher(command_line: CommandLine) -> dict[str, Any] | None:
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """Composes `conf/` with overrides into a checked `Config`.
+    """Compose `conf/` and overrides, and the configuration of resume=RUN, into a checked `Config`.
 
     Raises:
         InputError: for the first key, group or value that is wrong.
     """
     composed = _composed(overrides)
     _check_targets(OmegaConf.to_container(composed.hydra, resolve=False))
-    return resolve(composed, overrides)
+    try:
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise InputError(_sentence(error)) from error
+    assert isinstance(values, dict)
+    resumed = values["resume"]
+    if resumed not in (None, "auto"):
+        values = _resumed(typed_path(str(resumed), f"resume={resumed}"), values, overrides)
+    config = from_dict(values)
+    check(config)
+    return config
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
     for override in parse_overrides(overrides):
         check_override(override, multirun=False)
-    register_schema()
+    _register_schema()
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
@@ -177,30 +182,8 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
         raise InputError(_sentence(error)) from error
 
 
-def resolve(composed: DictConfig, overrides: Sequence[str]) -> Config:
-    """Turns what Hydra composed into a `Config`: resume=RUN merged in, unknown keys refused, values checked.
-
-    Raises:
-        InputError: for the first key or value that is wrong.
-    """
-    try:
-        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        container = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise InputError(_sentence(error)) from error
-    assert isinstance(container, dict)
-    for key, _ in schema_leaves(container):
-        check_key(key)
-    resumed = container.get("resume")
-    if resumed not in (None, "auto"):
-        container = _resumed(typed_path(str(resumed), f"resume={resumed}"), container, overrides)
-    config = from_dict(container)
-    check(config)
-    return config
-
-
 def from_dict(values: Mapping[Any, Any]) -> Config:
-    """Builds a `Config` from plain nested values such as a run's `config.yaml`.
+    """Build a `Config` from plain nested values, such as those of a run's `config.yaml` or checkpoint.
 
     Raises:
         InputError: for an unknown key or a value of the wrong type.
@@ -215,22 +198,8 @@ def from_dict(values: Mapping[Any, Any]) -> Config:
     return config
 
 
-_MODEL_OF_OLDER_RUNS = {"adversarial": 0.0}
-"""What a run did whose record doesn't say, where it is not today's default: resumed, it goes on as it began."""
-
-
-def from_record(values: Mapping[Any, Any]) -> Config:
-    """Builds a `Config` from what a run has recorded of it, in `config.yaml` or a checkpoint, maybe long ago.
-
-    Raises:
-        InputError: for an unknown key or a value of the wrong type.
-    """
-    model = values.get("model")
-    return from_dict({**values, "model": {**_MODEL_OF_OLDER_RUNS, **model}} if isinstance(model, Mapping) else values)
-
-
 def load_config(path: Path) -> Config:
-    """Reads a run's `config.yaml`.
+    """Read a run's `config.yaml`.
 
     Raises:
         InputError: for a missing or unreadable file, an unknown key or a value of the wrong type.
@@ -241,14 +210,14 @@ def load_config(path: Path) -> Config:
         raise InputError(f"{path} can't be read as a run's configuration: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} is not a run's configuration.")
-    return from_record(values)
+    return from_dict(values)
 
 
 def _check_targets(node: Any) -> None:
-    """Refuses classes that configuration outside this program would have Hydra instantiate."""
+    """Refuse classes that Hydra would instantiate for a configuration from outside this program."""
     if isinstance(node, Mapping):
         target = node.get("_target_")
-        if target is not None and not _HYDRA_TARGETS.fullmatch(str(target)):
+        if target is not None and not TARGETS.fullmatch(str(target)):
             raise InputError(f"_target_: {target} is refused: configuration can't name code to run.")
         node = list(node.values())
     if isinstance(node, list):
@@ -257,7 +226,7 @@ def _check_targets(node: Any) -> None:
 
 
 def _resumed(run_dir: Path, typed: dict[Any, Any], overrides: Sequence[str]) -> dict[Any, Any]:
-    """The configuration of `run_dir` with what was typed put over it."""
+    """Return the configuration of `run_dir`, changed by the overrides."""
     if not run_dir.is_dir():
         raise InputError(
             f"resume={run_dir}: there is no such run directory; type resume=auto, or a directory of runs/."
@@ -271,7 +240,7 @@ def _resumed(run_dir: Path, typed: dict[Any, Any], overrides: Sequence[str]) -> 
     for override in parse_overrides(overrides):
         if override.key_or_group == "experiment":
             raise InputError(
-                f"resume={run_dir}: it keeps its own recipe; type the keys to change instead of experiment=."
+                f"resume={run_dir}: a resumed run keeps its experiment; type the keys to change instead of experiment=."
             )
         if not override.key_or_group.startswith("hydra"):
             changed += typed_keys(override, before)
@@ -284,7 +253,7 @@ def _resumed(run_dir: Path, typed: dict[Any, Any], overrides: Sequence[str]) -> 
 
 
 def _sentence(error: BaseException) -> str:
-    """One sentence from Hydra's or OmegaConf's error: the key, what is wrong, an example of what to type."""
+    """Return an error of Hydra or OmegaConf as one sentence: the key, what is wrong, an example of what to type."""
     cause: BaseException = error
     while not isinstance(cause, OmegaConfBaseException) and cause.__cause__ is not None:
         cause = cause.__cause__
@@ -308,8 +277,8 @@ def _sentence(error: BaseException) -> str:
 
 
 def run_hydra(command_line: CommandLine, program: str) -> int:
-    """Let Hydra print what --help, --cfg, --info and their like ask for; return the exit code."""
-    register_schema()
+    """Let Hydra print for --help, --cfg, --info and similar flags; return the exit code."""
+    _register_schema()
     typed, sys.argv = sys.argv, [program, *command_line.argv]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")(lambda _: None)()

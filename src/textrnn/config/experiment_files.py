@@ -1,7 +1,7 @@
-"""Experiment files from anywhere: `experiment=FILE.yaml`, in the format of `conf/experiment/`.
+"""Experiment files outside `conf/`: `experiment=FILE.yaml`, in the format of `conf/experiment/`.
 
-Hydra finds experiments in `conf/` only. A file from elsewhere becomes overrides here, in front of what is typed: plain
-keys and values, held against the schema. It can name no code and include no other file.
+Hydra finds experiments in `conf/` only. Any other file is turned into overrides here: plain keys and values, checked
+against the schema. It can't name code or include another file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ from textrnn.config.overrides import GROUPS, first_line, parse_overrides, quote_
 
 PREFIX = "experiment="
 HEADER = "# @package _global_"
-"""First line of an experiment; with it the file also works from `conf/experiment/`."""
+"""First line of an experiment; Hydra needs it when the file is moved to `conf/experiment/`."""
 
 
 def expand_experiment(argv: Sequence[str]) -> list[str]:
-    """A command line as Hydra can read it, with `experiment=FILE.yaml` replaced by the overrides in the file.
+    """Return a command line that Hydra can read, with `experiment=FILE.yaml` replaced by the overrides in the file.
 
-    What is typed goes before what the file says, wherever it stands. Texts are quoted where Hydra wants quotes.
+    A key on the command line has priority over the file, wherever it stands. Texts are quoted where Hydra needs quotes.
 
     Raises:
         InputError: for a file that can't be read or holds anything but keys of a run.
@@ -41,7 +41,7 @@ def expand_experiment(argv: Sequence[str]) -> list[str]:
 
 
 def read_experiment(path: Path) -> list[str]:
-    """The overrides in an experiment file.
+    """Return the overrides in an experiment file.
 
     Raises:
         InputError: for a file that can't be read or holds anything but keys of a run.
@@ -61,7 +61,7 @@ def read_experiment(path: Path) -> list[str]:
 
 
 def write_experiment(values: Mapping[str, Any], header: Sequence[str]) -> str:
-    """The text of an experiment file with these dotted keys, `header` as its comment."""
+    """Return the text of an experiment file with these dotted keys and the lines of `header` as its comment."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
         *sections, name = key.split(".")
@@ -74,10 +74,10 @@ def write_experiment(values: Mapping[str, Any], header: Sequence[str]) -> str:
 
 
 def as_override(key: str, value: Any) -> str:
-    """A key and a plain value as an override that Hydra reads back as the same value.
+    """Return a key and a plain value as an override that Hydra reads back as the same value.
 
     Raises:
-        InputError: for a value that is not plain, or a text that refers to another key.
+        InputError: for a value that is not plain, or a text with an interpolation such as ${seed}.
     """
     return f"{key}={_text(key, value)}"
 
@@ -92,18 +92,18 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(_text(key, item) for item in value)}]"
     if not isinstance(value, str) or "${" in value:
-        raise InputError(f"{key}: {value!r} is no plain value; write a number, a text, true, false, null or a list.")
+        raise InputError(f"{key}: {value!r} is not a plain value; write a number, a text, true, false, null or a list.")
     quoted: str = QuotedString(text=value, quote=Quote.single).with_quotes()
     return quoted
 
 
 def _path(text: str) -> Path | None:
-    """The file that `experiment=...` names; None where it names one of `conf/experiment/`."""
+    """Return the file that `experiment=...` names; None for an experiment in `conf/experiment/`."""
     try:
         (override,) = parse_overrides([text])
         value = override.value()
     except (InputError, HydraException):
-        return None  # compose says what is wrong with it
+        return None  # `compose` reports what is wrong
     named = isinstance(value, str) and ("/" in value or value.endswith((".yaml", ".yml")))
     return typed_path(str(value), f"{PREFIX}{value}") if named else None
 
@@ -113,7 +113,7 @@ def _key(text: str) -> str:
 
 
 def _groups(defaults: Any) -> list[str]:
-    """`- override /model: lstm` as model=lstm."""
+    """Return `- override /model: lstm` as model=lstm."""
     chosen = []
     for entry in defaults if isinstance(defaults, list) else [defaults]:
         if entry == "_self_":
@@ -121,6 +121,6 @@ def _groups(defaults: Any) -> list[str]:
         name, option = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (str(entry), None)
         group = str(name).removeprefix("override /")
         if group not in GROUPS or group == "experiment" or not isinstance(option, str):
-            raise InputError(f"defaults: {entry} is not possible here; write for example override /model: lstm.")
+            raise InputError(f"defaults: {entry} is not allowed here; write for example override /model: lstm.")
         chosen.append(f"{group}={option}")
     return chosen

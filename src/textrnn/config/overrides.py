@@ -1,4 +1,4 @@
-"""Overrides as they are typed, checked against the schema and the files of `conf/`."""
+"""Overrides on the command line, checked against the schema and the files of `conf/`."""
 
 import difflib
 import functools
@@ -22,18 +22,16 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
 GROUPS = ("model", "data", "trainer", "tracking", "experiment")
 
-# Hydra's own keys that may be typed: the launcher (for clusters), and what Lightning passes to the processes it starts.
-_HYDRA_KEYS = re.compile(
-    r"hydra/launcher|hydra\.launcher\.[\w.-]+|hydra\.run\.dir|hydra\.job\.name|hydra\.output_subdir"
-)
+# The only keys of Hydra that may be set: the launcher's, for clusters.
+_HYDRA_KEYS = re.compile(r"hydra/launcher|hydra\.launcher\.[\w.-]+")
 
 _FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\(.*\)")
-# One of the values between commas; commas between quotes separate nothing.
+# One of the values between commas; a comma between quotes is not a separator.
 _ELEMENT = re.compile(r"""\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*(?=,|$)|[^,]+""")
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """Reads overrides with Hydra's own parser; raises `InputError` for one that it can't read."""
+    """Parse overrides with Hydra's parser; raise `InputError` for one that it can't read."""
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
@@ -51,10 +49,10 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 def quote_texts(argv: Sequence[str]) -> list[str]:
-    """A command line with quotes around the texts that Hydra couldn't read, such as `data.path=~/reviews #2.csv`.
+    """Return a command line with quotes around texts that Hydra couldn't read, such as `data.path=~/reviews #2.csv`.
 
-    Only where a key takes a text, and only what can't be read as it stands: a comma still separates the values of -m,
-    and `choice(...)` and its like stay what they are.
+    Only values of keys that take a text, and only those that can't be read as they are: a comma still separates the
+    values of -m, and `choice(...)` and other functions of Hydra are left alone.
     """
     return [_quoted(text) for text in argv]
 
@@ -86,7 +84,7 @@ def _can_be_read(text: str) -> bool:
 
 
 def check_override(override: Override, multirun: bool) -> None:
-    """Refuses one override that no configuration could take."""
+    """Refuse an override that is invalid in every configuration."""
     text, key = str(override.input_line), override.key_or_group
     if override.is_delete():
         raise InputError(f"{text}: keys can't be removed; type {key}=null or another value.")
@@ -96,19 +94,19 @@ def check_override(override: Override, multirun: bool) -> None:
         _check_launcher(override)
         return
     if override.package is not None:
-        raise InputError(f"{text}: groups keep their place; type {key}=NAME.")
+        raise InputError(f"{text}: a group can't be moved to another place; type {key}=NAME.")
     if key in GROUPS and not isinstance(override.value(), dict):
         _check_group(override)
     else:
         check_key(key)
     if override.is_add() or override.is_force_add():
-        raise InputError(f"{text}: every key is there already; type {text.lstrip('+')} without the +.")
+        raise InputError(f"{text}: every key exists already; type {text.lstrip('+')} without the +.")
     if override.is_sweep_override() and not multirun:
         raise InputError(
             f"{text} names several values; type -m to run them all, [..] for a list, or {key}='\"A, B\"' for a text."
         )
     if override.is_sweep_override() and not override.is_discrete_sweep():
-        raise InputError(f"{text}: a range of this kind can't be run one by one; list the values.")
+        raise InputError(f"{text}: this range has no single values to run; list the values.")
 
 
 def _check_launcher(override: Override) -> None:
@@ -133,7 +131,7 @@ def _check_group(override: Override) -> None:
 
 
 def check_key(key: str) -> None:
-    """Refuses a dotted key that the schema doesn't have and names its neighbour."""
+    """Refuse a dotted key that the schema doesn't have; suggest the most similar one."""
     known = schema_keys()
     if key in known:
         return
@@ -163,15 +161,15 @@ def check_key(key: str) -> None:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint at the closest choice, or a list of all when none is close."""
+    """Return a hint at the most similar choice, or a list of all where none is similar."""
     choices = list(choices)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(choices)}."
 
 
-@functools.cache  # asked for each key that is typed or composed
+@functools.cache  # called for each key of each composition
 def schema_keys(section: Any = Config, prefix: str = "") -> Mapping[str, Any]:
-    """Every dotted key of the schema with the type of its value, sections included."""
+    """Return every dotted key of the schema, sections included, with the type of its value."""
     found: dict[str, Any] = {}
     hints = get_type_hints(section)
     for item in fields(section):
@@ -183,7 +181,7 @@ def schema_keys(section: Any = Config, prefix: str = "") -> Mapping[str, Any]:
 
 
 def schema_leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys of nested values, with the values, down to where the schema has one."""
+    """Yield the dotted keys of nested values, down to the schema's single values, with their values."""
     for name, value in values.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and is_dataclass(schema_keys().get(key)):
@@ -193,15 +191,15 @@ def schema_leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without its full stop."""
+    """Return the first line of an error's message, without its full stop."""
     return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
 def typed_keys(override: Override, run: Config) -> list[str]:
-    """The dotted keys of single values that `override` stands for in a run with the configuration `run`.
+    """Return the dotted keys of single values that `override` sets in a run with the configuration `run`.
 
-    GROUP=NAME stands for the keys of that file alone. Where the run has all that another file of the group says, as one
-    of `trainer=cpu` has, it stands for the keys of that file too: `trainer=gpu` goes in its place.
+    GROUP=NAME sets the keys in that file. It also resets the keys of any other file of the group whose values the run
+    has: `trainer=gpu` replaces `trainer=cpu`.
     """
     key, value = override.key_or_group, override.value()
     if isinstance(value, Mapping) and is_dataclass(schema_keys().get(key)):
@@ -215,7 +213,7 @@ def typed_keys(override: Override, run: Config) -> list[str]:
 
 
 def _files(group: str) -> dict[str, dict[str, Any]]:
-    """What each file of a group says of the group's own keys, the default file aside, which says them all."""
+    """Return each file's values of the group's own keys; none for the default file, which has all keys."""
     return {
         path.stem: dict(_own(group, path.read_text(encoding="utf-8"))) for path in (CONF_DIR / group).glob("*.yaml")
     }
@@ -223,7 +221,7 @@ def _files(group: str) -> dict[str, dict[str, Any]]:
 
 def _own(group: str, text: str) -> Iterator[tuple[str, Any]]:
     values = yaml.safe_load(text)
-    # The default file is the one that others build on.
+    # Only the default file, which the others extend, has no defaults list.
     if values.pop("defaults", None) is not None:
-        # A file that sets keys of other sections too has its own under the group's name.
+        # A file that also sets keys of other sections has the group's own below the group's name.
         yield from schema_leaves(values.get(group, values), f"{group}.")

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from textrnn.base.process import in_advance
+from textrnn.config.schema import PAD_ID
 from textrnn.data.review_file import Split
-from textrnn.data.tokenizer import PAD_ID
 
 if TYPE_CHECKING:
     import torch

@@ -82,9 +82,8 @@ class Store:
         }
 
     def differing(self, record: dict[str, Any], names: Sequence[str] = SPLITS) -> list[str]:
-        """Which of the splits `names` hold other reviews than those of a `record`, perhaps an older one with less."""
-        known = record.get("splits", {})
-        return [name for name in names if known.get(name, {}).items() - self._content(name).items()]
+        """Return the splits among `names` whose reviews differ from those of a `record`."""
+        return [name for name in names if record["splits"][name] != self._content(name)]
 
     def _content(self, name: str) -> dict[str, int]:
         return {**self.meta["splits"][name], "crc32": self._splits[name].crc32()}
@@ -151,7 +150,7 @@ def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
     Raises:
         InputError: as `prepare_store`.
     """
-    if "fingerprint" in record and data.segment_size is None:  # with segments the source is read on
+    if data.segment_size is None:  # with segments the source is read on
         with contextlib.suppress(DamagedStoreError):
             store = Store(cache_dir(data) / "stores" / record["fingerprint"])
             if data.path is not None and Path(data.path).exists() and _name(data) != store.fingerprint:
@@ -159,7 +158,7 @@ def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
                     f"data.path={data.path} has changed since the run began; the run's reviews are still stored here"
                 )
             return store
-    revision = record.get("revision")
+    revision = record["revision"]
     return prepare_store(data if revision is None else replace(data, revision=revision))
 
 

@@ -62,7 +62,7 @@ def spacy_version(wanted: str | None = None) -> str:
 
 
 PAD, UNKNOWN = "<pad>", "<unk>"
-PAD_ID, UNKNOWN_ID = 0, 1
+UNKNOWN_ID = 1
 _SPECIAL_TOKENS = [PAD, UNKNOWN]
 
 # IMDB's markup, and the control characters that stand where an encoding went wrong.

@@ -192,7 +192,7 @@ class ReviewClassifier(pl.LightningModule):
         # would round double weights.
         if isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.double()
-        self._epoch_batches = checkpoint.get("epoch_batches")
+        self._epoch_batches = checkpoint["epoch_batches"]
         sums: Tensor = checkpoint["train_sums"]
         if len(sums) == self.trainer.world_size:
             self._train_sums = sums[self.global_rank]

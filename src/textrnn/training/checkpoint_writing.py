@@ -58,9 +58,8 @@ class CheckpointRecord(Callback):
             "vocab_size": vocab_size,
             "identity": identity,
             "data": data,
+            "coverage": coverage,
         }
-        if coverage:
-            self._record["coverage"] = coverage
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Called by Lightning when it has gathered a checkpoint."""

@@ -15,7 +15,7 @@ from torch import nn
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
-from textrnn.config.compose import from_record
+from textrnn.config.compose import from_dict
 from textrnn.config.schema import Config
 from textrnn.model.network import TextClassifier
 
@@ -115,11 +115,11 @@ def load_checkpoint(run: Path) -> Checkpoint:
     try:
         read = Checkpoint(
             path=path,
-            config=from_record(record["config"]),
+            config=from_dict(record["config"]),
             tokenizer_json=record["tokenizer"],
             identity=record["identity"],
             data=record["data"],
-            coverage=record.get("coverage", {}),
+            coverage=record["coverage"],
             vocab_size=record["vocab_size"],
             global_step=checkpoint["global_step"],
             epoch=checkpoint["epoch"],

@@ -234,6 +234,7 @@ def _trainer(
             logger=logger,
             plugins=[AtomicCheckpointIO(), cluster],
             default_root_dir=directory.path,
+            use_distributed_sampler=False,  # the batch plan divides the reviews among the ranks
         )
     except (MisconfigurationException, ImportError, ValueError, TypeError) as error:  # ImportError: a TPU's library
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error

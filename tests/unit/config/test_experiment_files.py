@@ -66,7 +66,7 @@ def test_names_and_other_command_lines_stay_as_they_are() -> None:
         ("seed: [\n", "can't be read"),
         ("model:\n  hiden_size: 3\n", "model.hidden_size"),
         ("model:\n  _target_: os.system\n", "_target_"),
-        ("tracking:\n  notes: ${oc.env:HOME}\n", "no plain value"),
+        ("tracking:\n  notes: ${oc.env:HOME}\n", "not a plain value"),
         ("defaults:\n  - override /hydra/launcher: slurm\n", "hydra"),
         ("defaults:\n  - /model: gru\n", "override /model: lstm"),
         ("defaults:\n  - other_file\n", "other_file"),

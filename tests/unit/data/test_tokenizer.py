@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textrnn.config.schema import SMALLEST_BPE
-from textrnn.data.tokenizer import PAD_ID, UNKNOWN_ID, encode_batch, load_tokenizer, train_tokenizer, vocabulary
+from textrnn.config.schema import PAD_ID, SMALLEST_BPE
+from textrnn.data.tokenizer import UNKNOWN_ID, encode_batch, load_tokenizer, train_tokenizer, vocabulary
 
 TEXTS = ["A fine, FINE film.<br /><br />Not dull!", "a dull film\x85and a long one", "naïve café"]
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from textrnn.base.errors import InputError
 from textrnn.config.checks import check
-from textrnn.config.schema import Config, DataConfig
+from textrnn.config.schema import PAD_ID, Config, DataConfig
 from textrnn.data import tokenizer as module
 from textrnn.data.store import store_key
-from textrnn.data.tokenizer import PAD_ID, UNKNOWN_ID, encode_batch, load_tokenizer, train_tokenizer, vocabulary
+from textrnn.data.tokenizer import UNKNOWN_ID, encode_batch, load_tokenizer, train_tokenizer, vocabulary
 
 TEXTS = ["He didn't like it.<br /><br />It's a U.S. film!", "so-so,\tbut I can't...\x85don't"]
 VERSION = metadata.version("spacy")

@@ -17,8 +17,8 @@ from doubles.hub import LoopbackHub
 from support import Command
 
 from textrnn.base.errors import InputError
+from textrnn.config.checks import GLOVE_PACKAGE, check_vectors
 from textrnn.config.schema import Config, EmbeddingConfig, ModelConfig
-from textrnn.config.vectors import GLOVE_PACKAGE, check_vectors
 from textrnn.data.tokenizer import train_tokenizer, vocabulary
 from textrnn.data.vectors.sources import open_vectors
 from textrnn.data.vectors.table import vector_table
@@ -136,7 +136,7 @@ def test_what_is_refused_before_anything_is_read(
 
 
 def test_glove_that_is_not_installed_is_refused_at_once(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textrnn.config.vectors.GLOVE_PACKAGE", "no_such_package")
+    monkeypatch.setattr("textrnn.config.checks.GLOVE_PACKAGE", "no_such_package")
     done = here("train.py", "model.embedding.kind=vectors", "model.embedding.vectors=glove", "model.embedding.size=50")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -115,5 +115,6 @@ def test_sums_of_a_checkpoint_go_to_their_ranks(
 ) -> None:
     as_rank(monkeypatch, rank, world_size=ranks)
     module = make_module()
-    module.on_load_checkpoint({"train_sums": torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, 6.0]]), "state_dict": {}})
+    sums = torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, 6.0]])
+    module.on_load_checkpoint({"train_sums": sums, "epoch_batches": None, "state_dict": {}})
     assert module._train_sums.tolist() == expected

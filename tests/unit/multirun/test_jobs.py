@@ -109,7 +109,7 @@ def test_nothing_is_left_of_jobs_that_were_all_refused(place: Path) -> None:
 
 def test_a_run_cannot_be_resumed_by_several_jobs(place: Path) -> None:
     for typed, mentions in [
-        ("resume=jobs/0", "resume=jobs/0: -m goes on with its own jobs only; type run_dir=PARENT resume=auto"),
+        ("resume=jobs/0", "resume=jobs/0: -m resumes its own jobs only; type run_dir=PARENT resume=auto"),
         ("resume=auto,null", "resume=auto,null: the jobs of -m share one resume"),
         ("run_dir=a,b", "run_dir=a,b: the jobs of -m share one run_dir"),
     ]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textrnn.base.errors import InputError
-from textrnn.config.vectors import GLOVE, GLOVE_PACKAGE, words_file
+from textrnn.config.checks import GLOVE, GLOVE_PACKAGE, words_file
 from textrnn.data.vectors.text_file import check_size
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.files import disk_errors, making
-from textrnn.config.vectors import words_file
+from textrnn.config.checks import words_file
 from textrnn.data.vectors.arrays import WordVectors, open_array
 from textrnn.data.vectors.text_file import read_text_vectors
 
