@@ -20,7 +20,7 @@ from reviews import data_config, open_store
 from textrnn.base.console import quiet_lightning
 from textrnn.base.process import keep_freed_memory
 from textrnn.config.schema import DataConfig, OptimizerConfig
-from textrnn.data.batches import waiting_share
+from textrnn.data.batches import straggler_fraction
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.store import Store
 from textrnn.model.classifier import ReviewClassifier
@@ -112,7 +112,7 @@ def block(
         "tokens": clock.tokens,
         "exchanges": clock.exchanges,
         "update": clock.update,
-        "expected_waiting": waiting_share(loader.plan(0)[WARM_UP : WARM_UP + steps], loader.lengths, world_size),
+        "expected_waiting": straggler_fraction(loader.plan(0)[WARM_UP : WARM_UP + steps], loader.lengths, world_size),
     }
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from report import Claim, Report, Table
 from reviews import data_config, open_store
 from settings import Settings
-from textrnn.data.batches import deal, plan_epoch
+from textrnn.data.batches import plan_epoch, shard_step
 from timing import ratios, spread
 
 Lengths = npt.NDArray[np.integer]
@@ -36,7 +36,7 @@ RULES: dict[str, Callable[[Lengths], int]] = {
 def dealt(lengths: Lengths, batch_size: int, devices: int, epoch: int) -> Steps:
     """Ours: a step's reviews are of similar length and dealt to the devices like cards."""
     for step in plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=epoch):
-        yield [lengths[deal(step, lengths, rank, devices)[0]] for rank in range(devices)]
+        yield [lengths[shard_step(step, lengths, rank, devices)[0]] for rank in range(devices)]
 
 
 def own_buckets(lengths: Lengths, batch_size: int, devices: int, epoch: int) -> Steps:

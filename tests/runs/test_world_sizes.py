@@ -18,7 +18,7 @@ from support import Command
 from torch.nn.utils import get_total_norm
 
 from textrnn.base.process import available_cores
-from textrnn.data.batches import deal, plan_epoch
+from textrnn.data.batches import plan_epoch, shard_step
 from textrnn.model.classifier import step_seed
 from textrnn.model.loss import training_loss
 
@@ -58,7 +58,7 @@ def test_every_world_size_trains_and_measures_the_same(script: Command, workplac
     assert len(rows) == 2 * 11
     assert sum(float(row["train/grad_norm"]) > 2 * CLIP for row in rows) > len(rows) / 4, "clipping has something to do"
     alone = json.loads((workplace / "1" / "summary.json").read_text())
-    assert (alone["world_size"], alone["batch_size_per_device"], alone["waiting_share"]) == (1, BATCH_SIZE, 0)
+    assert (alone["world_size"], alone["batch_size_per_device"], alone["straggler_fraction"]) == (1, BATCH_SIZE, 0)
     for devices in (2, 4):
         run = workplace / str(devices)
         others = table(run / "metrics.csv")
@@ -76,7 +76,7 @@ def test_every_world_size_trains_and_measures_the_same(script: Command, workplac
             assert row == other
         summary = json.loads((run / "summary.json").read_text())
         assert (summary["world_size"], summary["batch_size_per_device"]) == (devices, -(-BATCH_SIZE // devices))
-        assert 0 < summary["waiting_share"] < 0.5
+        assert 0 < summary["straggler_fraction"] < 0.5
         assert summary["tokens"] == alone["tokens"]
     assert sorted(path.name for path in workplace.iterdir()) == ["1", "2", "4"]
 
@@ -116,7 +116,7 @@ def test_the_mean_of_the_processes_gradients_is_that_of_the_steps_mean_loss(
         averaged = [torch.zeros_like(parameter) for parameter in parameters]
         losses = []
         for rank in range(world_size):
-            rows, weights = deal(step, lengths, rank, world_size)
+            rows, weights = shard_step(step, lengths, rank, world_size)
             share = loss(rows, weights, len(step), world_size)
             losses.append(float(share.detach()))
             if not weights.any():
@@ -139,7 +139,7 @@ def test_fillers_count_in_no_metric(lengths: Any, batch_size: int, world_size: i
     def share(rank: int, processes: int) -> list[tuple[torch.Tensor, Batch]]:
         batches = []
         for step in plan:
-            rows, weights = deal(step, lengths, rank, processes)
+            rows, weights = shard_step(step, lengths, rank, processes)
             batch = {"indices": torch.from_numpy(rows), "weights": torch.from_numpy(weights)}
             batches.append(
                 (logits[rows], {**batch, "labels": labels[rows], "lengths": torch.from_numpy(lengths[rows])})

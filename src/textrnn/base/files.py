@@ -1,35 +1,46 @@
-"""Files that survive a kill: locks, whole files and folders, paths as people type them, the cache, disk errors."""
+"""Files that survive a kill: locks, whole files and folders, CSV; typed paths, the cache, disk errors."""
 
 import contextlib
+import csv
 import errno
 import fcntl
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 
-if TYPE_CHECKING:
-    pass  # which itself writes its file through this module
-
 
 class FileLock:
-    """An exclusive `flock` on `path`; the file exists while somebody holds or awaits the lock.
+    """An exclusive `flock` on `path`. The kernel releases it when its process ends, however that ends.
+
+    A child process that inherits `descriptor` (`subprocess.Popen(pass_fds=...)`) holds the lock too, until it ends,
+    even after `release` here; such a lock needs `keep`.
+
+    Args:
+        path: The lock's file; its folder is made.
+        keep: Leave the file in place on release. Otherwise it exists only while a process holds or awaits the lock.
+
+    Attributes:
+        descriptor: Of the open file; None while this object does not hold the lock.
 
     Raises:
         OSError: the file cannot be made or locked, for instance on a read-only disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
         self.path = path
-        self._descriptor: int | None = None
+        self.descriptor: int | None = None
+        self._keep = keep
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        """Take the lock; without `blocking`, False at once if another process holds it."""
+        """Take the lock; without `blocking`, return False at once if another process holds it."""
         while True:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -45,19 +56,20 @@ class FileLock:
                 os.close(descriptor)
                 raise
             if self._names(descriptor):
-                self._descriptor = descriptor
+                self.descriptor = descriptor
                 return True
             os.close(descriptor)  # the last holder removed this file while we waited for it: wait for the new one
 
     def release(self) -> None:
-        """Give the lock back and remove its file."""
-        if self._descriptor is not None:
-            self.path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Release the lock and, without `keep`, remove its file; a second call does nothing."""
+        if self.descriptor is not None:
+            if not self._keep:
+                self.path.unlink(missing_ok=True)
+            os.close(self.descriptor)
+            self.descriptor = None
 
     def is_held(self) -> bool:
-        """Whether some process holds the lock now."""
+        """Return whether any process holds the lock now."""
         try:
             descriptor = os.open(self.path, os.O_RDWR)
         except FileNotFoundError:
@@ -71,7 +83,7 @@ class FileLock:
         return False
 
     def _names(self, descriptor: int) -> bool:
-        """Whether `path` is still the name of the open file."""
+        """Return whether `path` is still the name of the open file."""
         try:
             return os.path.samestat(self.path.stat(), os.fstat(descriptor))
         except FileNotFoundError:
@@ -85,46 +97,6 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
-
-
-def remove_if_abandoned(directory: Path, lock: Path) -> None:
-    """Delete what a killed process left, unless the process that `lock` stands for is alive."""
-    guard = FileLock(lock)
-    if guard.acquire(blocking=False):
-        try:
-            shutil.rmtree(directory, ignore_errors=True)
-        finally:
-            guard.release()
-
-
-@contextlib.contextmanager
-def making(path: Path, what: str) -> Iterator[None]:
-    """Be the only process that makes the folder `path`, after clearing away what killed processes left.
-
-    Drafts lie beside it as `.tmp-NAME-...`, the lock as `NAME.lock`.
-
-    Args:
-        path: The folder; the one above it exists, or is made.
-        what: What another process does that is waited for, for the log.
-
-    Raises:
-        InputError: the disk refuses.
-    """
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
-    with disk_errors(path.parent):
-        if not lock.acquire(blocking=False):
-            LOGGER.info(f"waiting for another process that {what} {path}")
-            lock.acquire()
-    try:
-        for draft in path.parent.glob(".tmp-*"):
-            maker = draft.name.split("-")[1]
-            if maker == path.name:
-                shutil.rmtree(draft, ignore_errors=True)
-            else:
-                remove_if_abandoned(draft, draft.with_name(f"{maker}.lock"))
-        yield
-    finally:
-        lock.release()
 
 
 _SHOWN = 100
@@ -182,6 +154,9 @@ def disk_errors(directory: Path) -> Iterator[None]:
         ) from error
 
 
+TEMPORARY_SUFFIX = ".tmp"
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that whoever opens `path`, at any moment, finds the old content or the new, whole."""
     data = content.encode() if isinstance(content, str) else content
@@ -189,40 +164,144 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, lineterminator: str = "\r\n"
+) -> None:
+    """Write a table atomically; lines end as RFC 4180 has them unless `lineterminator` says otherwise."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator=lineterminator)
+    table.writerow(columns)
+    table.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` to write to; afterwards the file is on disk and takes the place of `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    """Yield a name beside `path` to write to; afterwards that file is on the disk and takes the place of `path`.
+
+    On failure it is removed; a killed process leaves `.NAME.<random>.tmp`.
+    """
+    temporary = path.with_name(f".{path.name}.{_random_name()}{TEMPORARY_SUFFIX}")
     try:
         yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-TEMPORARY_SUFFIX = ".tmp"
+@contextlib.contextmanager
+def replacing_folder(
+    path: Path, *, errors: Callable[[Path], AbstractContextManager[object]] = disk_errors
+) -> Iterator[Path]:
+    """Yield a new folder beside `path` to fill; afterwards it is on the disk and takes the place of `path`.
+
+    On failure it is removed. Only inside `making(path)`, which also removes what killed processes left.
+    """
+    draft = path.with_name(f".tmp-{path.name}-{_random_name()}")
+    try:
+        with errors(path.parent):
+            draft.mkdir()
+        yield draft
+        with errors(path.parent):
+            for entry in (*draft.rglob("*"), draft):
+                _sync(entry)
+            if path.exists():  # damaged; a process that reads it keeps its open files
+                shutil.rmtree(path)
+            draft.rename(path)
+            _sync(path.parent)  # so that the new name outlives a power cut
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
-def _make_directories(path: Path, made: list[Path]) -> None:
-    """Make `path` and its missing parents; append those that this call made to `made`, outermost first."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    for folder in reversed(missing):
+@contextlib.contextmanager
+def making(
+    path: Path, what: str, *, errors: Callable[[Path], AbstractContextManager[object]] = disk_errors
+) -> Iterator[None]:
+    """Be the only process that makes the folder `path`, with `replacing_folder`.
+
+    Folders left by killed processes are removed first; on failure, so are the parents that were made for `path`. The
+    lock is `NAME.lock` beside `path`.
+
+    Args:
+        path: The folder; missing parents are made.
+        what: What another process does while this one waits, for the log.
+        errors: Turns the disk's errors into an `InputError`; `contextlib.nullcontext` leaves them as they are.
+
+    Raises:
+        InputError: the disk refuses.
+    """
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    with errors(path.parent):
+        made = make_folders(path.parent)
+    try:
+        with errors(path.parent):
+            if not lock.acquire(blocking=False):
+                LOGGER.info(f"waiting for another process that {what} {path}")
+                lock.acquire()
         try:
-            folder.mkdir()
-        except FileExistsError:  # another run made it in the meantime
-            continue
-        made.append(folder)
-    if not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+            for draft in path.parent.glob(".tmp-*"):
+                maker = draft.name.removeprefix(".tmp-").rpartition("-")[0]
+                if maker == path.name:
+                    shutil.rmtree(draft, ignore_errors=True)
+                else:
+                    remove_if_abandoned(draft, draft.with_name(f"{maker}.lock"))
+            yield
+        finally:
+            lock.release()
+    except BaseException:
+        remove_folders(made)
+        raise
 
 
-def _remove_directories(made: list[Path]) -> None:
+def remove_if_abandoned(folder: Path, lock: Path) -> None:
+    """Delete the folder of a killed process, unless a process holds `lock`."""
+    guard = FileLock(lock)
+    if guard.acquire(blocking=False):
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            guard.release()
+
+
+def make_folders(path: Path) -> list[Path]:
+    """Make `path` and its missing parents; return those that this call made, the outermost first.
+
+    Raises:
+        OSError: one can't be made, or `path` is no folder; then none is left.
+    """
+    made: list[Path] = []
+    try:
+        for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+            with contextlib.suppress(FileExistsError):  # another process made it in the meantime
+                folder.mkdir()
+                made.append(folder)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    except OSError:
+        remove_folders(made)
+        raise
+    return made
+
+
+def remove_folders(made: Sequence[Path]) -> None:
+    """Remove the folders that `make_folders` returned, those that are empty."""
     for folder in reversed(made):
-        with contextlib.suppress(OSError):  # no longer empty: somebody else uses it
+        with contextlib.suppress(OSError):  # not empty: another process uses it
             folder.rmdir()
+
+
+def _random_name() -> str:
+    """8 hexadecimal digits; a pid would not do on a disk that machines or containers share."""
+    return os.urandom(4).hex()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

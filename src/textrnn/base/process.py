@@ -137,7 +137,13 @@ Answer = TypeVar("Answer")
 
 
 def in_time(work: Callable[[], Answer], seconds: float) -> Answer:
-    """Return what `work` returns or raise what it raises; after so many seconds `TimeoutError`, and it is let be."""
+    """Return what `work` returns or raise what it raises.
+
+    `work` runs in a daemon thread of its own, so that nothing in it can hold this process up.
+
+    Raises:
+        TimeoutError: it has not returned within so many seconds; its thread is left behind.
+    """
     answers: list[Answer] = []
     errors: list[Exception] = []
 

@@ -1,6 +1,6 @@
 """The batch plan: which reviews make which step, as a pure function of lengths, seed and epoch.
 
-A step's reviews don't depend on the number of processes; `deal` hands each process its share of a step.
+A step's reviews don't depend on the number of ranks; `shard_step` gives each rank its shard of a step.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ Lengths = npt.NDArray[np.integer]
 
 
 class Batch(TypedDict):
-    """What one process computes in one step."""
+    """What one rank computes in one step."""
 
     token_ids: "torch.Tensor"
     """(batch, time) int64, padded with 0 up to the longest review."""
@@ -36,15 +36,15 @@ class Batch(TypedDict):
     labels: "torch.Tensor"
     """(batch,) int64, 0 negative or 1 positive."""
     weights: "torch.Tensor"
-    """(batch,) float32, 1 for a review, 0 for the filler of a process that has none in this step."""
+    """(batch,) float32, 1 for a review, 0 for the filler of a rank that has none in this step."""
     indices: "torch.Tensor"
     """(batch,) int64, the review's row in its split."""
     global_batch_size: int
-    """Reviews in the step over all processes."""
+    """Reviews in the step over all ranks."""
 
 
 def plan_epoch(lengths: Lengths, *, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> list[Indices]:
-    """The steps of an epoch, each review in exactly one.
+    """Return the steps of an epoch, each review in exactly one.
 
     With `shuffle` the reviews are shuffled, cut into pools of up to `POOL_BATCHES` batches, sorted by length within
     their pool and cut into batches, whose order is shuffled. Without, all are sorted by length and the order of the
@@ -52,7 +52,7 @@ def plan_epoch(lengths: Lengths, *, batch_size: int, seed: int, epoch: int, shuf
 
     Args:
         lengths: (reviews,) tokens of each review as the model reads it.
-        batch_size: Reviews in a step over all processes; one step may have fewer.
+        batch_size: Reviews in a step over all ranks; one step may have fewer.
         seed: Not negative; with `epoch` it decides the order.
         epoch: Not negative.
         shuffle: Whether `seed` and `epoch` decide the order.
@@ -74,11 +74,11 @@ def _cut(rows: Indices, size: int) -> list[Indices]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def deal(step: Indices, lengths: Lengths, rank: int, world_size: int) -> tuple[Indices, npt.NDArray[np.float32]]:
-    """This process's reviews of a step and their weights.
+def shard_step(step: Indices, lengths: Lengths, rank: int, world_size: int) -> tuple[Indices, npt.NDArray[np.float32]]:
+    """Return a rank's shard of a step: its rows and their weights.
 
-    The step is sorted by length and dealt out like cards, so that all processes get about the same work. A process
-    that gets none has the step's shortest review with weight 0: every process takes every step.
+    The step is sorted by length and dealt out like cards, so that all ranks get about the same work. A rank that gets
+    no review has the step's shortest with weight 0: every rank takes every step.
     """
     ordered = step[np.argsort(lengths[step], kind="stable")]
     mine = ordered[rank::world_size]
@@ -88,12 +88,12 @@ def deal(step: Indices, lengths: Lengths, rank: int, world_size: int) -> tuple[I
 
 
 def device_share(batch_size: int, world_size: int) -> int:
-    """Reviews of the largest share of a step."""
+    """Return the number of reviews in the largest shard of a step."""
     return -(-batch_size // world_size)
 
 
-def share_cells(step: Indices, lengths: Lengths, world_size: int) -> npt.NDArray[np.int64]:
-    """(world_size,) cells, reviews times the longest's tokens, of each process's share of a step as `deal` makes it."""
+def cells_per_rank(step: Indices, lengths: Lengths, world_size: int) -> npt.NDArray[np.int64]:
+    """Return (world_size,) the cells (reviews times the longest's tokens) of each rank's shard of a step."""
     ordered = np.sort(lengths[step])
     ranks = np.arange(world_size)
     counts = (len(ordered) - ranks + world_size - 1) // world_size
@@ -101,13 +101,13 @@ def share_cells(step: Indices, lengths: Lengths, world_size: int) -> npt.NDArray
     return np.maximum(counts, 1) * longest.astype(np.int64)
 
 
-def waiting_share(plan: list[Indices], lengths: Lengths, world_size: int) -> float:
-    """Share of the processes' time that passes waiting for a step's slowest, if a share's time goes with its cells.
+def straggler_fraction(plan: list[Indices], lengths: Lengths, world_size: int) -> float:
+    """Return the fraction of the ranks' time spent waiting for a step's straggler, if time is proportional to cells.
 
-    A process waits for the others at the end of each step, to average gradients. 0 with one process. What else makes
-    processes unequally fast isn't in it.
+    Ranks wait for each other at the end of each step, to average gradients. 0 with one rank. Other causes of unequal
+    speed are left out.
     """
-    cells = np.array([share_cells(step, lengths, world_size) for step in plan])
+    cells = np.array([cells_per_rank(step, lengths, world_size) for step in plan])
     return 1.0 - float(cells.mean(axis=1).sum() / cells.max(axis=1).sum())
 
 
@@ -121,7 +121,7 @@ def collate(
     global_batch_size: int,
     pin_memory: bool = False,
 ) -> Batch:
-    """Reviews as tensors, padded only to the longest of them; token ids go from the file's map into their tensor.
+    """Return reviews as tensors, padded only to the longest of them; token ids are copied straight from the file's map.
 
     Args:
         split: Where the reviews are.
@@ -129,7 +129,7 @@ def collate(
         weights: (batch,) 1, or 0 for a filler.
         max_length: Tokens of a review at most.
         truncate: Which end of a longer review is kept: "head" or "tail".
-        global_batch_size: Reviews in the step over all processes.
+        global_batch_size: Reviews in the step over all ranks.
         pin_memory: Whether the tensors are in pinned memory, from which a GPU copies while the program goes on.
     """
     import torch
@@ -155,22 +155,22 @@ def collate(
 
 
 class BatchLoader:
-    """A split's batches for one process, epoch after epoch; it knows its length and its exact place.
+    """A split's batches for one rank, epoch after epoch, with its length and its exact place.
 
     Lightning asks a loader with `state_dict` for its place when it saves a checkpoint and gives it back on resume.
     Because the loader has a length too, Lightning fetches no batch ahead, so the place is the first untrained batch.
 
     Args:
         split: Where the reviews are.
-        batch_size: Reviews in a step over all processes.
+        batch_size: Reviews in a step over all ranks.
         max_length: Tokens of a review at most.
         truncate: "head" or "tail".
         seed: Decides the order, with the epoch.
         shuffle: Whether `seed` and `epoch` decide the order.
         epoch: Says which epoch it is; asked when the first batch of an iteration is.
         same_every_epoch: Whether each epoch repeats the first one's plan (Lightning's `overfit_batches`).
-        rank: Number of this process.
-        world_size: Number of processes.
+        rank: This rank's number.
+        world_size: Number of ranks.
         ahead: Batches that a thread makes before they are asked for; 0: none, and no thread.
         pin_memory: See `collate`.
     """
@@ -208,7 +208,7 @@ class BatchLoader:
         self._restored: tuple[int, int] | None = None
 
     def plan(self, epoch: int) -> list[Indices]:
-        """The epoch's steps over all processes."""
+        """Return the epoch's steps over all ranks."""
         return plan_epoch(
             self.lengths,
             batch_size=self.batch_size,
@@ -234,8 +234,8 @@ class BatchLoader:
             yield batch
 
     def _batch(self, step: Indices) -> Batch:
-        """This process's share of a step."""
-        indices, weights = deal(step, self.lengths, self._rank, self._world_size)
+        """Make the batch of this rank's shard of a step."""
+        indices, weights = shard_step(step, self.lengths, self._rank, self._world_size)
         return collate(
             self.split,
             indices,
@@ -247,7 +247,7 @@ class BatchLoader:
         )
 
     def state_dict(self) -> dict[str, int]:
-        """The place of the next batch: `epoch` and `batch`, its number in the epoch."""
+        """Return the place of the next batch: `epoch` and `batch`, its number in the epoch."""
         epoch, batch = self._restored or self._place
         return {"epoch": epoch, "batch": batch}
 

@@ -1,12 +1,11 @@
 """Reviews from the Hugging Face Hub (`data.repo`)."""
 
 import os
-import threading
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from textrnn.base.errors import InputError
+from textrnn.base.process import in_time
 from textrnn.config.schema import DataConfig
 from textrnn.data.huggingface import (
     check_columns,
@@ -24,8 +23,6 @@ PROBE_SECONDS = 5.0
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 """The Hub's names of splits; others, such as IMDB's unsupervised, are not read."""
-
-T = TypeVar("T")
 
 
 class HubUnreachable(Exception):  # noqa: N818 - a state of the network, not a mistake
@@ -96,7 +93,8 @@ class HubSource:
             "type data.repo=OWNER/NAME as its page on the Hub is called"
         )
         try:
-            info = _within(PROBE_SECONDS, lambda: HfApi().dataset_info(data.repo, revision=data.revision))
+            # The client's own timeouts hold for single steps of a request, and not for the lookup of a name.
+            info = in_time(lambda: HfApi().dataset_info(data.repo, revision=data.revision), PROBE_SECONDS)
         except (RepositoryNotFoundError, HFValidationError) as error:
             raise absent from error
         except RevisionNotFoundError as error:
@@ -163,26 +161,3 @@ class HubSource:
             raise HubUnreachable(
                 f"the stream of {self.name} ended after {rows} of the {expected} rows of {held} that its card names"
             )
-
-
-def _within(seconds: float, ask: Callable[[], T]) -> T:
-    """What `ask` returns or raises; TimeoutError once `seconds` are over.
-
-    In a thread that is left behind, because the client's own timeouts hold for single steps of a request, and looking
-    up a host's name can't be interrupted at all.
-    """
-    answer: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:  # raised again where the answer is awaited
-            answer.set_exception(error)
-
-    threading.Thread(target=work, daemon=True, name="hub-probe").start()
-    try:
-        return answer.result(timeout=seconds)
-    except TimeoutError as error:
-        if answer.done():
-            raise
-        raise TimeoutError(f"no answer in {seconds:g} s") from error

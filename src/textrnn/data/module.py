@@ -4,11 +4,11 @@ from typing import TypedDict
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loops.progress import _ProcessedTracker
 
 from textrnn.base.console import LOGGER
+from textrnn.base.lightning_internals import processed_tracker
 from textrnn.config.schema import DataConfig
-from textrnn.data.batches import Batch, BatchLoader, device_share, waiting_share
+from textrnn.data.batches import Batch, BatchLoader, device_share, straggler_fraction
 from textrnn.data.segments import Segments, new_directory
 from textrnn.data.store import Store
 
@@ -35,8 +35,8 @@ class ReviewsDataModule(pl.LightningDataModule):
         self.seed = seed
         self._segments: Segments | None = None
         self._waited_seconds = 0.0
-        self.waiting_share: float | None = None
-        """What `waiting_share` says of the first epoch's plan, which a resumed run makes too; None before training."""
+        self.straggler_fraction: float | None = None
+        """`batches.straggler_fraction` of the first epoch's plan, also in a resumed run; None before training."""
 
     @property
     def reload_dataloaders_every_n_epochs(self) -> int:
@@ -67,7 +67,7 @@ class ReviewsDataModule(pl.LightningDataModule):
             world_size=trainer.world_size,
             **_feeding(trainer),
         )
-        if self.waiting_share is None:
+        if self.straggler_fraction is None:
             self._measure_plan(loader, trainer)
         return loader
 
@@ -114,19 +114,17 @@ class ReviewsDataModule(pl.LightningDataModule):
 
     def _measure_plan(self, loader: BatchLoader, trainer: pl.Trainer) -> None:
         devices = trainer.world_size
-        self.waiting_share = waiting_share(loader.plan(0), loader.lengths, devices)
+        self.straggler_fraction = straggler_fraction(loader.plan(0), loader.lengths, devices)
         if devices > 1 and trainer.is_global_zero:
             LOGGER.info(
                 f"{devices} processes, each with at most {device_share(self.data.batch_size, devices)} of the "
-                f"{self.data.batch_size} reviews of a step; by the lengths, {100 * self.waiting_share:.1f} % of their "
-                "time waits for a step's slowest"
+                f"{self.data.batch_size} reviews of a step; straggler fraction by the lengths: "
+                f"{100 * self.straggler_fraction:.1f} % of their time"
             )
 
     def _epoch(self) -> int:
         """The epoch that the trainer is in; `current_epoch` lags behind right after a resume at an epoch's end."""
-        progress = self._attached_trainer().fit_loop.epoch_progress.current
-        assert isinstance(progress, _ProcessedTracker)
-        return progress.processed
+        return processed_tracker(self._attached_trainer().fit_loop.epoch_progress.current).processed
 
     def _open_segments(self) -> Segments:
         """The run's segments, encoded by the first process, whose directory the others read."""

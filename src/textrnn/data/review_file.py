@@ -1,6 +1,5 @@
 """One split in one file: reviews with their token ids in Arrow's IPC format, written once and memory-mapped."""
 
-import os
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -22,14 +21,13 @@ REVIEWS = pa.schema([("label", pa.int8()), ("text", pa.large_string()), ("token_
 
 
 class ReviewWriter:
-    """Writes a file of reviews; with `sync` it is on the disk on the way out, not only in the kernel's memory.
+    """Writes a file of reviews.
 
     Raises:
         InputError: the disk is full, read-only or gone, from every method.
     """
 
-    def __init__(self, path: Path, schema: Any, *, sync: bool = False) -> None:
-        self._sync = sync
+    def __init__(self, path: Path, schema: Any) -> None:
         self._directory = path.parent
         self._schema = schema
         with disk_errors(self._directory):
@@ -57,9 +55,6 @@ class ReviewWriter:
     ) -> None:
         with disk_errors(self._directory), self._file:
             self._writer.close()
-            if self._sync and error is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
 
 
 def lists_of_ids(reviews: Sequence[list[int]]) -> Any:

@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock, disk_errors, remove_if_abandoned
+from textrnn.base.files import FileLock, disk_errors, remove_if_abandoned, replacing
 from textrnn.base.process import available_cores
 from textrnn.config.schema import DataConfig
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
@@ -281,15 +281,12 @@ def _encode_segments(
         while True:
             index = _next_order(orders, parent)
             path = _segment_path(directory, index)
-            draft = path.with_suffix(".draft")
-            with ReviewWriter(draft, REVIEWS) as writer:
+            with replacing(path) as draft, ReviewWriter(draft, REVIEWS) as writer:
                 reviews = stream.segment(index, check)
                 while rows := list(islice(reviews, ROWS_PER_BATCH)):
                     check()
                     texts = [row.text for row in rows]
                     writer.write([row.label for row in rows], texts, encode_batch(tokenizer, texts))
-            with disk_errors(directory):
-                draft.rename(path)
             _report(orders, None)
     except _StoppedError:
         pass

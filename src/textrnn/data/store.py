@@ -8,7 +8,7 @@ when it is whole, and made under a kernel lock: of many processes that need it, 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Sou
     if path.exists():
         with contextlib.suppress(DamagedStoreError):
             return Store(path)
-    with _new_folders_removed_on_failure(path.parent), making(path, "makes the token store"):
+    with making(path, "makes the token store"):
         if path.exists():
             try:
                 return Store(path)
@@ -182,18 +182,6 @@ def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Sou
                 LOGGER.warning(f"the token store is damaged and is made again: {damage}")
         make_store(path, data, source, {"fingerprint": path.name, "key": key, "request": _request(data)})
         return Store(path)
-
-
-@contextlib.contextmanager
-def _new_folders_removed_on_failure(folder: Path) -> Iterator[None]:
-    made = [ancestor for ancestor in (folder, *folder.parents) if not ancestor.exists()]
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):  # not empty: another process uses it
-            for ancestor in made:
-                ancestor.rmdir()
-        raise
 
 
 def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> Store:

@@ -3,10 +3,7 @@
 import contextlib
 import datetime
 import json
-import os
-import shutil
 import time
-import uuid
 from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -20,7 +17,7 @@ from tokenizers import Tokenizer
 
 from textrnn.base.console import LOGGER, Progress
 from textrnn.base.errors import InputError
-from textrnn.base.files import disk_errors
+from textrnn.base.files import disk_errors, replacing_folder
 from textrnn.base.process import in_advance
 from textrnn.config.schema import SPLITS, DataConfig
 from textrnn.data.review_file import (
@@ -41,10 +38,10 @@ hundred bytes a token, are still in the core's cache when their ids are read."""
 
 
 def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, Any]) -> None:
-    """Write the store `path` under another name and rename it; on failure nothing is left.
+    """Make the store `path`, inside `making(path)`; on failure nothing is left.
 
     Args:
-        path: The store's folder, in a folder that exists; a damaged store there is replaced.
+        path: The store's folder; a damaged store there is replaced.
         data: Tokenizer and segment settings.
         source: What is read.
         facts: What `meta.json` says besides what is counted here.
@@ -53,10 +50,7 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
         InputError: the source has no reviews for a split, or the disk refuses.
     """
     started = time.monotonic()
-    draft = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with disk_errors(path.parent):
-            draft.mkdir()
+    with replacing_folder(path) as draft:
         reviews, empty, repeated = _read(source, data, draft)
         _check_counts(reviews)
         tokenizer_json = _train(draft, data, reviews["train"])
@@ -70,14 +64,6 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
             "files": {name: file_summary(draft / name) for name in ("tokenizer.json", *(f"{s}.arrow" for s in SPLITS))},
         }
         _write_text(draft / "meta.json", json.dumps(meta, indent=2))
-        with disk_errors(path.parent):
-            if path.exists():  # damaged; a process that reads it keeps its open files
-                shutil.rmtree(path)
-            draft.rename(path)
-            _sync(path.parent)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     counts = ", ".join(f"{reviews[name]:,} {name}" for name in SPLITS)
     LOGGER.info(f"token store made in {time.monotonic() - started:.0f} s: {counts} reviews in {path}")
     if empty:
@@ -209,7 +195,7 @@ def encode_file(
 
     tokens = 0
     with (
-        ReviewWriter(reviews, REVIEWS, sync=True) as writer,
+        ReviewWriter(reviews, REVIEWS) as writer,
         encoding_threads(tokenizer) as threads,
         # Closed, so that the threads end before the file does.
         contextlib.closing(
@@ -225,16 +211,5 @@ def encode_file(
 
 
 def _write_text(path: Path, text: str) -> None:
-    with disk_errors(path.parent), path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Make a rename in `directory` outlive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with disk_errors(path.parent):
+        path.write_text(text, encoding="utf-8")

@@ -1,7 +1,5 @@
 """Where the time of a training step goes (`trainer.profiler`), as files in the run directory."""
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from torch.profiler import ProfilerActivity
 from typing_extensions import override
 
 from textrnn.base.console import LOGGER
-from textrnn.base.files import write_atomically
+from textrnn.base.files import write_csv
 from textrnn.tracking.plots import Operation, plot_profile
 from textrnn.tracking.run_directory import RunDirectory
 
@@ -89,7 +87,8 @@ class StepProfile(pl.Callback):
             return
         on_device = pl_module.device.type == "cuda"
         operations = measured_operations(self._profile.key_averages(), on_device=on_device)
-        write_atomically(self._directory.profile_csv, _table(operations))
+        rows = [(o.name, o.calls, f"{o.self_ms:.3f}", f"{o.share:.4f}", f"{o.total_ms:.3f}") for o in operations]
+        write_csv(self._directory.profile_csv, ["operation", "calls", "self_ms", "share", "total_ms"], rows)
         where, milliseconds = "GPU" if on_device else "CPU", sum(operation.self_ms for operation in operations)
         title = f"{self._recorded} training batches, {milliseconds:,.0f} ms of {where} time"
         plot_profile(operations, self._directory.profile_png, title=title)
@@ -132,12 +131,3 @@ def measured_operations(events: Sequence[Any], *, on_device: bool) -> list[Opera
         for event in of_operations
     ]
     return sorted(operations, key=lambda operation: operation.self_ms, reverse=True)
-
-
-def _table(operations: Sequence[Operation]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["operation", "calls", "self_ms", "share", "total_ms"])
-    for item in operations:
-        table.writerow([item.name, item.calls, f"{item.self_ms:.3f}", f"{item.share:.4f}", f"{item.total_ms:.3f}"])
-    return text.getvalue()

@@ -1,6 +1,5 @@
 """The directory of one run: who may use it, and what is where in it."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,20 +9,17 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import TEMPORARY_SUFFIX, _make_directories, _remove_directories
+from textrnn.base.files import TEMPORARY_SUFFIX, FileLock, make_folders, remove_folders
 from textrnn.config.schema import Config
-
-if TYPE_CHECKING:
-    from textrnn.tracking.identity import RunIdentity  # which itself writes its file through this module
-
+from textrnn.tracking.identity import RunIdentity
 
 LOCK_NAME = ".lock"
 
 
-def default_run_dir(config: Config, identity: "RunIdentity") -> Path:
+def default_run_dir(config: Config, identity: RunIdentity) -> Path:
     """Return runs/<stamp>-<cell>-s<seed>-<id>, or in a W&B agent runs/<WANDB_SWEEP_ID>/<WANDB_RUN_ID>.
 
     The stamp is local time to the second. In a sweep the directory follows from the trial alone, so that the same
@@ -46,11 +42,11 @@ class RunDirectory:
     The claim is a kernel lock on `.lock`: it goes with the process, so a killed run leaves nothing to clean up.
     """
 
-    def __init__(self, path: Path, lock: int | None, *, fresh: bool = False, made: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path, lock: FileLock | None, *, fresh: bool = False, made: Sequence[Path] = ()) -> None:
         self.path = path
         self._lock = lock
         self._fresh = fresh
-        self._made = list(made)
+        self._made = made
 
     @classmethod
     def claim(cls, path: Path, *, resume: bool) -> Self:
@@ -61,19 +57,18 @@ class RunDirectory:
         """
         made: list[Path] = []
         try:
-            _make_directories(path, made)
+            made = make_folders(path)
             if not os.access(path, os.W_OK | os.X_OK):
                 raise InputError(f"run_dir {str(path)!r} is not writable: choose another run_dir.")
-            lock = _lock(path, resume=resume)
-            return cls(path, lock, fresh=not _holds_something(path), made=made)
+            return cls(path, _lock(path, resume=resume), fresh=not _holds_something(path), made=made)
         except OSError as error:
-            _remove_directories(made)
+            remove_folders(made)
             raise InputError(
                 f"run_dir {str(path)!r} can't be used ({error.strerror}: {str(error.filename or path)!r}): "
                 "choose another run_dir."
             ) from error
         except InputError:
-            _remove_directories(made)
+            remove_folders(made)
             raise
 
     @classmethod
@@ -82,7 +77,7 @@ class RunDirectory:
         return cls(path, None)
 
     def discard(self) -> None:
-        """Give the directory up as it was found, if it was empty: for a run that was refused before it began."""
+        """Release the directory and, if it was empty, leave it so: for a run that was refused before it began."""
         if self._fresh:
             for entry in self.path.iterdir():
                 if entry.is_dir():
@@ -90,16 +85,15 @@ class RunDirectory:
                 else:
                     entry.unlink()
         self.release()
-        _remove_directories(self._made)
+        remove_folders(self._made)
 
     def release(self) -> None:
-        """Give the directory up; a second call does nothing."""
+        """Release the directory; a second call does nothing."""
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._lock.release()
 
     def __enter__(self) -> Self:
-        """Give the directory up at the end; after wrong input, if nothing was trained, as it was found."""
+        """Release the directory at the end; after wrong input, if nothing was trained, `discard` it."""
         return self
 
     def __exit__(
@@ -146,17 +140,17 @@ class RunDirectory:
         return self.path / "profile.csv"
 
     def evaluation(self, split: str) -> Path:
-        """Folder of what the predictions of "validation" or "test" come to."""
+        """Folder of the metrics, tables and pictures of "validation" or "test"."""
         return self.path / f"evaluation-{split}"
 
     @property
     def early_stop(self) -> Path:
-        """There if the run was stopped for good before its end; holds the reason."""
+        """Exists if the run was stopped for good before its end; holds the reason."""
         return self.path / "early-stop"
 
     @property
     def wandb_unsent(self) -> Path:
-        """There while W&B may lack the end of the run: from its start to its end there."""
+        """Exists while W&B may lack the end of the run: from its start until W&B has all of it."""
         return self.path / "wandb-unsent"
 
     @property
@@ -180,27 +174,24 @@ class RunDirectory:
         return self.checkpoints / "last.ckpt"
 
 
-def _lock(path: Path, *, resume: bool) -> int:
-    """Take the lock of an existing directory and return its file descriptor."""
-    lock_file = path / LOCK_NAME
-    if not lock_file.exists():  # before one is left in a directory that is no run's
+def _lock(path: Path, *, resume: bool) -> FileLock:
+    """Take the lock of an existing directory, and remove what a killed process left half-written."""
+    lock = FileLock(path / LOCK_NAME, keep=True)
+    if not lock.path.exists():  # a directory that is no run's gets no lock file
         _check_contents(path, resume=resume)
-    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if not lock.acquire(blocking=False):
+        raise InputError(
+            f"run_dir {str(path)!r} is in use by another process: wait until it ends, or choose another run_dir."
+        )
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"run_dir {str(path)!r} is in use by another process: wait until it ends, or choose another run_dir."
-            ) from None
         _check_contents(path, resume=resume)
     except BaseException:
-        os.close(descriptor)
+        lock.release()
         raise
     for folder in (path, path / "checkpoints"):
-        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):  # of a process that was killed while it wrote
+        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)
-    return descriptor
+    return lock
 
 
 def _holds_something(path: Path) -> bool:
@@ -208,14 +199,14 @@ def _holds_something(path: Path) -> bool:
 
 
 def _is_leftover(entry: Path) -> bool:
-    """Whether a process left it that was killed while it wrote."""
+    """Return whether a killed process left it half-written."""
     return entry.name.startswith(".") and entry.suffix == TEMPORARY_SUFFIX and entry.is_file()
 
 
 def _check_contents(path: Path, *, resume: bool) -> None:
-    """Refuses to begin in a directory that holds something; with `resume` only where that would be overwritten.
+    """Refuse a directory that holds something; with `resume`, one that holds files of a run but no run to resume.
 
-    So would what no run has made, or one whose record is lost; a job's log, say, may lie there.
+    Other files, such as a job's log, may lie there.
     """
     if not resume and _holds_something(path):
         raise InputError(

@@ -67,8 +67,8 @@ class RunSummary:
     """Processes that trained together, one a device, since the last resumption."""
     batch_size_per_device: int
     """Reviews at most in a device's share of a batch."""
-    waiting_share: float | None
-    """Share of the processes' time that waits for a step's slowest, by the lengths alone; None before training."""
+    straggler_fraction: float | None
+    """Fraction of the ranks' time spent waiting for a step's straggler, by the lengths alone; None before training."""
     step: int
     """Optimizer steps taken."""
     best_step: int | None

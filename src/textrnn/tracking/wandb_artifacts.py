@@ -4,19 +4,19 @@ Also what the model was trained on is logged, as the run's input: the fingerprin
 """
 
 import base64
+import contextlib
 import hashlib
 import math
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import user_cache
+from textrnn.base.files import making, replacing_folder, user_cache
 from textrnn.base.process import in_time
 from textrnn.tracking.wandb_settings import check_account
 
@@ -173,17 +173,20 @@ def _find(reference: Reference) -> "wandb.Artifact":
 
 
 def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
-    """The checkpoint in `folder`, which is made whole or not at all, however many processes fetch at once."""
-    if not (folder / CHECKPOINT).is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as draft:
-            in_time(lambda: artifact.download(root=draft, skip_cache=True, path_prefix=CHECKPOINT), DOWNLOAD_TIMEOUT)
-            # The client does not look whether all of it came.
-            if _digest(Path(draft, CHECKPOINT)) != artifact.manifest.entries[CHECKPOINT].digest:
-                raise ValueError(f"{CHECKPOINT} is not as it was logged")
-            folder.mkdir(exist_ok=True)
-            Path(draft, CHECKPOINT).replace(folder / CHECKPOINT)
-    return folder / CHECKPOINT
+    """Return the checkpoint in `folder`, which one process downloads, whole or not at all."""
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.is_file():
+        return checkpoint
+    with making(folder, "downloads", errors=contextlib.nullcontext):
+        if not checkpoint.is_file():  # another process may have downloaded it while this one waited
+            with replacing_folder(folder, errors=contextlib.nullcontext) as draft:
+                in_time(
+                    lambda: artifact.download(root=draft, skip_cache=True, path_prefix=CHECKPOINT), DOWNLOAD_TIMEOUT
+                )
+                # The client does not check that all of it has arrived.
+                if _digest(draft / CHECKPOINT) != artifact.manifest.entries[CHECKPOINT].digest:
+                    raise ValueError(f"{CHECKPOINT} is not as it was logged")
+    return checkpoint
 
 
 def _digest(path: Path) -> str:

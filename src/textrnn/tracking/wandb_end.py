@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from textrnn.base import exits as exits
+from textrnn.base import exits
 from textrnn.base.console import LOGGER
 from textrnn.base.files import write_atomically
 from textrnn.config.schema import Config

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from textrnn.base import exits as exits
+from textrnn.base import exits
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.wandb_internals import is_uploaded_as_artifact, service_errors
 from textrnn.tracking.wandb_settings import offline_line, timeout
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class WandbRun:
         if step <= self._last_step:
             return
         self._last_step = step
-        tables = [name for name, value in values.items() if _asks_the_server(value)]
+        tables = [name for name, value in values.items() if is_uploaded_as_artifact(value)]
         if tables and self._tell_server(lambda: self._run.log(dict(values), step=step, commit=True)):
             return
         rest = {name: value for name, value in values.items() if name not in tables}
@@ -212,14 +213,11 @@ class WandbRun:
 
     def _tell(self, action: Callable[[], object]) -> None:
         """Do something with W&B, until the client's service is gone."""
-        from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
-
         if self._broken:
             return
         try:
             action()
-        # The second and third come from waiting for an answer of a service that dies.
-        except (ConnectionError, MailboxClosedError, HandleAbandonedError) as error:
+        except service_errors() as error:
             self._broken = True
             LOGGER.warning(f"W&B's client has died ({error}); the run goes on, its metrics are in metrics.csv")
 
@@ -270,14 +268,6 @@ def _init(
         reinit="finish_previous",
         settings=settings,
     )
-
-
-def _asks_the_server(value: object) -> bool:
-    """Whether logging it waits for the server: of tables and the charts on them the client makes artifacts."""
-    import wandb
-    from wandb.plot.custom_chart import CustomChart
-
-    return isinstance(value, wandb.Table | CustomChart)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

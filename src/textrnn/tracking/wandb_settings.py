@@ -6,7 +6,6 @@ import math
 import netrc
 import os
 import shlex
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
+from textrnn.base.process import in_time
 from textrnn.config.schema import TrackingConfig
 
 PROBE_TIMEOUT = 3.0
@@ -160,21 +160,16 @@ def _has_credentials(settings: Mapping[str, str], host: str, *, is_default: bool
 
 def _answers(base_url: str) -> bool:
     """Return whether the server answers anything but a server error within `PROBE_TIMEOUT` seconds."""
-    answered = threading.Event()
 
-    def ask() -> None:
+    def ask() -> bool:
         try:
             with urllib.request.urlopen(base_url, timeout=PROBE_TIMEOUT):
-                answered.set()
+                return True
         except urllib.error.HTTPError as error:
             with error:
-                if error.code < 500:
-                    answered.set()
-        except (OSError, ValueError, http.client.HTTPException):  # the last: what answers speaks no HTTP
-            return
+                return error.code < 500
 
-    # In a thread of its own, because the timeout of a socket does not bound the lookup of a name.
-    probe = threading.Thread(target=ask, daemon=True)
-    probe.start()
-    probe.join(PROBE_TIMEOUT)
-    return answered.is_set()
+    try:
+        return in_time(ask, PROBE_TIMEOUT)  # the timeout of a socket does not bound the lookup of a name
+    except (OSError, ValueError, http.client.HTTPException):  # the last: what answers does not speak HTTP
+        return False

@@ -1,4 +1,4 @@
-"""How training writes checkpoints: whole even after a kill, with all that is needed to load them anywhere.
+"""Writing checkpoints: whole even after a kill, with all that is needed to load them anywhere.
 
 `checkpoints.py` says what a checkpoint holds and reads it, without Lightning.
 """
@@ -17,10 +17,10 @@ from textrnn.training.checkpoints import FORMAT, read_checkpoint
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint beside its place and renames it; reads only tensors and plain values."""
+    """Write checkpoints atomically; read only tensors and plain values."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes so that `path` always holds a whole checkpoint: the previous one or this one."""
+        """Write so that `path` always holds a whole checkpoint: the previous one or this one."""
         del storage_options
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -29,17 +29,17 @@ class AtomicCheckpointIO(CheckpointIO):
             torch.save(checkpoint, str(beside))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Reads a checkpoint; code in it is refused, whatever `weights_only` says."""
+        """Read a checkpoint; code in it is refused, whatever `weights_only` says."""
         del weights_only
         return read_checkpoint(Path(path), map_location=map_location)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Removes a checkpoint if it is there."""
+        """Remove a checkpoint if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
 class CheckpointRecord(Callback):
-    """Adds to each checkpoint what is needed to load it anywhere."""
+    """Add to each checkpoint what is needed to load it anywhere."""
 
     def __init__(
         self,
@@ -62,6 +62,6 @@ class CheckpointRecord(Callback):
         }
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Called by Lightning when it has gathered a checkpoint."""
+        """Add the record to Lightning's checkpoint."""
         del trainer, pl_module
         checkpoint["textrnn"] = self._record

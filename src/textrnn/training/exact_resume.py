@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loops.progress import _ProcessedTracker
 from torch.nn.parallel import DistributedDataParallel
 
 from textrnn.base.console import LOGGER
+from textrnn.base.lightning_internals import data_fetcher, end_restart, processed_tracker, validation_follows
 
 
 class ResumedEarlyStopping(EarlyStopping):
@@ -20,11 +20,11 @@ class ResumedEarlyStopping(EarlyStopping):
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state without the patience, which may have been typed anew."""
+        """Load the state without the patience, which may have been typed anew."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops a resumed run whose patience was over."""
+        """Stop a resumed run whose patience was over."""
         del pl_module
         if self.wait_count >= self.patience:
             LOGGER.info(
@@ -42,32 +42,32 @@ class ResumedModelCheckpoint(ModelCheckpoint):
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state as one of the directory in which the run is now."""
+        """Load the state with the paths of the directory in which the run is now."""
         best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
         here = {name: self._here(state_dict[name]) for name in paths}
         super().load_state_dict({**state_dict, **here, "best_k_models": best, "dirpath": self.dirpath})
 
     def _here(self, path: str) -> str:
-        """The file of this name in the folder of checkpoints; "" stands for none."""
+        """Return the file of this name in the folder of checkpoints; "" stands for none."""
         assert self.dirpath is not None
         return str(Path(self.dirpath) / Path(path).name) if path else ""
 
 
 class ResumedLoops(Callback):
-    """Has a resumed run begin with what comes next: a training batch, or the validation that was not over.
+    """Make a resumed run begin with what comes next: a training batch, or the unfinished validation.
 
     A checkpoint is taken after a training batch, in the validation that follows some of them, after that validation
     or at the end of an epoch. In the counts that Lightning 2.6 saves, the first two look like the others, and it would
     skip the validation. So its own sign of an unfinished validation, one batch begun and none processed, is put into
     such checkpoints; the validation then starts from its first batch.
 
-    An epoch that a limit has ended early, such as `max_steps`, counts as under way, and not as over: a run that is then
-    given more goes on with the batches that it has not seen.
+    An epoch that a limit has ended early, such as `max_steps`, counts as unfinished: a run that is resumed with a
+    higher limit continues with the batches that it has not seen.
     """
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Corrects the counts in the checkpoint."""
+        """Correct the counts in the checkpoint."""
         del pl_module
         loops = checkpoint["loops"]["fit_loop"]
         batches = loops["epoch_loop.batch_progress"]
@@ -86,13 +86,13 @@ class ResumedLoops(Callback):
             loops["epoch_loop.val_loop.batch_progress"] = {"total": begun, "current": none, "is_last_batch": False}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Corrects what Lightning makes of a checkpoint at, or just before, an epoch's end."""
+        """Correct how Lightning resumes from a checkpoint at, or just before, an epoch's end."""
         del pl_module
-        fit, epoch, fetcher = trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        fit, epoch, fetcher = trainer.fit_loop, trainer.fit_loop.epoch_loop, data_fetcher(trainer)
         if fit.restarted_on_epoch_end:
             # Only with `max_steps`: it takes the epoch that is over for one under way, and would end it once more.
             fit.epoch_progress.increment_completed()
-            fit._restarting = epoch.restarting = False
+            end_restart(trainer)
             fit.reset_restart_stage()
         elif epoch.restarting and epoch.batch_progress.current.ready >= trainer.num_training_batches:
             # The epoch has had all its batches; with `limit_train_batches` the loader would have another.
@@ -101,19 +101,16 @@ class ResumedLoops(Callback):
 
 
 def _validation_is_due(trainer: Trainer) -> bool:
-    """Whether the validation that follows the last training batch is to come, or under way."""
+    """Return whether the validation after the last training batch has yet to run, or is running."""
     loop = trainer.fit_loop.epoch_loop
     if trainer.validating:
         return loop.val_loop.batch_progress.current.completed < sum(loop.val_loop.max_batches)
-    counts = loop.batch_progress.current
-    assert isinstance(counts, _ProcessedTracker)
-    after_batch = counts.completed < counts.processed
-    fetcher = trainer.fit_loop._data_fetcher
-    return after_batch and fetcher is not None and loop._should_check_val_fx(fetcher)
+    counts = processed_tracker(loop.batch_progress.current)
+    return counts.completed < counts.processed and validation_follows(trainer)
 
 
 class SettledBuckets(Callback):
-    """One step on a review that weighs nothing, before the first one that counts.
+    """Run one step on a review of weight 0 before the first real step.
 
     DDP copies gradients into a buffer in the order of the parameters; after its first step it takes the order in which
     gradients became ready. Three or more ranks are summed in an order that depends on the place in the buffer, so the
@@ -122,7 +119,7 @@ class SettledBuckets(Callback):
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Runs that step; the order changes with the next one."""
+        """Run that step; the order changes with the next one."""
         wrapped = trainer.strategy.model
         if not isinstance(wrapped, DistributedDataParallel):
             return

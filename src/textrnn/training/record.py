@@ -221,7 +221,7 @@ def _summary(run: Run, components: Components, rows: Sequence[Row], status: Stat
         waited_seconds=components.data.waited_seconds,
         world_size=components.trainer.world_size,
         batch_size_per_device=device_share(run.config.data.batch_size, components.trainer.world_size),
-        waiting_share=components.data.waiting_share,
+        straggler_fraction=components.data.straggler_fraction,
         step=components.trainer.global_step,
         best_step=None if best is None else int(best["step"]),
         best_epoch=None if best is None else int(best["epoch"]),

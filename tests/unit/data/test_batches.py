@@ -15,12 +15,12 @@ from textrnn.data.batches import (
     BatchLoader,
     Indices,
     Lengths,
+    cells_per_rank,
     collate,
-    deal,
     device_share,
     plan_epoch,
-    share_cells,
-    waiting_share,
+    shard_step,
+    straggler_fraction,
 )
 from textrnn.data.review_file import Split
 
@@ -47,7 +47,7 @@ WORLD_SIZES = st.sampled_from([1, 2, 3, 4, 7, 8, 64])
 @given(LENGTHS, st.integers(1, 70), WORLD_SIZES)
 def test_the_processes_share_each_step(lengths: Any, batch_size: int, world_size: int) -> None:
     for step in plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=1):
-        shares = [deal(step, lengths, rank, world_size) for rank in range(world_size)]
+        shares = [shard_step(step, lengths, rank, world_size) for rank in range(world_size)]
         dealt = [index for rows, weights in shares for index, weight in zip(rows, weights, strict=True) if weight == 1]
         assert sorted(dealt) == sorted(step)
         assert all(len(rows) == len(weights) >= 1 for rows, weights in shares)
@@ -71,9 +71,9 @@ def test_the_slowest_process_of_a_step_has_little_more_than_the_others(
     plan = plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=0)
     slowest, mean = 0.0, 0.0
     for step in plan:
-        shares = [deal(step, lengths, rank, world_size)[0] for rank in range(world_size)]
+        shares = [shard_step(step, lengths, rank, world_size)[0] for rank in range(world_size)]
         cells = [len(rows) * int(lengths[rows].max()) for rows in shares]
-        assert share_cells(step, lengths, world_size).tolist() == cells
+        assert cells_per_rank(step, lengths, world_size).tolist() == cells
         slowest, mean = slowest + max(cells), mean + float(np.mean(cells))
         # The last card of every process is among the step's longest, one a process; the least of them bounds the rest.
         ordered = np.sort(lengths[step]).tolist()
@@ -83,8 +83,8 @@ def test_the_slowest_process_of_a_step_has_little_more_than_the_others(
         assert max(cells) <= most * ordered[-1]
         assert max(cells) / np.mean(cells) <= most * ordered[-1] / (least * last_cards)
         assert sum(cells[:reviews]) <= reviews * ordered[-1], "no more padding than in one process, fillers aside"
-    assert waiting_share(plan, lengths, world_size) == pytest.approx(1 - mean / slowest)
-    assert waiting_share(plan, lengths, 1) == 0
+    assert straggler_fraction(plan, lengths, world_size) == pytest.approx(1 - mean / slowest)
+    assert straggler_fraction(plan, lengths, 1) == 0
 
 
 def test_a_plan_follows_from_seed_and_epoch() -> None:

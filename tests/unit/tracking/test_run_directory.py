@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import write_atomically
 from textrnn.config.schema import Config, ModelConfig
 from textrnn.tracking.identity import new_identity
 from textrnn.tracking.run_directory import RunDirectory, default_run_dir
@@ -170,17 +169,3 @@ def test_what_a_killed_writer_left_goes_at_the_next_claim(tmp_path: Path) -> Non
     (tmp_path / ".summary.json.4711.tmp").write_text("{")
     RunDirectory.claim(tmp_path, resume=True).release()
     assert _tree(tmp_path) == [".lock"]
-
-
-def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    write_atomically(path, "ü")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(path, "\ud800")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="directory"):
-        write_atomically(tmp_path / "folder", "x")
-    assert path.read_bytes() == b"new"
-    assert _tree(tmp_path) == ["folder", "record.json"]

@@ -18,7 +18,7 @@ SUMMARY = RunSummary(
     seconds=610.0,
     world_size=4,
     batch_size_per_device=16,
-    waiting_share=0.012,
+    straggler_fraction=0.012,
     step=1760,
     best_step=1056,
     best_epoch=2,
@@ -32,7 +32,7 @@ def test_keys_are_flat_and_survive_the_file(tmp_path: Path) -> None:
     assert list(values)[:4] == ["train/loss", "val/loss", "val/accuracy", "test/accuracy"]
     assert values["test/accuracy"] == 0.8941
     assert (values["parameters"], values["tokens"], values["seconds"]) == (3_200_000, 25_000_000, 610.0)
-    assert (values["world_size"], values["batch_size_per_device"], values["waiting_share"]) == (4, 16, 0.012)
+    assert (values["world_size"], values["batch_size_per_device"], values["straggler_fraction"]) == (4, 16, 0.012)
     assert values["status"] == "finished"
     assert not any(name.startswith("vectors/") or name == "coverage" for name in values)
     assert RunSummary.from_dict(values) == SUMMARY

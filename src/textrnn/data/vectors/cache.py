@@ -6,10 +6,7 @@ it is whole, under a kernel lock: of many processes that need it, one reads the 
 
 import contextlib
 import hashlib
-import os
-import shutil
 import time
-import uuid
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +14,7 @@ import numpy as np
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
-from textrnn.base.files import disk_errors, making
+from textrnn.base.files import disk_errors, making, replacing_folder
 from textrnn.config.checks import words_file
 from textrnn.data.vectors.arrays import WordVectors, open_array
 from textrnn.data.vectors.text_file import read_text_vectors
@@ -46,15 +43,8 @@ def open_text(path: Path, size: int, name: str, cache: Path) -> WordVectors:
         with contextlib.suppress(InputError):  # as above; another process may have made it while this one waited
             return open_array(kept / "vectors.npy", size, name)
         started = time.monotonic()
-        draft = kept.with_name(f".tmp-{kept.name}-{uuid.uuid4().hex[:8]}")
-        try:
-            with disk_errors(cache):
-                rows = _convert(path, size, name, draft / "vectors.npy")
-                shutil.rmtree(kept, ignore_errors=True)
-                draft.rename(kept)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
+        with replacing_folder(kept) as draft, disk_errors(cache):
+            rows = _convert(path, size, name, draft / "vectors.npy")
     LOGGER.info(f"{rows:,} vectors of {name} read in {time.monotonic() - started:.0f} s and kept in {kept}")
     return open_array(kept / "vectors.npy", size, name)
 
@@ -74,7 +64,6 @@ def _key(path: Path, size: int, name: str) -> str:
 
 def _convert(path: Path, size: int, name: str, array: Path) -> int:
     """Write the words and numbers of a text file; how many words."""
-    array.parent.mkdir()
     rows = 0
     with array.open("wb") as numbers, words_file(array).open("wb") as words:
         _write_header(numbers, rows, size)
@@ -86,9 +75,6 @@ def _convert(path: Path, size: int, name: str, array: Path) -> int:
             raise InputError(f"model.embedding.vectors={name} has no vector for any word; give another file.")
         numbers.seek(0)
         _write_header(numbers, rows, size)
-        for file in (numbers, words):
-            file.flush()
-            os.fsync(file.fileno())
     return rows
 
 

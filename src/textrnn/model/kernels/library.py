@@ -18,13 +18,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
-from textrnn.base.files import user_cache
+from textrnn.base.files import replacing, user_cache
 
 SOURCES = Path(__file__).with_name("recurrence")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-pthread")
@@ -106,22 +105,16 @@ def _own_folder(reason: str) -> "tempfile.TemporaryDirectory[str]":
 
 
 def _compile(defines: Sequence[str], path: Path) -> None:
-    """Compile beside `path` and rename: processes that start at once may all do it, each sees a whole library."""
+    """Compile the library `path`; processes that start at once may all do it, each sees a whole library."""
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
-    beside = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.so")
-    command = [*compiler, *FLAGS, "-march=native", *defines, "-o", str(beside), str(SOURCES / "recurrence.c"), "-lm"]
     started = time.monotonic()
-    try:
+    with replacing(path) as beside:
+        output = ["-o", str(beside), str(SOURCES / "recurrence.c"), "-lm"]
         try:
-            _run(command)
+            _run([*compiler, *FLAGS, "-march=native", *defines, *output])
         except subprocess.CalledProcessError:  # some compilers don't know the name "native"
-            _run([argument for argument in command if argument != "-march=native"])
-        with beside.open("rb") as made:  # one that a power failure has cut off would end the processes that load it
-            os.fsync(made.fileno())
-        beside.replace(path)
-        LOGGER.info("recurrence.c compiled for this machine in %.0f s: %s", time.monotonic() - started, path)
-    finally:
-        beside.unlink(missing_ok=True)
+            _run([*compiler, *FLAGS, *defines, *output])
+    LOGGER.info("recurrence.c compiled for this machine in %.0f s: %s", time.monotonic() - started, path)
 
 
 def _run(command: list[str]) -> None:

@@ -1,0 +1,93 @@
+"""Locks, whole files and whole folders."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from textrnn.base.errors import InputError
+from textrnn.base.files import (
+    FileLock,
+    make_folders,
+    making,
+    remove_folders,
+    replacing_folder,
+    write_atomically,
+    write_csv,
+)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_lock_excludes_others_until_it_is_released(tmp_path: Path, keep: bool) -> None:
+    path = tmp_path / "folder" / "name.lock"
+    with FileLock(path, keep=keep):
+        assert FileLock(path).is_held()
+        assert not FileLock(path).acquire(blocking=False)
+    assert not FileLock(path).is_held()
+    assert path.exists() == keep
+
+
+def test_a_child_that_inherits_a_lock_holds_it_until_it_ends(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "child.lock", keep=True)
+    lock.acquire()
+    assert lock.descriptor is not None
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(lock.descriptor,)) as child:
+        lock.release()
+        assert lock.is_held()
+        assert child.stdin is not None
+        child.stdin.close()
+    assert not lock.is_held()
+
+
+def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, "ü")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\ud800")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(tmp_path / "folder", "x")
+    assert path.read_bytes() == b"new"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "record.json"]
+
+
+def test_a_table_has_the_line_ends_of_csv_or_those_that_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_csv(path, ["name", "value"], [("a,b", 1), ("c", 2.5)])
+    assert path.read_bytes() == b'name,value\r\n"a,b",1\r\nc,2.5\r\n'
+    write_csv(path, ["name"], [["a"]], lineterminator="\n")
+    assert path.read_bytes() == b"name\na\n"
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "parents" / "folder"
+
+    def make(content: str, *, fails: bool = False) -> None:
+        with making(folder, "makes"), replacing_folder(folder) as draft:
+            (draft / "file").write_text(content)
+            if fails:
+                raise InputError("refused")
+
+    with pytest.raises(InputError, match="refused"):
+        make("one", fails=True)
+    assert list(tmp_path.iterdir()) == []
+    make("one")
+    with pytest.raises(InputError, match="refused"):
+        make("two", fails=True)
+    assert (folder / "file").read_text() == "one"
+    make("two")
+    assert (folder / "file").read_text() == "two"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_folders_that_were_made_are_removed_if_they_are_empty(tmp_path: Path) -> None:
+    made = make_folders(tmp_path / "a" / "b" / "c")
+    assert made == [tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"]
+    assert make_folders(tmp_path / "a") == []
+    (tmp_path / "a" / "file").write_text("")
+    remove_folders(made)
+    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "file"]
+    with pytest.raises(OSError, match=r"exists|directory"):
+        make_folders(tmp_path / "a" / "file" / "below")
