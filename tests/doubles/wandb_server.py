@@ -1,6 +1,6 @@
 """A W&B server on the loopback interface, for the real client, `wandb sweep`, `wandb agent`, `wandb sync`, `wandb.Api`.
 
-    with WandbServer() as server:  # or the fixture `server` of tests/tracking, which sets the environment too
+    with WandbServer() as server:  # or the fixture `server`, which sets the environment too
         subprocess.run(..., env={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, ...})
         assert server.runs["abc"].state == "finished"
 
@@ -12,7 +12,7 @@ WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. An agent tha
 Nearly all of the client's traffic is GraphQL, told apart by the operation's name in the query text; history, console
 and exit code come over a run's file stream, files by PUT to the addresses that GraphQL gave out. What isn't here is
 answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. Where things are:
-- `wandb_runs`: runs, the rules of their state, resume. `wandb_reads`: what `wandb.Api` asks about them.
+- `wandb_runs`: runs, the rules of their state, resume, and what `wandb.Api` reads of them.
 - `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the rules of what an agent is told.
 
 Every entity and project exists; run ids are unique in the server, not only in a project. All state is in memory and
@@ -34,8 +34,7 @@ from urllib.parse import unquote
 
 from doubles.wandb_answers import UnknownOperationError, Variables, user
 from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
-from doubles.wandb_reads import RunReads
-from doubles.wandb_runs import RunStore, ServerRun
+from doubles.wandb_runs import RunReads, RunStore, ServerRun
 from doubles.wandb_sweeps import ServerSweep, SweepStore
 
 __all__ = ["ServerArtifact", "ServerRun", "ServerSweep", "WandbServer"]

@@ -17,8 +17,7 @@ from typing import Any
 
 import yaml
 from doubles.wandb_answers import Operations, Variables, now, project
-from doubles.wandb_reads import sampled
-from doubles.wandb_runs import RunStore, ServerRun
+from doubles.wandb_runs import RunStore, ServerRun, sampled
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its models are written for pydantic 1, on which pydantic 2 remarks
