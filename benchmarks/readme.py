@@ -21,7 +21,7 @@ PAGES = {
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEADINGS = {
     "recurrence": "Training steps on full reviews",
-    "losses": "The same losses as packing",
+    "losses": "Agreement with packing",
     "tutorials": "The tutorials' systems, original and recipe",
     "pipeline": "Data pipeline",
     "loop": "Training loop",
