@@ -1,11 +1,12 @@
-"""The runs of the loopback W&B server: what a client says about them, and what it is told when it resumes one.
+"""The runs of the loopback W&B server: uploads of clients, answers at a resume, and the reads of `wandb.Api`.
 
 Rules of state, as `ServerRun.state` says it:
-- `pending`: a sweep handed the run out and no client has taken it up. `running`: a client has.
+- `pending`: a sweep has handed the run out, and no client has started it. `running`: a client has.
 - `finished` after exit code 0, `failed` after any other.
-- `crashed`: no exit code, and nothing was heard of the run for `crashed_after` seconds (a client that logs nothing was
-  seen to send something every 15 s). A run that is heard of again is `running` again, also one that was complete.
-- `preempting` once the client has called `mark_preempting`; from there an exit code but 0, or silence, is `preempted`.
+- `crashed`: no exit code, and no request of the run for `crashed_after` seconds (a client that logs nothing still sends
+  one every 15 s). After a new request the run is `running` again, also if it was complete.
+- `preempting` once the client has called `mark_preempting`; after that another exit code than 0, or silence, means
+  `preempted`.
 """
 
 import base64
@@ -26,7 +27,7 @@ _STREAMED = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "
 
 @dataclass(kw_only=True)
 class ServerRun:
-    """What the client said about one run."""
+    """One run, as its client has described it."""
 
     id: str
     project: str
@@ -42,14 +43,14 @@ class ServerRun:
     summary: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
-    """None until the client says that the run is complete, and again once it goes on."""
+    """None until the client reports that the run is complete, and again once it continues."""
     started: bool = False
-    """Whether a client has taken the run up."""
+    """Whether a client has started the run."""
     preempting: bool = False
     stopped: bool = False
-    """Whether the client is to stop the run: the answer to its file stream says so, and it looks every 15 s."""
+    """Whether the client should stop the run: the answer to its file stream says so; the client looks every 15 s."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """What the sweep chose for the run."""
+    """The sweep's values for the run."""
     created: str = field(default_factory=now)
     heard: float = field(default_factory=time.monotonic)
 
@@ -85,13 +86,13 @@ class ServerRun:
         return "preempting" if self.preempting else "running" if self.started else "pending"
 
     def goes_on(self) -> None:
-        """The client was heard of, and the run isn't complete."""
+        """Record a request of the client; the run isn't complete."""
         self.heard = time.monotonic()
         self.exit_code = None
 
 
 class RunStore:
-    """All runs by their ids, and the answers to what a client asks and says while it runs one."""
+    """All runs by their ids, and the answers to the client of a run."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -111,7 +112,7 @@ class RunStore:
         return self.runs.setdefault(run_id, new)
 
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Take what a run's file stream brings, and tell whether the run is to stop."""
+        """Store an upload of a run's file stream; answer whether the run should stop."""
         run = self.runs[run_id]
         run.goes_on()
         for name, chunk in (body.get("files") or {}).items():
@@ -128,7 +129,7 @@ class RunStore:
         return {"stopped": run.stopped}
 
     def node(self, run: ServerRun) -> dict[str, Any]:
-        """The run as GraphQL answers have it, with every field that one of them asks for."""
+        """Return the run as in GraphQL answers, with every requested field."""
         keys = {key for row in run.lines for key in row}
         last_step = max((row.get("_step", -1) for row in run.lines), default=-1)
         return {
@@ -159,7 +160,7 @@ class RunStore:
         }
 
     def file_url(self, run: ServerRun, name: str) -> str:
-        """Where a file of the run is put and fetched."""
+        """Return the address for uploads and downloads of a file of the run."""
         return f"{self.url}/run-files/{run.id}/{quote(name)}"
 
     def _upsert(self, variables: Variables) -> dict[str, Any]:
@@ -253,7 +254,7 @@ class RunReads:
 
 
 def sampled(run: ServerRun, specs: list[str]) -> list[list[dict[str, Any]]]:
-    """For each spec such as '{"keys": ["_step", "loss"], "samples": 500}', the rows that have all its keys.
+    """Return the rows with all keys of each spec, such as '{"keys": ["_step", "loss"], "samples": 500}'.
 
     A spec without keys wants none.
     """
@@ -292,7 +293,7 @@ def _live_history(run: ServerRun, variables: Variables) -> dict[str, Any]:
 
 
 def _value(run: ServerRun, key: str) -> Any:
-    """What a filter or an order means by such as `state`, `sweep`, `summary_metrics.val/loss`, `config.lr.value`."""
+    """Return a run's value of a key of filters and orders: `state`, `summary_metrics.val/loss`, `config.lr.value`."""
     kind, _, name = key.partition(".")
     if kind == "summary_metrics":
         return run.summary.get(name)
