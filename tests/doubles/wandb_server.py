@@ -5,8 +5,8 @@
         assert server.runs["abc"].state == "finished"
 
 Environment of a client: the two variables above, a HOME without a W&B login, and WANDB_ERROR_REPORTING=false, so that
-it connects to nothing else. With WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1 it uploads history every second instead of every
-15; a fraction of a second silently means the default. It retries soonest after a fault with
+it connects to nothing else. With WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1 it uploads history every second instead of
+every 15; a fraction of a second silently means the default. It retries soonest after a fault with
 WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. `QUICK_AGENT` is an agent that polls twice a second.
 
 Nearly all of the client's traffic is GraphQL, distinguished by the operation's name in the query text; history, console
