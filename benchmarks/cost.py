@@ -1,7 +1,7 @@
-"""What each choice costs: real tokens a second of training steps, one choice changed at a time from the defaults.
+"""Cost of each choice: tokens a second (without padding) of training steps, one choice changed at a time.
 
-The steps have one pass, but for the choice that tells what adversarial training's second pass costs. The floor under
-them is the recurrent layer's matrix products alone at the default's shapes, in the same run.
+The steps have one pass, except for the choice that measures adversarial training's second pass. Their lower bound is
+the time of the recurrent layer's matrix products alone at the default's shapes, in the same run.
 """
 
 import time
@@ -28,7 +28,7 @@ STEPS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What a training step is made of, as its configuration keys; the defaults but `adversarial`'s are `train.py`'s."""
+    """Settings of a training step, by configuration key; all defaults but `adversarial`'s are `train.py`'s."""
 
     hidden: int = 128
     layers: int = 1
@@ -88,7 +88,7 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def _training(cell: str, choice: Choice, store: Store, settings: Settings) -> tuple[Measure, float]:
-    """Measures tokens a second; the second value is the tokens of a review."""
+    """Return the measurement of tokens a second, and the tokens of a review."""
     model = model_config(
         cell,
         16 if settings.quick else choice.hidden,
@@ -132,7 +132,7 @@ def _batches(choice: Choice, store: Store) -> list[Batch]:
 
 
 def _floor(cell: str, settings: Settings) -> Measure:
-    """Tokens a second of the matrix products alone, at the defaults' hidden size and batch."""
+    """Return the measurement of the matrix products alone (tokens/s), at the defaults' hidden size and batch."""
     steps, hidden = (16, 16) if settings.quick else (256, DEFAULT.hidden)
     products: Callable[[], None] = gemms_alone(
         cell, EMBEDDING_SIZE, hidden, time=steps, batch=DEFAULT.batch_size, directions=2

@@ -1,8 +1,8 @@
-"""What the tutorials' originals get wrong and what it costs: accuracies on the test reviews, over seeds.
+"""Deviations of the tutorials' originals and their cost: accuracies on the test reviews, over seeds.
 
-Five deviations, each as the original has it and as it is right: the state after the padding, dropout and
-initialisation, choosing on the test set, the order of labels in a stream, the mean of batch means. The test set is
-touched on purpose; where a figure of the right way is chosen, the validation set chooses it.
+Five deviations, each in the original's way and in the correct one: the state after the padding, dropout and
+initialization, choosing on the test set, the order of labels in a stream, the mean of batch means. The test set is
+used on purpose; where the correct way has a choice, the validation set decides.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def parts(sizes: Sizes) -> list[Callable[[Store, Sizes, range, Report], None]]:
-    """What is measured, each apart from the others."""
+    """Return the parts of the measurement, which are independent."""
 
     def padding(cell: str) -> Callable[[Store, Sizes, range, Report], None]:
         return lambda *arguments: deviations_padding.measure(cell, *arguments)

@@ -1,4 +1,4 @@
-"""Deviation 3: epochs and settings are chosen on the test reviews, which then report the chosen one's accuracy."""
+"""Deviation 3: epochs and settings are chosen on the test reviews, which then report the accuracy of the chosen one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -47,9 +47,9 @@ def _best(candidates: Sequence[Correct]) -> int:
 
 
 def _simulate(candidates: Sequence[Correct], report: Report) -> None:
-    """How much too good the best of k is on the reviews that chose it: against the reviews that did not.
+    """Return the excess accuracy of the best of k on the reviews that chose it, compared with the other reviews.
 
-    Some of the test reviews, drawn at random, play the test set; the others are the truth about the chosen one.
+    Some of the test reviews, drawn at random, are the test set; the others give the true accuracy of the chosen one.
     """
     generator = np.random.default_rng(0)
     correct = np.stack(candidates).astype(np.float32)
@@ -74,7 +74,7 @@ def _simulate(candidates: Sequence[Correct], report: Report) -> None:
 
 
 def expected_excess(choices: int, accuracy: float, reviews: int) -> float:
-    """Points by which the best of so many is expected to look better than it is.
+    """Return the points by which the best of so many is expected to look better than it is.
 
     All have the same true accuracy and err independently; their measured ones are normal, with the binomial's standard
     deviation. The expected largest of k standard normal numbers is the integral of x d(Phi(x)^k).

@@ -16,7 +16,7 @@ Plan = list[Rows]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """How much is trained."""
+    """Amount of training."""
 
     seeds: int = 3
     hidden: int = 64
@@ -62,7 +62,7 @@ def bucketed(lengths: npt.NDArray[np.integer], batch_size: int, *, seed: int, ep
 def buffered(rows: Iterable[int], buffer_size: int, generator: np.random.Generator) -> Iterator[int]:
     """A stream through a shuffle buffer: a random one of the buffer leaves it for each that comes in.
 
-    What tf.data's `shuffle(buffer_size)` does. A stream of `datasets` 5.2 shuffles a full buffer and lets half of it
+    As with tf.data's `shuffle(buffer_size)`. A stream of `datasets` 5.2 shuffles a full buffer and lets half of it
     go, which mixes a little less.
     """
     buffer: list[int] = []
@@ -109,12 +109,12 @@ def in_order(split: Split, max_length: int, batch_size: int = 128) -> list[Batch
 
 
 def percent(correct: npt.NDArray[np.bool_]) -> float:
-    """The share of what is true."""
+    """Return the share of true values, in percent."""
     return 100.0 * float(correct.mean())
 
 
 def table(report: Report, title: str, unit: str) -> Table:
-    """The report's table of that title, put there if it has none."""
+    """Return the report's table of that title, a new one if it has none."""
     for found in report.tables:
         if found.title == title:
             return found

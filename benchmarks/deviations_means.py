@@ -30,7 +30,7 @@ def measure(runs: Sequence[Run], batch_size: int, report: Report) -> None:
     noise = table(report, "5 means: standard deviation of one batch's accuracy, in the last epoch", "points")
     for run in runs:
         whole = np.array(run.steps[-1][:-1])
-        # Of neighbouring steps' difference, over sqrt(2): what the model learns in the epoch is no noise.
+        # Of neighboring steps' difference, over sqrt(2), because what the model learns in the epoch is no noise.
         noise.append(f"batches of {batch_size}, in training", "measured", 100 * float(np.diff(whole).std() / 2**0.5))
         noise.append(
             f"batches of {batch_size}, in training", "binomial", 100 * binomial_sd(float(whole.mean()), batch_size)
@@ -47,7 +47,7 @@ def measure(runs: Sequence[Run], batch_size: int, report: Report) -> None:
 
 
 def _of_batches(tests: Sequence[Correct], report: Report) -> None:
-    """What short last batches do: all test reviews, or as many as other sets have, in random orders."""
+    """Measure the effect of short last batches: all test reviews, or as many as other sets have, in random orders."""
     largest = table(report, "5 means: how far the mean of batch means is from the accuracy over reviews", "points")
     generator = np.random.default_rng(0)
     counts = [count for count in (25_000, 2_506, 1_025, 130, 70) if count <= len(tests[0])]

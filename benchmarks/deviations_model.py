@@ -22,7 +22,7 @@ Correct = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """What a tutorial chose."""
+    """Choices of a tutorial."""
 
     cell: str = "rnn"
     layers: int = 2
@@ -120,7 +120,7 @@ class Training:
 
     @torch.inference_mode()
     def correct(self, batches: Iterable[Batch]) -> Correct:
-        """Which reviews of a split are classified correctly."""
+        """Return which reviews of a split are classified correctly."""
         self.model.eval()
         found = [
             (batch["indices"], _correct(self.model(batch["token_ids"], batch["lengths"]), batch)) for batch in batches
@@ -143,7 +143,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What one training left, epoch by epoch."""
+    """Results of one training, epoch by epoch."""
 
     steps: list[list[float]]
     """Accuracy of each batch as it was trained on."""
@@ -161,7 +161,7 @@ class Run:
 def fit(
     training: Training, train: Callable[[int], list[float]], epochs: int, splits: Mapping[str, Iterable[Batch]]
 ) -> Run:
-    """Train with `train`, which takes the epoch's number, and look at the splits after each epoch."""
+    """Train with `train`, which takes the epoch's number, and evaluate the splits after each epoch."""
     steps = []
     found: dict[str, list[Correct]] = {"validation": [], "test": [], "train": []}
     for number in range(epochs):

@@ -1,4 +1,4 @@
-"""The floor under a recurrent layer: its matrix products alone, in the same shapes and order, on preallocated buffers.
+"""Lower bound of a recurrent layer's time: its matrix products alone, in the same shapes and order, preallocated.
 
 A training step of a layer with G gates in one direction, (T, B, I) in and (T, B, H) out, multiplies
 
@@ -6,7 +6,7 @@ A training step of a layer with G gates in one direction, (T, B, I) in and (T, B
 - backward: T times (B, G·H) by (G·H, H), then once (T·B, G·H) by (G·H, I) for the inputs' gradient and
   (G·H, T·B) by (T·B, I) and by (T·B, H) for the weights'.
 
-Everything else that a layer does (gates, copies, bookkeeping) comes on top.
+Everything else in a layer (gates, copies, bookkeeping) is added to it.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class _Products:
 
 
 def gemms_alone(cell: str, inputs: int, hidden: int, *, time: int, batch: int, directions: int) -> Callable[[], None]:
-    """The products of one training step of a layer, to be called."""
+    """Return a function that computes the products of one training step of a layer."""
     products = [_Products(GATES[cell], inputs, hidden, time, batch) for _ in range(directions)]
 
     def run() -> None:
@@ -68,7 +68,7 @@ def gemms_alone(cell: str, inputs: int, hidden: int, *, time: int, batch: int, d
 def layer_alone(
     cell: str, inputs: int, hidden: int, *, time: int, batch: int, implementation: str = "auto"
 ) -> Callable[[], None]:
-    """Forward and backward of a bidirectional layer on full-length reviews, to be called."""
+    """Return a function that runs a bidirectional layer forward and backward on full-length reviews."""
     layer = RecurrentLayer(cell, inputs, hidden, bidirectional=True, implementation=implementation)
     layer.initialise("uniform", 1.0)
     steps: Tensor = torch.randn(batch, time, inputs).requires_grad_()

@@ -1,8 +1,8 @@
-"""What the loop costs: the real program (Lightning, our callbacks, `metrics.csv`, W&B offline) against bare Python.
+"""Overhead of the training loop: the real program (Lightning, callbacks, `metrics.csv`, W&B offline) over a bare loop.
 
 One run of the program trains; after each block of steps a callback trains another model of the same kind on the same
-batches in a bare loop, with the same optimiser, schedule and clipping. So blocks alternate in one process, and a pair
-is of neighbouring seconds. Validation likewise.
+batches in a bare loop, with the same optimizer, schedule and clipping. So blocks alternate in one process, and the two
+blocks of a pair are seconds apart. Validation likewise.
 """
 
 import time
@@ -84,7 +84,7 @@ class BareLoop:
         self._config = config.model
 
     def train(self, batches: list[Batch]) -> None:
-        """A step on each batch."""
+        """Train one step on each batch."""
         for batch in batches:
             self._optimizer.zero_grad()
             loss = training_loss(self._model, batch, self._config).loss
@@ -95,7 +95,7 @@ class BareLoop:
             self._schedule.step()
 
     def validate(self, batches: list[Batch]) -> tuple[float, float]:
-        """Loss and accuracy."""
+        """Return loss and accuracy."""
         loss = correct = reviews = torch.zeros(())
         self._model.eval()
         with torch.inference_mode():
@@ -109,7 +109,7 @@ class BareLoop:
 
 
 class _Blocks(pl.Callback):
-    """Times a block of the program's steps, then the bare loop on the same batches, and so on."""
+    """Time a block of the program's steps, then the bare loop on the same batches, and so on."""
 
     def __init__(self, bare: BareLoop, steps: int, warm_up: int) -> None:
         self._bare_loop, self._steps, self.warm_up = bare, steps, warm_up
@@ -126,7 +126,7 @@ class _Blocks(pl.Callback):
         batch: Batch,
         batch_idx: int,  # noqa: ARG002 - as above
     ) -> None:
-        """From the end of a step to that of another lies all that the steps between cost: batches, hooks, logging."""
+        """The time between the ends of two steps includes all costs of the steps between: batches, hooks, logging."""
         self._batches.append(batch)
         done = trainer.global_step - self.warm_up
         if done < 0 or done % self._steps != 0:
@@ -142,7 +142,7 @@ class _Blocks(pl.Callback):
 
 
 class _Validations(pl.Callback):
-    """Times each of the program's validations, then the bare loop on the same batches."""
+    """Time each of the program's validations, then the bare loop on the same batches."""
 
     def __init__(self, bare: BareLoop) -> None:
         self._bare_loop = bare
@@ -173,7 +173,7 @@ class _Validations(pl.Callback):
 
 
 def run_program(config: Config, watching: pl.Callback, **trainer: Any) -> None:
-    """`python train.py`, with one more callback."""
+    """Run `python train.py` with one more callback."""
 
     class Watched(ReviewClassifier):
         def configure_callbacks(self) -> list[pl.Callback]:

@@ -1,4 +1,4 @@
-"""Where and with what a benchmark ran. Nothing here names the machine, its user or a folder."""
+"""Machine and versions of a benchmark. Nothing here names the machine, its user or a folder."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The processor's name with its widest vector instructions, which decide as much as the name."""
+    """Return the processor's name with its widest vector instructions, which matter as much as the name."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
@@ -51,7 +51,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with a + if there are changes besides those of the results; None without git."""
+    """Return the checkout's commit, with a + if files other than the results have changed; None without git."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""Memory of a run: its peak, and what it holds after each of ten epochs, each of a tenth of the training batches."""
+"""Memory of a run: its peak, and its size after each of ten epochs, each of a tenth of the training batches."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def _train(run_dir: Path, arguments: list[str]) -> tuple[list[float], float]:
-    """Resident memory after each epoch, and the peak, in MiB."""
+    """Return the resident memory after each epoch, and the peak, in MiB."""
     fixed = ["tracking=none", "test=false", "early_stopping.patience=null", "trainer.limit_val_batches=4"]
     fixed += [f"trainer.max_epochs={EPOCHS}", "trainer.limit_train_batches=0.1", f"run_dir={run_dir}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}
@@ -65,7 +65,7 @@ def _train(run_dir: Path, arguments: list[str]) -> tuple[list[float], float]:
 
 
 def _mebibytes(process: int) -> dict[str, float]:
-    """VmRSS (now) and VmHWM (at most so far) of a process; empty once it has ended."""
+    """Return VmRSS (now) and VmHWM (peak) of a process; empty once it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Training steps to measure: our classifier's, and the one that tutorials teach."""
+"""Training steps to measure: our classifier's, and the tutorials'."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +20,7 @@ Step = Callable[[Mapping[str, Any]], Tensor]
 
 
 def model_config(cell: str, hidden_size: int, **changes: Any) -> ModelConfig:
-    """`model=CELL` with another size, initialised as its YAML says, and one pass a step."""
+    """Return `model=CELL` with another size, initialized as in its YAML, with one pass a step."""
     recurrent_init = "uniform" if cell == "rnn" else "orthogonal"
     embedding = EmbeddingConfig(size=EMBEDDING_SIZE)
     given = {"recurrent_init": recurrent_init, "embedding": embedding, "adversarial": 0.0, **changes}
@@ -28,19 +28,19 @@ def model_config(cell: str, hidden_size: int, **changes: Any) -> ModelConfig:
 
 
 def autocast(precision: str) -> AbstractContextManager[None]:
-    """What Lightning runs a step under for `trainer.precision`: "32-true" or "bf16-mixed"."""
+    """Return the autocast context of Lightning for `trainer.precision`: "32-true" or "bf16-mixed"."""
     if precision == "32-true":
         return nullcontext()
     return cast(AbstractContextManager[None], torch.autocast("cpu", dtype=torch.bfloat16))
 
 
 class OurTraining:
-    """Forward, backward and optimiser of our classifier in a bare loop.
+    """Forward, backward and optimizer of our classifier in a bare loop.
 
     Args:
         model: The model.
         vocab_size: Tokens in the vocabulary.
-        optimizer: The optimiser; its schedule is left out.
+        optimizer: The optimizer; its schedule is left out.
         precision: "32-true" or "bf16-mixed".
         seed: Of the parameters.
         vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
@@ -83,7 +83,7 @@ class OurTraining:
 
 
 class TutorialClassifier(nn.Module):
-    """Embedding -> packed torch kernel -> last states of both directions -> logit, as tutorials write it."""
+    """Embedding -> packed torch kernel -> last states of both directions -> logit, as in the tutorials."""
 
     def __init__(self, cell: str, vocab_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class TutorialClassifier(nn.Module):
 
 
 def tutorial_step(cell: str, vocab_size: int, hidden_size: int) -> Step:
-    """A training step of the tutorial's classifier with Adam."""
+    """Return a training step of the tutorial's classifier with Adam."""
     model = TutorialClassifier(cell, vocab_size, hidden_size)
     optimizer = torch.optim.Adam(model.parameters())
 

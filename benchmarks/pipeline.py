@@ -1,4 +1,4 @@
-"""The way of the reviews: texts to a file of token ids, the file to batches, and what a step waits for its batch."""
+"""Data pipeline: texts to a file of token ids, the file to batches, and the time that a step waits for its batch."""
 
 import time
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def _write_texts(path: Path, split: Split, texts: list[str]) -> None:
 
 
 def _reading(loader: BatchLoader) -> float:
-    """Tokens a second over an epoch's batches."""
+    """Return tokens a second over an epoch's batches."""
     tokens = int(np.sum(loader.lengths))
     with Stopwatch() as watch:
         for _ in loader:
@@ -97,7 +97,7 @@ def _reading(loader: BatchLoader) -> float:
 
 
 def _waiting(loader: BatchLoader, training: OurTraining, steps: int) -> float:
-    """Share of `steps` training steps that passes between asking for a batch and having it."""
+    """Return the share of the time of `steps` training steps that is spent waiting for batches."""
     batches = iter(loader)
     training.step(next(batches))  # the plan is made with the first batch, once an epoch
     waited = 0.0

@@ -1,4 +1,4 @@
-"""Renders benchmarks/results/*.json into README.md and the pages of docs/: python benchmarks/readme.py."""
+"""Render benchmarks/results/*.json into README.md and the pages of docs/: python benchmarks/readme.py."""
 
 import sys
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ PAGES = {
     ROOT / "docs" / "scaling.md": ("scaling", "stragglers"),
     ROOT / "docs" / "deviations.md": ("deviations",),
 }
-"""Which results a page tells, in order."""
+"""The results that each page shows, in order."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEADINGS = {
     "recurrence": "Training steps on full reviews",
-    "losses": "The same losses as packing",
+    "losses": "Agreement with packing",
     "tutorials": "The tutorials' systems, original and recipe",
-    "pipeline": "The way of the reviews",
-    "loop": "The loop",
-    "startup": "Startup",
+    "pipeline": "Data pipeline",
+    "loop": "Training loop",
+    "startup": "Start-up time",
     "memory": "Memory",
     "tracking": "Tracking",
-    "cost": "What each choice costs",
+    "cost": "Cost of each choice",
     "scaling": "Processes on one machine",
-    "stragglers": "Waiting, simulated",
-    "deviations": "What deviations cost",
+    "stragglers": "Stragglers, simulated",
+    "deviations": "Cost of deviations",
 }
 
 
 def render(names: Sequence[str], results: Path = RESULTS) -> str:
-    """A page's part between the markers, for the results that there are."""
+    """Return the part of a page between the markers, for the results that exist."""
     reports = [Report.read(path) for name in names if (path := results / f"{name}.json").is_file()]
     if not reports:
         return "No results yet: `make bench`."
@@ -44,7 +44,7 @@ def render(names: Sequence[str], results: Path = RESULTS) -> str:
 
 
 def replace_part(page: str, part: str) -> str:
-    """`page` with `part` between the markers; raises `ValueError` where they are missing."""
+    """Return `page` with `part` between the markers; raise `ValueError` where they are missing."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

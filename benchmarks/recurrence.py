@@ -1,8 +1,8 @@
-"""Training steps of each cell: real tokens a second, against the tutorial way and against the matrix products alone.
+"""Training steps of each cell: tokens a second, against the tutorials' way and against the matrix products alone.
 
-`--peers` adds the way that tutorials teach (shuffled batches, packed, Adam; in a process of its own, with nothing of
-ours set) and our bucketed batches packed. Their steps take seconds, so a repeat has one of them and more of ours,
-on batches that stand for an epoch's. The layer alone is measured at twice the width too.
+`--peers` adds the tutorials' way (shuffled batches, packed, Adam; in a process of its own, with none of our settings)
+and our bucketed batches packed. Their steps take seconds, so a repeat has one of them and more of ours, on batches that
+represent an epoch. The layer alone is measured at twice the width too.
 """
 
 from contextlib import ExitStack
@@ -78,7 +78,7 @@ def _layers(cell: str, hidden: int, ours: Worker, settings: Settings, report: Re
 
 
 def _table(report: Report, title: str, unit: str) -> Table:
-    """The report's table of this title, made by the first cell that needs it."""
+    """Return the report's table of this title, made by the first cell that needs it."""
     for table in report.tables:
         if table.title == title:
             return table

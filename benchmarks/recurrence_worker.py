@@ -1,4 +1,4 @@
-"""Measures training steps and layers; see `recurrence.py`, which asks."""
+"""Worker that measures training steps and layers, on requests from `recurrence.py`."""
 
 import sys
 import time
@@ -19,14 +19,14 @@ BATCH_SIZE = 64
 
 
 class Bench:
-    """The reviews, and every variant that was asked for so far."""
+    """The reviews, and every variant requested so far."""
 
     def __init__(self) -> None:
         self._measured = ("", 0)
         self._steps: dict[str, Step] = {}
 
     def open(self, *, path: str | None, quick: bool, max_length: int, ours: bool) -> int:
-        """Open the reviews; the size of the vocabulary. `ours`: set up the process as the program does."""
+        """Open the reviews and return the vocabulary's size. `ours`: set up the process as the program does."""
         if ours:
             keep_freed_memory()
         self._max_length = max_length
@@ -37,7 +37,7 @@ class Bench:
         return self.vocab_size
 
     def train(self, *, variant: str, cell: str, hidden: int, steps: int, repeat: int) -> float:
-        """Real tokens a second over `steps` training steps."""
+        """Return tokens a second over `steps` training steps, without padding."""
         step = self._step(variant, cell, hidden)
         batches = self._shuffled(steps, repeat) if variant == "tutorial" else self._bucketed(steps, repeat)
         started = time.perf_counter()
@@ -47,7 +47,7 @@ class Bench:
         return sum(int(batch["lengths"].sum()) for batch in batches) / seconds
 
     def layer(self, *, variant: str, cell: str, hidden: int, time_steps: int, calls: int) -> float:
-        """GFLOP/s of a bidirectional layer's forward and backward, or of its products alone."""
+        """Return GFLOP/s of a bidirectional layer's forward and backward, or of its products alone."""
         run = _layer(variant, cell, hidden, time_steps)
         precision = "bf16-mixed" if variant.endswith("bf16-mixed") else "32-true"
         with autocast(precision):
@@ -60,7 +60,7 @@ class Bench:
         return flops / seconds / 1e9
 
     def first_batches(self, count: int) -> list[Batch]:
-        """The first steps' batches of the plan."""
+        """Return the batches of the plan's first steps."""
         return [self._batch(indices) for indices in self._plan[:count]]
 
     def _step(self, variant: str, cell: str, hidden: int) -> Step:
@@ -105,7 +105,7 @@ def _layer(variant: str, cell: str, hidden: int, time_steps: int) -> Callable[[]
 
 
 def main() -> int:
-    """Answer until the asking process has no more requests."""
+    """Answer requests until there are no more."""
     bench = Bench()
     answers: Mapping[str, Callable[..., Any]] = {
         "open": bench.open,

@@ -1,4 +1,4 @@
-"""What a benchmark found: its record in JSON, and the tables that it prints."""
+"""Results of a benchmark: the record in JSON, and the printed tables."""
 
 import json
 import statistics
@@ -16,10 +16,10 @@ ONCE = "measured once"
 
 @dataclass(kw_only=True, slots=True)
 class Claim:
-    """A figure, a value a repeat, and the bar that its median is held against, if there is one."""
+    """A figure with one value a repeat, and the bar for its median, if there is one."""
 
     name: str
-    """What was measured, such as "lstm: tokens/s over the tutorial way"."""
+    """Name of the measurement, such as "lstm: tokens/s over the tutorial way"."""
     values: list[float]
     unit: str = "×"
     at_least: float | None = None
@@ -27,7 +27,7 @@ class Claim:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median reaches the bar; None without a bar."""
+        """Return whether the median reaches the bar; None without a bar."""
         median, _, _ = spread(self.values)
         if self.at_least is not None:
             return median >= self.at_least
@@ -35,42 +35,42 @@ class Claim:
 
     @property
     def bar(self) -> str:
-        """The bar, such as "≥ 60 ×"; empty without one."""
+        """Return the bar, such as "≥ 60 ×"; empty without one."""
         sign, limit = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
         return "" if limit is None else f"{sign} {number(limit)} {self.unit}"
 
 
 @dataclass(kw_only=True, slots=True)
 class Table:
-    """Figures of one unit: rows of columns of a value a repeat. A row may lack columns."""
+    """Figures of one unit by row and column, one value a repeat. A row may lack columns."""
 
     title: str
     unit: str
     statistic: str = "medians"
-    """What is told of the values: medians, or "mean ± sd" (the sample's standard deviation)."""
+    """Statistic of the values: medians, or "mean ± sd" (the sample's standard deviation)."""
     cells: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add(self, row: str, column: str, values: list[float]) -> None:
-        """Put in a cell."""
+        """Set the values of a cell."""
         self.cells.setdefault(row, {})[column] = values
 
     def append(self, row: str, column: str, value: float) -> None:
-        """Put another repeat's value in a cell."""
+        """Add the value of another repeat to a cell."""
         self.cells.setdefault(row, {}).setdefault(column, []).append(value)
 
     @property
     def columns(self) -> list[str]:
-        """All columns, in the order in which they came."""
+        """Return all columns, in the order in which they were added."""
         return list(dict.fromkeys(column for row in self.cells.values() for column in row))
 
     @property
     def how(self) -> str:
-        """The statistic, or that there is none as all was measured once."""
+        """Return the name of the statistic, or "measured once"."""
         several = any(len(values) > 1 for row in self.cells.values() for values in row.values())
         return self.statistic if several else ONCE
 
     def told(self, row: str, column: str) -> str:
-        """A cell's statistic; empty where the row lacks the column."""
+        """Return the statistic of a cell; empty where the row lacks the column."""
         values = self.cells[row].get(column)
         if values is None:
             return ""
@@ -82,11 +82,11 @@ class Table:
 
 @dataclass(kw_only=True, slots=True)
 class Report:
-    """All that a benchmark found."""
+    """All results of a benchmark."""
 
     benchmark: str
     settings: dict[str, Any]
-    """What was chosen for this run, such as `repeats`; plain JSON values without paths."""
+    """Settings of this run, such as `repeats`; plain JSON values without paths."""
     where: dict[str, Any]
     """`machine.describe()`."""
     claims: list[Claim] = field(default_factory=list)
@@ -95,20 +95,20 @@ class Report:
     """Series that only pictures tell, by name."""
 
     def write(self, path: Path) -> None:
-        """Write the JSON, beside its place and then renamed."""
+        """Write the JSON beside its place, then rename it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.tmp")
         draft.write_text(json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         draft.rename(path)
 
     def keep(self, folder: Path | None) -> None:
-        """Write what is measured so far, so that it survives whatever stops the rest."""
+        """Write the measurements so far, so that they survive a failure of the rest."""
         if folder is not None:
             self.write(folder / f"{self.benchmark}.json")
 
     @classmethod
     def read(cls, path: Path) -> "Report":
-        """The report that `write` wrote."""
+        """Read a report that `write` has written."""
         values = json.loads(path.read_text(encoding="utf-8"))
         claims = [Claim(**claim) for claim in values.pop("claims")]
         tables = [Table(**table) for table in values.pop("tables")]
@@ -116,7 +116,7 @@ class Report:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print where it ran, the claims and the tables."""
+    """Print the machine, the claims and the tables."""
     where = report.where
     console.print(
         f"{report.benchmark}: " + ", ".join(f"{key} {value}" for key, value in report.settings.items()), style="bold"
@@ -143,19 +143,19 @@ def show(report: Report, console: Console) -> None:
 
 
 def heading(claims: list[Claim]) -> str:
-    """What is told of the claims' values."""
+    """Return the statistic that is reported of the claims' values."""
     return "median of paired repeats" if any(len(claim.values) > 1 for claim in claims) else ONCE
 
 
 def number(value: float) -> str:
-    """Three significant digits, or whole with thousands separated."""
+    """Return the value with three significant digits, or whole with thousands separated."""
     if abs(value) >= 1000:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
 
 
 def _rounded(value: Any) -> Any:
-    """Floats with six significant digits: more are noise, and noise in every line hides what a change changed."""
+    """Round floats to six significant digits: more are noise, which would make every line of a diff differ."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The reviews that are measured with: IMDB where it is, else generated ones."""
+"""Reviews for measurements: IMDB where it exists, else generated ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ FEW = SyntheticConfig(train_reviews=600, test_reviews=100, difficulty=1.0)
 
 
 def data_config(path: str | None, *, quick: bool, **settings: int | str) -> DataConfig:
-    """Where the reviews come from; generated ones with `quick` or where there is no `path`."""
+    """Return the source of the reviews; generated ones with `quick` or where `path` doesn't exist."""
     config = DataConfig(path=path)
     if quick or path is None or not Path(path).exists():
         config = DataConfig(source="synthetic", synthetic=FEW if quick else SyntheticConfig())
@@ -26,19 +26,19 @@ def data_config(path: str | None, *, quick: bool, **settings: int | str) -> Data
 
 
 def source_name(config: DataConfig) -> str:
-    """What a report calls the reviews; no path, which tells about a machine."""
+    """Return the name of the reviews in a report; no path, which would reveal something about the machine."""
     return "generated reviews" if config.path is None else "IMDB"
 
 
 def open_store(config: DataConfig) -> Store:
-    """The token store, made now if there is none yet."""
+    """Return the token store, made now if there is none yet."""
     return prepare_store(config)
 
 
 def representative(
     plan: list[npt.NDArray[np.int64]], lengths: npt.NDArray[np.integer], count: int, seed: int
 ) -> list[npt.NDArray[np.int64]]:
-    """`count` steps of a plan that stand for all: one at random from each `count`-th of the steps by length."""
+    """Return `count` steps that represent a plan: a random one from each `count`-th of the steps by length."""
     ordered = sorted(plan, key=lambda step: int(lengths[step].sum()))
     generator = np.random.default_rng(seed)
     strata = np.array_split(np.arange(len(ordered)), min(count, len(ordered)))

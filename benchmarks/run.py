@@ -1,4 +1,4 @@
-"""Measures: python benchmarks/run.py NAME [--peers] [--repeats 5] [--data-path DIR] [--quick]."""
+"""Run benchmarks: python benchmarks/run.py NAME [--peers] [--repeats 5] [--data-path DIR] [--quick]."""
 
 import argparse
 import importlib
@@ -16,7 +16,7 @@ NAMES = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the benchmarks that are named, print what they found and write it as JSON."""
+    """Run the named benchmarks, print their results and write them as JSON."""
     arguments = _parser().parse_args(argv)
     let_idle_threads_sleep()  # as the program does, before torch
     # After the command line, which says at once what is wrong with it.

@@ -1,9 +1,9 @@
-"""How training scales over processes of one machine: tokens a second of 1, 2 and 4 that share each step's reviews.
+"""Scaling over processes of one machine: tokens a second of 1, 2 and 4 processes that share each step's reviews.
 
 One thread a process. The same step divided among more processes (strong scaling), and a step that grows with them (weak
-scaling). Two processes that don't know of each other tell what the machine itself loses when both cores are busy.
-A step's exchange is timed in each process by a hook of DDP. The shortest over the processes is that of the one that the
-others waited for: the gradient synchronisation. What the others' last longer is waiting.
+scaling). Two independent processes show what the machine itself loses when both cores are busy. A hook of DDP times
+each step's exchange in each process. The shortest exchange is that of the straggler: the gradient synchronization. The
+rest of the others' exchange is waiting.
 """
 
 import socket
@@ -27,7 +27,7 @@ ALONE, INDEPENDENT = "1 process", "2 independent processes"
 
 
 class Group:
-    """Processes that train together; they last until the end of `stack`."""
+    """Processes that train together; they end with `stack`."""
 
     def __init__(self, stack: ExitStack, world_size: int, settings: Settings) -> None:
         self._workers = [stack.enter_context(Worker("scaling_worker.py")) for _ in range(world_size)]
@@ -37,7 +37,7 @@ class Group:
         self._ask_all(lambda rank: {"rank": rank, **common})
 
     def train(self, **block: int) -> list[dict[str, Any]]:
-        """What each process measured of a block of steps."""
+        """Return the measurements of each process over a block of steps."""
         return self._ask_all(lambda _: block)
 
     def _ask_all(self, request: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shares:
-    """Where the processes' time went, each as a share of it."""
+    """Shares of the processes' time."""
 
     synchronisation: float
     waiting: float
@@ -117,7 +117,7 @@ def _tell(
 
 
 def _rate(measured: list[dict[str, Any]]) -> float:
-    """Tokens a second of processes that train together."""
+    """Return tokens a second of processes that train together."""
     tokens: int = sum(each["tokens"] for each in measured)
     seconds: float = max(each["seconds"] for each in measured)
     return tokens / seconds

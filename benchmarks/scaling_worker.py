@@ -1,6 +1,6 @@
-"""One process of several that train together; see `scaling.py`, which asks: first who it is, then for blocks of steps.
+"""One of several processes that train together, on requests from `scaling.py`: first its rank, then blocks of steps.
 
-The program's module, batches and Lightning strategy, without what a run records.
+The program's module, batches and Lightning strategy, without a run's record.
 """
 
 import os
@@ -31,10 +31,10 @@ WARM_UP = 4
 
 
 class Clock(pl.Callback):
-    """Times the steps after the warm-up.
+    """Time the steps after the warm-up.
 
-    A step's exchange lasts from this process's last gradient to the end of the last all-reduce. What is exchanged
-    earlier, beside the backward pass, costs no time of its own.
+    A step's exchange lasts from this process's last gradient to the end of the last all-reduce. Exchanges that overlap
+    with the backward pass cost no time of their own.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Clock(pl.Callback):
         self._ready = self._averaged = self._before_update = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - Lightning's
-        """Have DDP tell when a bucket of gradients is ready and when its average is there."""
+        """Have DDP report when a bucket of gradients is ready and when it is averaged."""
         if isinstance(trainer.strategy.model, DistributedDataParallel):
             trainer.strategy.model.register_comm_hook(None, self._average)
 
@@ -60,7 +60,7 @@ class Clock(pl.Callback):
         return average.value()
 
     def on_before_optimizer_step(self, *_: Any) -> None:
-        """The backward pass and the exchange are over."""
+        """Record the end of the backward pass and the exchange."""
         self._before_update = time.perf_counter()
 
     def on_train_batch_end(
@@ -71,7 +71,7 @@ class Clock(pl.Callback):
         batch: Any,
         batch_idx: int,  # noqa: ARG002 - as above
     ) -> None:
-        """A step is over."""
+        """Record the end of a step."""
         now = time.perf_counter()
         if trainer.global_step == WARM_UP:
             self.started = now
@@ -86,7 +86,7 @@ class Clock(pl.Callback):
 def block(
     data: DataConfig, store: Store, *, world_size: int, hidden_size: int, batch_size: int, steps: int, seed: int
 ) -> dict[str, Any]:
-    """What this process measured of `steps` steps of `batch_size` reviews over all processes."""
+    """Return the measurements of this process over `steps` steps of `batch_size` reviews over all processes."""
     module = ReviewClassifier(model_config("gru", hidden_size), OptimizerConfig(), vocab_size=store.vocab_size, seed=0)
     reviews = ReviewsDataModule(replace(data, batch_size=batch_size), store, seed)
     clock = Clock()

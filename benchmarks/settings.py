@@ -1,4 +1,4 @@
-"""What is typed after `python benchmarks/run.py NAME`."""
+"""Options of `python benchmarks/run.py NAME`."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(kw_only=True, slots=True)
 class Settings:
-    """How a benchmark is run."""
+    """Settings of a benchmark."""
 
     repeats: int = 5
     """Paired repeats; medians are over them."""
@@ -25,7 +25,7 @@ class Settings:
     """Folder of the reports, for a benchmark that writes its own before its end."""
 
     def record(self) -> dict[str, Any]:
-        """The settings for a report: without paths, which tell about a machine."""
+        """Return the settings for a report, without paths, which would reveal something about the machine."""
         paths = ("data_path", "tensorflow_python", "output")
         chosen = {name: value for name, value in asdict(self).items() if name not in paths}
         return {**chosen, "reviews": "IMDB" if self.data_path and not self.quick else "generated"}

@@ -1,4 +1,4 @@
-"""Seconds from typing a command to what it is typed for, in new processes."""
+"""Start-up time: seconds from a command to its result or its first step, in new processes."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def _command(place: Path, script: str, *arguments: str, code: int = 0) -> Callable[[int], float]:
-    """Seconds until a command has ended, with the exit code that is expected of it."""
+    """Return the seconds until a command has ended, with the expected exit code."""
 
     def measure(_: int) -> float:
         with Stopwatch() as watch:
@@ -67,7 +67,7 @@ def _command(place: Path, script: str, *arguments: str, code: int = 0) -> Callab
 
 
 def _first_step(run_dir: Path, reviews: list[str]) -> float:
-    """Seconds until `metrics.csv` has the row of the first training step; W&B is offline."""
+    """Return the seconds until `metrics.csv` has the row of the first training step; W&B is offline."""
     arguments = ["trainer.max_steps=1", "trainer.log_every_n_steps=1", "trainer.limit_val_batches=0", "test=false"]
     command = [sys.executable, str(ROOT / "train.py"), "tracking=offline", f"run_dir={run_dir}", *reviews, *arguments]
     started = time.perf_counter()
@@ -86,5 +86,5 @@ def _first_step(run_dir: Path, reviews: list[str]) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without what would turn the commands into processes of another run."""
+    """Return this process's environment without variables that would make the commands ranks of another run."""
     return {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}

@@ -1,8 +1,8 @@
-"""How long devices wait for each other because reviews differ in length: a simulation, no device and no clock.
+"""Stragglers: how long devices wait for each other because reviews differ in length. A simulation without devices.
 
-A step is over when its slowest device is. What a device's share of a step takes is told by two rules: its cells
-(reviews times the longest's tokens), as on a device that is busy with products, padding's too; or the longest's tokens
-alone, as on a GPU, whose recurrence goes token by token and takes about as long for one review as for 64.
+A step ends with its slowest device. Two rules give the time of a device's share of a step: its cells (reviews times the
+longest review's tokens), as on a device that is bound by products, also those of padding; or the longest review's
+tokens alone, as on a GPU, whose recurrence goes token by token and takes about as long for one review as for 64.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,13 +34,13 @@ RULES: dict[str, Callable[[Lengths], int]] = {
 
 
 def dealt(lengths: Lengths, batch_size: int, devices: int, epoch: int) -> Steps:
-    """Ours: a step's reviews are of similar length and dealt to the devices like cards."""
+    """Return our plan: a step's reviews are of similar length and are dealt to the devices like cards."""
     for step in plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=epoch):
         yield [lengths[shard_step(step, lengths, rank, devices)[0]] for rank in range(devices)]
 
 
 def own_buckets(lengths: Lengths, batch_size: int, devices: int, epoch: int) -> Steps:
-    """Each device makes batches of similar lengths of its own part, as a bucket sampler in each process does."""
+    """Return a plan with batches of similar length from each device's own part, as of a bucket sampler a device."""
     parts = np.array_split(np.random.default_rng([epoch, 1]).permutation(len(lengths)), devices)
     plans = [
         [part[batch] for batch in plan_epoch(lengths[part], batch_size=batch_size // devices, seed=rank, epoch=epoch)]
@@ -51,7 +51,7 @@ def own_buckets(lengths: Lengths, batch_size: int, devices: int, epoch: int) -> 
 
 
 def shuffled(lengths: Lengths, batch_size: int, devices: int, epoch: int) -> Steps:
-    """No buckets."""
+    """Return a plan without buckets."""
     order = np.random.default_rng([epoch, 2]).permutation(len(lengths))
     for start in range(0, len(order) - devices + 1, batch_size):
         yield [lengths[share] for share in np.array_split(order[start : start + batch_size], devices) if len(share)]
@@ -90,12 +90,12 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def waits(times: Times) -> float:
-    """Share of the devices' time that passes waiting for the slowest of a step."""
+    """Return the share of the devices' time that is spent waiting for the straggler of each step."""
     return 1.0 - float(times.mean(axis=1).sum() / times.max(axis=1).sum())
 
 
 def _simulate(steps: Steps) -> tuple[dict[str, Times], float]:
-    """What each share takes by each rule, and the share of cells that is padding."""
+    """Return the time of each share by each rule, and the share of padding in the cells."""
     taken: dict[str, list[list[int]]] = {rule: [] for rule in RULES}
     tokens = 0
     for step in steps:
@@ -107,13 +107,13 @@ def _simulate(steps: Steps) -> tuple[dict[str, Times], float]:
 
 
 def _filled(rows: list[list[int]]) -> Times:
-    """A device without a review in the last step takes no time."""
+    """Fill in zeros for devices without a review in the last step."""
     devices = max(map(len, rows))
     return np.array([row + [0] * (devices - len(row)) for row in rows], dtype=np.float64)
 
 
 def draw(report: Report, path: Path) -> None:
-    """The waiting shares as a picture, a column a regime, a row a rule."""
+    """Draw the waiting shares, a column for each regime, a row for each rule."""
     from textrnn.tracking.plots import new_figure, save_figure
 
     figure = new_figure(10, 7)

@@ -1,6 +1,6 @@
-"""Paired repeats: every repeat measures each variant once, so that what slows the machine slows all of them.
+"""Paired repeats: every repeat measures each variant once, so that a slow machine slows all of them.
 
-A ratio is taken within a repeat and its median over the repeats is what is told; the order of the variants is rotated,
+Ratios are taken within a repeat, and their median over the repeats is reported. The order of the variants is rotated,
 so that none always runs first.
 """
 
@@ -19,7 +19,7 @@ def paired(variants: Mapping[str, Measure], repeats: int) -> dict[str, list[floa
     """Measure all variants `repeats` times, interleaved.
 
     Returns:
-        What each variant measured, a value a repeat.
+        The values of each variant, one a repeat.
     """
     names = list(variants)
     values: dict[str, list[float]] = {name: [] for name in names}
@@ -31,12 +31,12 @@ def paired(variants: Mapping[str, Measure], repeats: int) -> dict[str, list[floa
 
 
 def ratios(values: Sequence[float], others: Sequence[float]) -> list[float]:
-    """`values` as multiples of `others`, repeat by repeat."""
+    """Return `values` as multiples of `others`, repeat by repeat."""
     return [value / other for value, other in zip(values, others, strict=True)]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median, smallest and largest."""
+    """Return median, smallest and largest."""
     return statistics.median(values), min(values), max(values)
 
 

@@ -1,8 +1,8 @@
-"""What tracking costs: the program's steps with W&B, offline and online, against those without.
+"""Cost of tracking: the program's steps with W&B, offline and online, against those without.
 
-Each mode is one run of the program, in a process of its own, through all repeats: it trains a block of steps when it is
-asked to and then waits. So the blocks of the modes alternate, and a pair is of neighbouring seconds. Online is the
-tests' W&B server on this machine, which shares its cores. What W&B gets at a run's end is not in a step.
+Each mode is one run of the program, in a process of its own, through all repeats: it trains a block of steps on request
+and then waits. So the blocks of the modes alternate, and the blocks of a pair are seconds apart. Online means the
+tests' W&B server on this machine, which shares its cores. The upload at a run's end is not part of a step.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Runs the program block by block; see `tracking.py`, which asks: first for the run, then for each block."""
+"""Worker that runs the program block by block, on requests from `tracking.py`: first the run, then each block."""
 
 import os
 import time
@@ -18,14 +18,14 @@ WARM_UP = 10
 
 
 class _Blocks(pl.Callback):
-    """Answers a request for a block when the block's last step has ended, and waits for the next request there."""
+    """Answer a request for a block when the block's last step has ended, and wait for the next request there."""
 
     def __init__(self, asked: Iterator[tuple[dict[str, Any], Reply]], ready: Reply, steps: int, warm_up: int) -> None:
         self._asked, self._reply, self._steps, self._warm_up = asked, ready, steps, warm_up
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *batch: Any) -> None:  # noqa: ARG002 - Lightning passes it
-        """From the end of a step to that of another lies all that the steps between cost."""
+        """The time between the ends of two steps includes all costs of the steps between."""
         done = trainer.global_step - self._warm_up
         if done < 0 or done % self._steps != 0:
             return

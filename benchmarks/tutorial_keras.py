@@ -1,4 +1,4 @@
-"""The tutorials' models in TensorFlow's Keras; see `tutorials.py`, which asks. Runs where TensorFlow is installed.
+"""Worker with the tutorials' models in TensorFlow's Keras, on requests from `tutorials.py`; TensorFlow is needed.
 
 Embedding of 100, two recurrent layers of 64 with dropout 0.5 on their inputs, one logit; Adam 1e-3, batches of 128, the
 last 80 tokens, padded in front.
@@ -23,7 +23,7 @@ class Tutorial:
     """A model in training."""
 
     def prepare(self, *, cell: str, by_hand: bool, arrays: str, vocab_size: int, seed: int) -> str:
-        """Build and trace the model; TensorFlow's version. `by_hand`: cells in a loop over time instead of layers."""
+        """Build and trace the model; return TensorFlow's version. `by_hand`: cells in a loop over time."""
         import tensorflow as tf
 
         self._splits = {}
@@ -45,7 +45,7 @@ class Tutorial:
         return str(tf.__version__)
 
     def epoch(self) -> tuple[float, float]:
-        """Seconds of an epoch's training, and the accuracy on the test reviews after it."""
+        """Return the seconds of an epoch's training, and the accuracy on the test reviews after it."""
         seconds = self._fit(*self._splits["train"])
         ids, labels = self._splits["test"]
         if self._whole_batches:
@@ -55,7 +55,7 @@ class Tutorial:
         return seconds, float(accuracy)
 
     def _trace(self) -> None:
-        """Have TensorFlow compile the training step, which is no part of an epoch, and forget what it learned."""
+        """Have TensorFlow compile the training step, which is not part of an epoch, and reset the model."""
         ids, labels = self._splits["train"]
         self._model(ids[:BATCH_SIZE])  # makes the variables
         self._model.optimizer.build(self._model.trainable_variables)
@@ -68,9 +68,9 @@ class Tutorial:
             variable.assign(value)
 
     def _fit(self, ids: Any, labels: Any) -> float:
-        """Train on the reviews; seconds from the epoch's start to the end of its last batch.
+        """Train on the reviews; return the seconds from the epoch's start to the end of its last batch.
 
-        Not until `fit` returns: seen from outside, epochs of 8 and 35 s took 10.2 and 41.0, as if something were asked
+        Not until `fit` returns: measured from outside, epochs of 8 and 35 s took 10.2 and 41.0 s, as if `fit` polled
         after 10 ms and then after twice as long each time.
         """
         import tensorflow as tf
@@ -138,7 +138,7 @@ def _padded_in_front(flat: Any, lengths: Any) -> Any:
 
 
 def main() -> int:
-    """Answer until the asking process has no more requests."""
+    """Answer requests until there are no more."""
     tutorial = Tutorial()
     serve(lambda what, **request: getattr(tutorial, what)(**request))
     return 0

@@ -1,4 +1,4 @@
-"""The tutorials' models in PyTorch; see `tutorials.py`, which asks: our recipes, or the tutorials' own loops."""
+"""Worker with the tutorials' models in PyTorch, recipes or the originals' loops, on requests from `tutorials.py`."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -79,7 +79,7 @@ ORIGINALS: dict[str, Callable[[ModelConfig, int, Tensor | None], nn.Module]] = {
 
 
 class OriginalTraining:
-    """The tutorials' loop: Adam, cross-entropy over two logits, no clipping, loss and accuracy read at every step."""
+    """The tutorials' loop: Adam, cross-entropy over two logits, no clipping, loss and accuracy logged at every step."""
 
     def __init__(self, model: nn.Module, lr: float) -> None:
         self.model = model
@@ -114,14 +114,14 @@ class Tutorial:
         vocab_size: int,
         seed: int,
     ) -> str:
-        """Build the model and warm up on another one; PyTorch's version.
+        """Build the model and warm up on another one; return PyTorch's version.
 
         Args:
             way: "original", or a precision of our recipe's.
             system: Name of the recipe.
             model: The recipe's model, of which an original takes sizes.
             data: The recipe's data.
-            optimizer: The recipe's optimiser.
+            optimizer: The recipe's optimizer.
             clip: The recipe's largest norm of the gradients; an original doesn't clip them.
             arrays: File of the reviews' ids, lengths and labels, and of pretrained vectors.
             vocab_size: Tokens in the vocabulary.
@@ -170,7 +170,7 @@ class Tutorial:
         return torch.__version__
 
     def epoch(self) -> tuple[float, float]:
-        """Seconds of an epoch's training, and the accuracy on the test reviews after it."""
+        """Return the seconds of an epoch's training, and the accuracy on the test reviews after it."""
         self._model.train()
         with Stopwatch() as watch:
             for batch in self._batches("train"):
@@ -196,7 +196,7 @@ class Tutorial:
 
 
 def main() -> int:
-    """Answer until the asking process has no more requests."""
+    """Answer requests until there are no more."""
     tutorial = Tutorial()
     serve(lambda what, **request: getattr(tutorial, what)(**request))
     return 0

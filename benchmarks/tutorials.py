@@ -1,9 +1,9 @@
 """The tutorials' systems, epoch by epoch: our recipes, and with `--peers` the originals.
 
-A recipe is what its file in conf/experiment says; an original is the tutorial's own way, in TensorFlow or in a PyTorch
-loop. All ways read the same ids of all 25,000 training reviews. Each trains in a process of its own with all cores;
-their epochs take turns, so a repeat is an epoch; when a recipe's epochs are over, the next seed begins. Accuracy is
-measured on the test reviews after each epoch: the originals do so, and choose by it.
+A recipe is a file in conf/experiment; an original is the tutorial's own code, in TensorFlow or in a PyTorch loop. Both
+read the same ids of all 25,000 training reviews. Each trains in a process of its own with all cores; their epochs
+alternate, so a repeat is an epoch; when a recipe's epochs are over, the next seed begins. Accuracy is measured on the
+test reviews after each epoch, as in the originals, which choose by it.
 """
 
 import sys
@@ -78,7 +78,7 @@ def _system(claim: Claim) -> str:
 
 
 def take_over(report: Report, path: Path, but: list[str]) -> None:
-    """Take from the report of the same machine and versions, if there is one, the recipes that aren't measured now."""
+    """Copy the recipes that aren't measured now from the report of the same machine and versions, if there is one."""
     if not path.is_file():
         return
     before = Report.read(path)
@@ -97,7 +97,7 @@ def take_over(report: Report, path: Path, but: list[str]) -> None:
 def _epochs(
     system: str, config: Config, request: dict[str, Any], epochs: int, settings: Settings, report: Report
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds and test accuracy of each epoch of one seed, by way."""
+    """Return seconds and test accuracy of each epoch of one seed, by way."""
     tested: dict[str, list[float]] = {}
     of_torch = {"system": system, **{key: asdict(getattr(config, key)) for key in ("model", "data", "optimizer")}}
 
@@ -126,9 +126,9 @@ def _epochs(
 
 
 def _ways(system: str, settings: Settings) -> dict[str, str]:
-    """The ways to measure and what their workers call them; TensorFlow where there is an interpreter that has it.
+    """Return the ways to measure and their workers' names for them; TensorFlow only if an interpreter has it.
 
-    bf16 where the processor has it: others emulate it, four times slower than float32.
+    bf16 only if the processor supports it: others emulate it, four times slower than float32.
     """
     ways = {OURS: "32-true"}
     if torch.cpu.get_capabilities().get("avx512_bf16", False):
@@ -141,7 +141,7 @@ def _ways(system: str, settings: Settings) -> dict[str, str]:
 
 
 def _arrays(config: Config, path: Path, settings: Settings) -> tuple[str, int]:
-    """The reviews that a recipe reads, in a file, and its vocabulary's size.
+    """Write the reviews that a recipe reads to a file; return it and the vocabulary's size.
 
     Ids of all training reviews one after the other, (tokens,) int32, their lengths and labels; the same of the test
     reviews; and pretrained vectors, where the recipe has them.
@@ -163,12 +163,12 @@ def _arrays(config: Config, path: Path, settings: Settings) -> tuple[str, int]:
 
 
 def _kept(ids: Any, config: Config) -> Any:
-    """The tokens of a review that the recipe reads."""
+    """Return the tokens of a review that the recipe reads."""
     length = config.data.max_length
     return ids[:length] if config.data.truncate == "head" else ids[-length:]
 
 
 def _vectors(config: Config, store: Store) -> Any:
-    """The vocabulary's pretrained vectors, (vocabulary, size) float32."""
+    """Return the vocabulary's pretrained vectors, (vocabulary, size) float32."""
     vectors = open_vectors(config.model.embedding, cache_dir(config.data))
     return vector_table(vectors, store.vocabulary, seed=0).values.numpy()

@@ -1,5 +1,6 @@
-"""A variant in a process of its own, asked by another one to measure itself, so that settings of one (allocator,
-threads, framework) don't reach the others and their repeats still interleave.
+"""Workers: each variant measures itself on request, in a process of its own.
+
+So settings of one (allocator, threads, framework) don't affect the others, and their repeats still interleave.
 
 Only the standard library is imported: a worker may run in an environment without this project.
 """
@@ -18,12 +19,12 @@ HERE = Path(__file__).resolve().parent
 
 
 class Worker:
-    """The asking side: a script of this folder that `serve`s, in a process that lasts until the end of `with`.
+    """The client: starts a script of this folder that calls `serve`, in a process that ends with `with`.
 
     Args:
         script: Its file name.
         python: The interpreter; that of this process if None.
-        ours: Whether it has the settings that the program makes for itself, which no peer has.
+        ours: Whether it gets the program's own settings, which no peer has.
     """
 
     def __init__(self, script: str, python: str | None = None, *, ours: bool = True) -> None:
@@ -37,7 +38,7 @@ class Worker:
         )
 
     def ask(self, **request: Any) -> Any:
-        """What the worker answers; raises `RuntimeError` when it dies instead (its traceback is on stderr)."""
+        """Return the worker's answer; raise `RuntimeError` if it dies instead (its traceback is on stderr)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it died; the missing answer tells
@@ -63,7 +64,7 @@ Reply = Callable[[Any], None]
 
 
 def requests() -> Iterator[tuple[dict[str, Any], Reply]]:
-    """The answering side, for who has to take requests while doing something else: each with what answers it."""
+    """Yield requests, each with the function that answers it: the server for a loop that does something else too."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
     for line in sys.stdin:
@@ -71,6 +72,6 @@ def requests() -> Iterator[tuple[dict[str, Any], Reply]]:
 
 
 def serve(answer: Callable[..., Any]) -> None:
-    """The answering side: call `answer(**request)` for each request until there are no more."""
+    """Call `answer(**request)` for each request until there are no more: the server."""
     for request, reply in requests():
         reply(answer(**request))

@@ -1,4 +1,4 @@
-"""Runs the notebooks and keeps what they show: python notebooks/execute.py [NAME.ipynb ...], or make notebooks.
+"""Run the notebooks and keep their outputs: python notebooks/execute.py [NAME.ipynb ...], or make notebooks.
 
 Each runs from its first cell in a fresh kernel of this Python, on one core, on generated reviews, in a copy of this
 folder. Its outputs go into the notebook, without times and counters that change with each execution. The picture of a
@@ -25,9 +25,9 @@ from PIL import Image
 NOTEBOOKS = Path(__file__).resolve().parent
 GALLERY = NOTEBOOKS.parent / "docs" / "gallery"
 CELL_SECONDS = 300
-"""Longest time that one cell gets."""
+"""Time limit of one cell."""
 BESIDE = ("train.py", "conf")
-"""What the notebooks use of the folder above theirs."""
+"""Files of the folder above that the notebooks use."""
 GALLERY_TAG = "gallery-"
 
 
@@ -46,7 +46,7 @@ def main(names: list[str]) -> int:
 
 
 def notebook_paths() -> list[Path]:
-    """All notebooks, in the order in which they are read."""
+    """Return all notebooks, in reading order."""
     return sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
@@ -60,7 +60,7 @@ def copy_folder(parent: Path) -> Path:
 
 
 def one_core(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for outputs that are the same each time, and of generated reviews."""
+    """Return the environment for reproducible outputs, on generated reviews."""
     kept = {name: value for name, value in environment.items() if not name.startswith("TEXTRNN_NOTEBOOK_")}
     return kept | {"OMP_NUM_THREADS": "1"}
 
@@ -90,7 +90,7 @@ def execute(path: Path, environment: Mapping[str, str]) -> NotebookNode:
 
 
 def _normalise(notebook: NotebookNode) -> None:
-    """Keep no more metadata than all executions share, and the digest of the sources that the outputs belong to."""
+    """Keep only metadata that all executions share, and the digest of the sources of the outputs."""
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         if cell.cell_type == "code":
@@ -106,25 +106,25 @@ def _normalise(notebook: NotebookNode) -> None:
 
 
 def _is_log(output: NotebookNode) -> bool:
-    """What commands say on stderr: where their caches are on this machine, and other things that change."""
+    """Return whether an output is on stderr: log lines with paths of this machine, and other things that change."""
     return bool(output.output_type == "stream" and output.name == "stderr")
 
 
 def _smaller(picture: str) -> str:
-    """The same PNG, base64, with 256 colours: a third of the bytes."""
+    """Return the same PNG, base64, with 256 colors: a third of the bytes."""
     small = io.BytesIO()
     Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
 def sources_digest(notebook: NotebookNode) -> str:
-    """SHA-256 of all cells' sources; outputs made from other sources have another one."""
+    """Return the SHA-256 of all cells' sources; outputs of other sources have another one."""
     sources = [(cell.cell_type, cell.source) for cell in notebook.cells]
     return hashlib.sha256(repr(sources).encode()).hexdigest()
 
 
 def gallery_pictures(notebook: NotebookNode) -> Iterator[tuple[str, bytes]]:
-    """Name and PNG of each picture that is tagged for the gallery."""
+    """Yield name and PNG of each picture that is tagged for the gallery."""
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             pictures = [o.data["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]

@@ -1,4 +1,4 @@
-"""The notebooks' pictures: what takes more than a few lines to draw. Colours are told apart by colour-blind readers."""
+"""Pictures of the notebooks, in colors that color-blind readers can distinguish."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,11 +1,11 @@
-"""Starts the entry scripts as `python SCRIPT ...` would, forked from a process that has imported torch and Lightning.
+"""Start the entry scripts as `python SCRIPT ...` does, forked from a process that has imported torch and Lightning.
 
     process = start([str(ROOT / "train.py"), "model=gru"], cwd=workplace, env=environment, stdout=subprocess.PIPE)
 
 Importing them is two thirds of a small run's CPU time. The process is a real one and a child of the caller: it has its
-own memory, arguments, environment, directory and files, runs the script's first line as `__main__` and is killed,
-signalled and waited for like any other. Only the two libraries and what they import have been there before. Tests about
-the start itself (time, imports, settings of the interpreter) start Python, as everything does that is not started here.
+own memory, arguments, environment, directory and files, runs the script as `__main__` and is killed, signaled and
+waited for like any other. Only the two libraries and their imports are there already. Tests about the start itself
+(time, imports, settings of the interpreter) start Python directly.
 """
 
 import atexit
@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = ("torch", "pytorch_lightning", "matplotlib.pyplot", "hydra", "rich.progress")
-"""Libraries that start no thread, make no file and read no setting that a test changes while they are imported.
+"""Libraries that start no thread, make no file and read no setting that a test changes at their import.
 
-Not wandb, which makes a temporary folder that the first process to end would take from the others.
+Not wandb, which makes a temporary folder that the first process to end would remove for the others.
 """
 OF_THE_START = ("PYTHON", "LD_", "OMP_", "MALLOC_", "GLIBC_", "LC_", "LANG", "MPL")
-"""Environment variables that are read before the script runs: where they differ from the server's, Python starts."""
+"""Environment variables that are read before the script runs: if they differ from the server's, Python starts."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -37,7 +37,7 @@ def start(arguments: list[str], *, cwd: Path, env: dict[str, str], **named: Any)
     """As `subprocess.Popen([sys.executable, *arguments], env=env, ...)`; Ctrl-C is not ignored by the process.
 
     Args:
-        arguments: A script and what it is given.
+        arguments: A script and its arguments.
         env: The whole environment.
         named: `stdin`, `stdout`, `stderr` and `text`.
     """
@@ -71,7 +71,7 @@ class _Server:
         atexit.register(self.close)
 
     def serves(self, environment: dict[str, str]) -> bool:
-        """Whether Python would start in `environment` as the server has."""
+        """Return whether Python would start in `environment` as the server has."""
         names = {name for name in (self.environment | environment) if name.startswith(OF_THE_START)}
         return all(self.environment.get(name) == environment.get(name) for name in names)
 

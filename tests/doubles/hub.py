@@ -1,5 +1,7 @@
-"""A Hugging Face Hub on loopback: enough of its HTTP interface for the real `datasets` client to stream one data set,
-and for the real `huggingface_hub` client to download files of one model.
+"""A Hugging Face Hub on loopback, for the real clients.
+
+Its HTTP interface is enough for `datasets` to stream one data set and for `huggingface_hub` to download one model's
+files.
 
     with LoopbackHub(folder) as hub:  # a folder in the Hub's layout: README.md, plain_text/train-00000-of-00001.parquet
         subprocess.run(..., env={"HF_ENDPOINT": hub.url, ...})
@@ -22,7 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class LoopbackHub:
-    """Serves `folder` as the data set and as the model `repo`, whose branch `main` is its only commit, on 127.0.0.1."""
+    """Serve `folder` as the data set and as the model `repo`, whose branch `main` is its only commit, on 127.0.0.1."""
 
     def __init__(self, folder: Path, repo: str = "stanfordnlp/imdb") -> None:
         self.folder, self.repo = folder, repo
@@ -76,7 +78,7 @@ class LoopbackHub:
         self._faults[on] = [None] * after + ([kind] * times if times is not None else [kind, ...])
 
     def next_fault(self, on: str) -> str | None:
-        """The fault that this request to `on` is to show, if any."""
+        """Return the fault for this request to `on`, if any."""
         faults = self._faults.get(on, [])
         if len(faults) == 2 and faults[1] is ...:
             return str(faults[0])
@@ -159,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, body, headers)
 
     def _known(self, repo: str, revision: str) -> bool:
-        """Whether the hub has this; else answers as the Hub does to an account."""
+        """Return whether the hub has this; if not, answer as the Hub does to an account."""
         if repo != self.hub.repo:
             self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
         elif revision not in ("main", self.hub.sha):
@@ -170,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         return hashlib.sha1(f"{name} {self.hub.sha}".encode()).hexdigest()
 
     def _faulty(self, on: str, body: bytes) -> bool:
-        """Answer with the fault that is set, if one is."""
+        """Answer with the next fault, if there is one."""
         fault = self.hub.next_fault(on)
         if fault is not None and fault.isdigit():
             self._send(int(fault), {"error": "the loopback Hub was told to fail"})

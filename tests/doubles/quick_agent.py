@@ -1,4 +1,4 @@
-"""The real `wandb agent` and the real client of a run, except that they look more often.
+"""The real `wandb agent` and the real client of a run, which poll more often.
 
 subprocess.run([*QUICK_AGENT, "--count", "2", "tester/films/sweep001"], env=..., timeout=60)
 environment["PYTHONPATH"] = told_at_once(folder)
@@ -22,7 +22,7 @@ if "agent" in sys.orig_argv:
     from wandb.wandb_agent import Agent
     Agent.POLL_INTERVAL = 0.5
 """
-"""A module that Python imports at its start: agents look every half second rather than every five."""
+"""A module that Python imports at its start: agents poll every half second instead of every five."""
 
 TOLD_AT_ONCE = """
 import sys
@@ -37,11 +37,11 @@ if any(word.endswith("train.py") for word in sys.orig_argv):
 
 
 def told_at_once(place: Path, *, patience: float | None = None) -> str:
-    """A PYTHONPATH with which runs ask every second, not every 15, whether W&B has stopped them; agents look often.
+    """Return a PYTHONPATH with which runs poll W&B's stop requests every second, not every 15; agents poll often.
 
     Args:
         place: An empty folder is made there.
-        patience: Seconds that a run with a signal waits for W&B's word, if not as many as it does.
+        patience: Seconds that a run with a signal waits for W&B's answer; None for the default.
     """
     folder = place / "told-at-once"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Small files of reviews, and reading them as a source."""
+"""Small files of reviews, and helpers that read them as a source."""
 
 import csv
 import json
@@ -55,9 +55,9 @@ def refusal(path: Path, splits: tuple[str, ...] = SPLITS, **options: Any) -> str
 
 
 def imdb_on_hub(folder: Path) -> Path:
-    """The beginnings of generated reviews in the layout of `stanfordnlp/imdb` on the Hub, sorted by label as there.
+    """Write beginnings of generated reviews in the layout of `stanfordnlp/imdb` on the Hub, sorted by label as there.
 
-    So many that three epochs have 50 steps, after which the default logs its first row.
+    Enough for 50 steps in three epochs, after which the default logs its first row.
     """
     (folder / "plain_text").mkdir()
     for split, count in (("train", 1300), ("test", 100), ("unsupervised", 10)):
@@ -77,7 +77,7 @@ def imdb_on_hub(folder: Path) -> Path:
 
 
 def some_reviews(place: Path, **counts: int) -> Path:
-    """A folder in `place` with so many of the real reviews of each split, both classes of them, in the Hub's layout."""
+    """Write a number of real reviews of each split and of both classes to a folder in `place`, in the Hub's layout."""
     folder = place / "reviews"
     folder.mkdir()
     for split, count in counts.items():

@@ -1,4 +1,4 @@
-"""Small runs: their command lines, their processes, and what they left, without timings."""
+"""Small runs: command lines, processes, and the files that they wrote, without timings."""
 
 import csv
 import json
@@ -28,12 +28,12 @@ SMALL = (
 )
 LONGER = (*SMALL, "trainer.max_epochs=6", "checkpoint.every_n_train_steps=3", "resume=auto")
 LONGEST = (*LONGER, "trainer.max_epochs=16", "early_stopping.patience=null")
-"""144 steps: not over before the last of several kills, however fast the machine is."""
+"""144 steps: enough for several kills, on fast machines too."""
 TIMINGS = {"train/tokens_per_second", "seconds", "waited_seconds"}
 
 
 def metrics(run: Path) -> list[dict[str, str]]:
-    """Rows of metrics.csv without timings."""
+    """Return the rows of metrics.csv without timings."""
     with (run / "metrics.csv").open() as file:
         return [{name: cell for name, cell in row.items() if name not in TIMINGS} for row in csv.DictReader(file)]
 
@@ -44,13 +44,13 @@ def summary(run: Path) -> dict[str, object]:
 
 
 def predictions(run: Path, split: str = "test") -> list[dict[str, str]]:
-    """Rows of predictions.csv."""
+    """Return the rows of predictions.csv."""
     with (run / f"evaluation-{split}" / "predictions.csv").open() as file:
         return list(csv.DictReader(file))
 
 
 def only_store(environment: Mapping[str, str]) -> Store:
-    """The token store of the one data set that a home has seen."""
+    """Return the only token store below a home."""
     (path,) = Path(environment["XDG_CACHE_HOME"]).glob("textrnn/stores/[!.]*/")
     return Store(path)
 
@@ -75,5 +75,5 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[Any]) -> None:
 
 
 def last_step(run: Path) -> int:
-    """The last step in metrics.csv; a process that was told to go on and is past it has begun to train."""
+    """Return the last step in metrics.csv; a resumed process that is past it has begun to train."""
     return max((int(row["step"]) for row in metrics(run)), default=0) if (run / "metrics.csv").is_file() else 0

@@ -4,7 +4,7 @@
     slurm.wait(job, "COMPLETED")
     assert "done" in slurm.output(job)
 
-By hand: `python tests/doubles/slurm.py` starts one, says what to set to use it, and stops it at Ctrl-C.
+By hand: `python tests/doubles/slurm.py` starts one, prints the variables that it needs, and stops it at Ctrl-C.
 """
 
 import fcntl
@@ -24,11 +24,11 @@ from doubles.slurm_daemons import cancel_all
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 PACKAGES = ("slurm-wlm", "munge")
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
-"""States that a job doesn't leave any more."""
+"""Final states of a job."""
 
 
 def until(condition: Callable[[], object], why: Callable[[], str], deadline: float = 120) -> None:
-    """Wait until something holds; `why` says what is there instead when it never does."""
+    """Wait until a condition holds; `why` gives the message if it never does."""
     limit = time.monotonic() + deadline
     while not condition():
         assert time.monotonic() < limit, why()
@@ -36,11 +36,11 @@ def until(condition: Callable[[], object], why: Callable[[], str], deadline: flo
 
 
 class NoSlurmError(Exception):
-    """Why there can be no SLURM on this machine."""
+    """SLURM can't run on this machine; the message is the reason."""
 
 
 class Slurm:
-    """The commands of a cluster that runs; what it is made of stands in `slurm_daemons`."""
+    """The commands of a running cluster; `slurm_daemons` has its parts."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -53,7 +53,7 @@ class Slurm:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Have the cluster for oneself; jobs that are left at the end are cancelled."""
+        """Use the cluster exclusively; jobs that are left at the end are cancelled."""
         with (self.state / "turn").open("w") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             try:
@@ -78,12 +78,12 @@ class Slurm:
         return self.run("sbatch", "--parsable", *arguments, place=place, environment=environment).strip()
 
     def describe(self, job: str) -> list[dict[str, str]]:
-        """What SLURM knows of a job, or of each task of an array (those that have not started yet are one)."""
+        """Return SLURM's description of a job, or of each task of an array (all waiting tasks are one)."""
         lines = self.run("scontrol", "--oneliner", "show", "job", job).splitlines()
         return [dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line)) for line in lines if line.strip()]
 
     def states(self, job: str) -> list[str]:
-        """The state of a job, or of each task of an array."""
+        """Return the state of a job, or of each task of an array."""
         return [described["JobState"] for described in self.describe(job)]
 
     def wait(self, job: str, *states: str, restarts: int = 0, deadline: float = 120) -> None:
@@ -99,7 +99,7 @@ class Slurm:
             time.sleep(0.1)
 
     def output(self, job: str) -> str:
-        """What a job has printed, all tasks of an array one after the other."""
+        """Return the output of a job, all tasks of an array one after the other."""
         files = [Path(task.get("StdOut", "")) for task in self.describe(job)]
         return "".join(file.read_text() for file in files if file.is_file())
 

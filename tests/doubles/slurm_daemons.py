@@ -1,4 +1,4 @@
-"""Starts SLURM's daemons below one directory and stops them when nobody uses them any more.
+"""Start SLURM's daemons below one directory and stop them when nobody uses them any more.
 
     python tests/doubles/slurm_daemons.py STATE
 
@@ -68,7 +68,7 @@ NodeName=n2 Name=gpu File=/dev/tty[3-4]
 
 
 def main(state: Path) -> None:
-    """Runs the cluster in `state` until nobody holds `state/users`."""
+    """Run the cluster in `state` until nobody holds `state/users`."""
     daemons: list[subprocess.Popen[bytes]] = []
     with (state / "users").open() as users:
         try:
@@ -93,7 +93,7 @@ def _configure(state: Path) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports below those that the kernel gives to outgoing connections, so that none of these takes them meanwhile."""
+    """Return ports below those of outgoing connections, so that no connection takes them meanwhile."""
     ports: list[int] = []
     while len(ports) < count:
         port = random.randrange(20000, 32000)
@@ -133,7 +133,7 @@ def _wait(state: Path, what: str, condition: Callable[[], bool], daemons: Sequen
 
 
 def _ask(state: Path, *command: str) -> str:
-    """What one of SLURM's commands says; empty if the controller doesn't answer."""
+    """Return the output of one of SLURM's commands; empty if the controller doesn't answer."""
     environment = {"SLURM_CONF": str(state / "etc" / "slurm.conf"), "PATH": "/usr/local/bin:/usr/bin:/bin"}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)

@@ -1,4 +1,4 @@
-"""Reviews from memory for stores and loaders, and what a cache folder holds afterwards."""
+"""Reviews from memory for stores and loaders, and the contents of a cache folder."""
 
 import random
 from collections.abc import Collection, Iterator
@@ -64,7 +64,7 @@ def contents(folder: Path) -> list[str]:
 
 
 def assert_only_store(cache: Path, store: Store) -> None:
-    """Nothing but this store is in the cache."""
+    """Assert that nothing but this store is in the cache."""
     files = ["meta.json", "test.arrow", "tokenizer.json", "train.arrow", "validation.arrow"]
     assert contents(cache / "stores") == [store.fingerprint, *(f"{store.fingerprint}/{name}" for name in files)]
 

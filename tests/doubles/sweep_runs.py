@@ -46,7 +46,7 @@ def sweep_file(place: Path, *, tracking: str = "none", **changes: Any) -> Path:
 
 
 def broken(tmp_path: Path, *texts: str) -> str:
-    """A PYTHONPATH with which the trials that are given one of these arguments fail at once; agents look often."""
+    """Return a PYTHONPATH with which trials that have one of these arguments fail at once; agents poll often."""
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(AGENTS_LOOK_OFTEN + BREAK.format(texts=texts))

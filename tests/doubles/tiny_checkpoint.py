@@ -1,4 +1,4 @@
-"""A checkpoint as `train.py` writes it, as far as it is read, without training."""
+"""A checkpoint with the parts of `train.py`'s that are read, without training."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from textrnn.training.checkpoints import FORMAT
 
 
 def write_checkpoint(path: Path, tokenizer: Tokenizer, data: DataConfig | None = None) -> Path:
-    """A tiny classifier, untrained, of texts that `tokenizer` encodes."""
+    """Write an untrained tiny classifier of texts that `tokenizer` encodes."""
     config = Config(model=ModelConfig(hidden_size=4, embedding=EmbeddingConfig(size=3)), data=data or DataConfig())
     vocab_size = tokenizer.get_vocab_size()
     weights = TextClassifier(config.model, vocab_size).state_dict()

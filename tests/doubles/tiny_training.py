@@ -1,5 +1,4 @@
-"""The smallest training that has everything the tracking room sees: batches as the data room makes them, a model that
-logs what ours logs."""
+"""The smallest training with everything that tracking sees: batches as in `data`, and a model with our metrics."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Runs of train.py in W&B's loopback server: what must be there, read beside the run directory."""
+"""Runs of train.py in W&B's loopback server, compared with the run directory."""
 
 import csv
 import json
@@ -23,14 +23,14 @@ def log_in(environment: dict[str, str], server: WandbServer) -> None:
 
 
 def rows_of(run: Path) -> list[dict[str, float]]:
-    """What metrics.csv holds, in the form of W&B's history."""
+    """Return the rows of metrics.csv in the form of W&B's history."""
     with (run / "metrics.csv").open() as file:
         rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
     return [{"_step": row.pop("step"), **row} for row in rows]
 
 
 def untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what takes another time each time, and without the charts of W&B's last row."""
+    """Return the rows without timings, and without the charts of W&B's last row."""
     return [
         {name: value for name, value in row.items() if name not in TIMINGS and isinstance(value, int | float | str)}
         for row in rows
@@ -48,7 +48,7 @@ def only_run(server: WandbServer) -> ServerRun:
 
 
 def assert_whole(server: WandbServer, run: Path) -> None:
-    """W&B has one run, with every row once and in order, and the summary of the run directory."""
+    """Assert that W&B has one run, with every row once and in order, and the summary of the run directory."""
     arrived = only_run(server)
     steps = [row["_step"] for row in arrived.rows]
     assert steps == sorted(set(steps))
@@ -64,7 +64,7 @@ def sync(environment: dict[str, str], *folders: Path) -> None:
 
 
 def wandb_core(parent: int) -> int:
-    """The process of the client's service that belongs to a run."""
+    """Return the process of the client's service that belongs to a run."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().split(b"\0")

@@ -68,7 +68,7 @@ class ArtifactStore:
         }
 
     def find(self, name: str, project_name: str | None = None) -> ServerArtifact | None:
-        """The committed version that `COLLECTION:ALIAS`, `COLLECTION:v0` or `COLLECTION` (latest) means."""
+        """Return the committed version of `COLLECTION:ALIAS`, `COLLECTION:v0` or `COLLECTION` (latest)."""
         collection, _, alias = name.partition(":")
         for artifact in self._versions(collection, project_name):
             if (alias or "latest") in [f"v{artifact.version}", *artifact.aliases]:

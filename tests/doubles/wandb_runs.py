@@ -1,27 +1,33 @@
-"""The runs of the loopback W&B server: what a client says about them, and what it is told when it resumes one.
+"""The runs of the loopback W&B server: uploads of clients, answers at a resume, and the reads of `wandb.Api`.
 
 Rules of state, as `ServerRun.state` says it:
-- `pending`: a sweep handed the run out and no client has taken it up. `running`: a client has.
+- `pending`: a sweep has handed the run out, and no client has started it. `running`: a client has.
 - `finished` after exit code 0, `failed` after any other.
-- `crashed`: no exit code, and nothing was heard of the run for `crashed_after` seconds (a client that logs nothing was
-  seen to send something every 15 s). A run that is heard of again is `running` again, also one that was complete.
-- `preempting` once the client has called `mark_preempting`; from there an exit code but 0, or silence, is `preempted`.
+- `crashed`: no exit code, and no request of the run for `crashed_after` seconds (a client that logs nothing still sends
+  one every 15 s). After a new request the run is `running` again, also if it was complete.
+- `preempting` once the client has called `mark_preempting`; after that another exit code than 0, or silence, means
+  `preempted`.
 """
 
+import base64
+import hashlib
 import json
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import quote
 
-from doubles.wandb_answers import Operations, Variables, now, project, user
+from doubles.wandb_answers import Operations, UnknownOperationError, Variables, connection, now, project, user
 
 _STREAMED = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "output.log": "log"}
 
 
 @dataclass(kw_only=True)
 class ServerRun:
-    """What the client said about one run."""
+    """One run, as its client has described it."""
 
     id: str
     project: str
@@ -37,14 +43,14 @@ class ServerRun:
     summary: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
-    """None until the client says that the run is complete, and again once it goes on."""
+    """None until the client reports that the run is complete, and again once it continues."""
     started: bool = False
-    """Whether a client has taken the run up."""
+    """Whether a client has started the run."""
     preempting: bool = False
     stopped: bool = False
-    """Whether the client is to stop the run: the answer to its file stream says so, and it looks every 15 s."""
+    """Whether the client should stop the run: the answer to its file stream says so; the client looks every 15 s."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """What the sweep chose for the run."""
+    """The sweep's values for the run."""
     created: str = field(default_factory=now)
     heard: float = field(default_factory=time.monotonic)
 
@@ -80,13 +86,13 @@ class ServerRun:
         return "preempting" if self.preempting else "running" if self.started else "pending"
 
     def goes_on(self) -> None:
-        """The client was heard of, and the run isn't complete."""
+        """Record a request of the client; the run isn't complete."""
         self.heard = time.monotonic()
         self.exit_code = None
 
 
 class RunStore:
-    """All runs by their ids, and the answers to what a client asks and says while it runs one."""
+    """All runs by their ids, and the answers to the client of a run."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -106,7 +112,7 @@ class RunStore:
         return self.runs.setdefault(run_id, new)
 
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Take what a run's file stream brings, and tell whether the run is to stop."""
+        """Store an upload of a run's file stream; answer whether the run should stop."""
         run = self.runs[run_id]
         run.goes_on()
         for name, chunk in (body.get("files") or {}).items():
@@ -123,7 +129,7 @@ class RunStore:
         return {"stopped": run.stopped}
 
     def node(self, run: ServerRun) -> dict[str, Any]:
-        """The run as GraphQL answers have it, with every field that one of them asks for."""
+        """Return the run as in GraphQL answers, with every requested field."""
         keys = {key for row in run.lines for key in row}
         last_step = max((row.get("_step", -1) for row in run.lines), default=-1)
         return {
@@ -154,7 +160,7 @@ class RunStore:
         }
 
     def file_url(self, run: ServerRun, name: str) -> str:
-        """Where a file of the run is put and fetched."""
+        """Return the address for uploads and downloads of a file of the run."""
         return f"{self.url}/run-files/{run.id}/{quote(name)}"
 
     def _upsert(self, variables: Variables) -> dict[str, Any]:
@@ -194,3 +200,127 @@ class RunStore:
         run = self.runs[variables["run"]]
         files = [{"name": name, "uploadUrl": self.file_url(run, name)} for name in variables["files"]]
         return {"createRunFiles": {"runID": run.id, "uploadHeaders": [], "files": files}}
+
+
+class RunReads:
+    """The answers to questions about the runs of a store; a run that isn't there is null, as W&B has it."""
+
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self.operations: Operations = {
+            "Runs": self._runs,
+            "Run": self._about(lambda run, _: store.node(run)),
+            "RunState": self._about(lambda run, _: store.node(run)),
+            "RunHistoryKeys": self._about(lambda run, _: store.node(run)),
+            "RunFullHistory": self._about(_full_history),
+            "RunSampledHistory": self._about(lambda run, v: {"sampledHistory": sampled(run, v["specs"])}),
+            "SampledHistoryPage": self._about(lambda run, v: {"sampledHistory": sampled(run, [v["spec"]])}),
+            "HistoryPage": self._about(_history_page),
+            "RunParquetHistory": self._about(_live_history),
+            "RunFiles": self._about(self._files),
+        }
+
+    def _about(self, tell: Callable[[ServerRun, Variables], dict[str, Any]]) -> Callable[[Variables], dict[str, Any]]:
+        def answer(variables: Variables) -> dict[str, Any]:
+            name = variables.get("name") or variables.get("run") or variables["runName"]
+            run = self.store.runs.get(name)
+            return {"project": project(variables["project"], run=tell(run, variables) if run else None)}
+
+        return answer
+
+    def _runs(self, variables: Variables) -> dict[str, Any]:
+        filters = json.loads(variables.get("filters") or "{}")
+        found = [r for r in self.store.runs.values() if r.project == variables["project"] and _matches(r, filters)]
+        order = variables.get("order") or "+created_at"
+        values = {run.id: _value(run, order.lstrip("+-")) for run in found}
+        known = sorted((r for r in found if values[r.id] is not None), key=lambda run: values[run.id])
+        ordered = known[::-1] if order.startswith("-") else known
+        nodes = [self.store.node(run) for run in ordered + [run for run in found if run not in known]]
+        page = connection(nodes, variables.get("perPage"), variables.get("cursor"))
+        return {"project": project(variables["project"], runCount=len(nodes), runs=page)}
+
+    def _files(self, run: ServerRun, variables: Variables) -> dict[str, Any]:
+        pattern = (variables.get("pattern") or "%").replace("%", "*")
+        names = [name for name in sorted(run.files) if name in (variables.get("fileNames") or run.files)]
+        nodes = [self._file(run, name) for name in names if fnmatchcase(name, pattern)]
+        page = connection(nodes, variables.get("fileLimit"), variables.get("fileCursor"))
+        return {"fileCount": len(nodes), "files": page}
+
+    def _file(self, run: ServerRun, name: str) -> dict[str, Any]:
+        url, content = self.store.file_url(run, name), run.files[name]
+        md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+        facts = {"sizeBytes": len(content), "mimetype": None, "updatedAt": run.created, "md5": md5}
+        return {"id": f"{run.id}/{name}", "name": name, "url": url, "directUrl": url, **facts}
+
+
+def sampled(run: ServerRun, specs: list[str]) -> list[list[dict[str, Any]]]:
+    """Return the rows with all keys of each spec, such as '{"keys": ["_step", "loss"], "samples": 500}'.
+
+    A spec without keys wants none.
+    """
+    return [_sample(run, json.loads(spec)) for spec in specs]
+
+
+def _sample(run: ServerRun, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    keys = spec.get("keys", [])
+    rows = [
+        {key: row[key] for key in keys}
+        for row in run.lines
+        if keys and set(keys) <= set(row) and spec.get("minStep", 0) <= row["_step"] <= spec.get("maxStep", math.inf)
+    ]
+    return _thinned(rows, spec)
+
+
+def _thinned(rows: list[dict[str, Any]], spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return rows[:: math.ceil(len(rows) / (spec.get("samples") or 500)) or 1]
+
+
+def _full_history(run: ServerRun, variables: Variables) -> dict[str, Any]:
+    events = [run.events[number] for number in sorted(run.events)]
+    named = {"history": run.lines, "events": events}
+    return {name: [json.dumps(row) for row in _thinned(rows, variables)] for name, rows in named.items()}
+
+
+def _history_page(run: ServerRun, variables: Variables) -> dict[str, Any]:
+    inside = [row for row in run.lines if variables["minStep"] <= row["_step"] < variables["maxStep"]]
+    return {"history": [json.dumps(row) for row in inside]}
+
+
+def _live_history(run: ServerRun, variables: Variables) -> dict[str, Any]:
+    keys = variables["liveKeys"]
+    rows = [{key: value for key, value in row.items() if not keys or key in keys} for row in run.lines]
+    return {"parquetHistory": {"parquetUrls": [], "liveData": rows}}
+
+
+def _value(run: ServerRun, key: str) -> Any:
+    """Return a run's value of a key of filters and orders: `state`, `summary_metrics.val/loss`, `config.lr.value`."""
+    kind, _, name = key.partition(".")
+    if kind == "summary_metrics":
+        return run.summary.get(name)
+    if kind == "config":
+        return run.config.get(name.removesuffix(".value"))
+    named = {
+        "created_at": run.created,
+        "name": run.id,
+        "state": run.state,
+        "sweep": run.record.get("sweep"),
+        "group": run.record.get("groupName"),
+        "jobType": run.record.get("jobType"),
+        "display_name": run.record.get("displayName"),
+    }
+    if key not in named:
+        raise UnknownOperationError(f"runs by {key}")
+    return named[key]
+
+
+def _matches(run: ServerRun, filters: dict[str, Any]) -> bool:
+    for key, wanted in filters.items():
+        if key in ("$and", "$or"):
+            fits = (all if key == "$and" else any)(_matches(run, each) for each in wanted)
+        elif isinstance(wanted, dict):
+            raise UnknownOperationError(f"runs with {key} {wanted}")
+        else:
+            fits = wanted in run.record.get("tags", []) if key == "tags" else _value(run, key) == wanted
+        if not fits:
+            return False
+    return True

@@ -1,19 +1,19 @@
 """A W&B server on the loopback interface, for the real client, `wandb sweep`, `wandb agent`, `wandb sync`, `wandb.Api`.
 
-    with WandbServer() as server:  # or the fixture `server` of tests/tracking, which sets the environment too
+    with WandbServer() as server:  # or the fixture `server`, which sets the environment too
         subprocess.run(..., env={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, ...})
         assert server.runs["abc"].state == "finished"
 
-What a client needs in its environment: the two above, a HOME without a W&B login, and WANDB_ERROR_REPORTING=false, so
-that it calls nobody else. WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1 makes it send history every second rather than every
-15; a fraction of a second is silently taken for the default. After a fault it asks again soonest with
-WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. An agent that asks twice a second is `QUICK_AGENT`.
+Environment of a client: the two variables above, a HOME without a W&B login, and WANDB_ERROR_REPORTING=false, so that
+it connects to nothing else. With WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1 it uploads history every second instead of
+every 15; a fraction of a second silently means the default. It retries soonest after a fault with
+WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. `QUICK_AGENT` is an agent that polls twice a second.
 
-Nearly all of the client's traffic is GraphQL, told apart by the operation's name in the query text; history, console
-and exit code come over a run's file stream, files by PUT to the addresses that GraphQL gave out. What isn't here is
-answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. Where things are:
-- `wandb_runs`: runs, the rules of their state, resume. `wandb_reads`: what `wandb.Api` asks about them.
-- `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the rules of what an agent is told.
+Nearly all of the client's traffic is GraphQL, distinguished by the operation's name in the query text; history, console
+and exit code come over a run's file stream, files by PUT to addresses from GraphQL answers. Unknown requests are
+answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. Modules:
+- `wandb_runs`: runs, the rules of their state, resume, and what `wandb.Api` reads of them.
+- `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the commands to agents.
 
 Every entity and project exists; run ids are unique in the server, not only in a project. All state is in memory and
 survives `die` and `come_back`. Faults: `die` (the port is closed, connections drop, nothing is answered), `stall`
@@ -34,23 +34,22 @@ from urllib.parse import unquote
 
 from doubles.wandb_answers import UnknownOperationError, Variables, user
 from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
-from doubles.wandb_reads import RunReads
-from doubles.wandb_runs import RunStore, ServerRun
+from doubles.wandb_runs import RunReads, RunStore, ServerRun
 from doubles.wandb_sweeps import ServerSweep, SweepStore
 
 __all__ = ["ServerArtifact", "ServerRun", "ServerSweep", "WandbServer"]
 
 
 class WandbServer:
-    """Answers while inside `with`; `url` is what WANDB_BASE_URL must say."""
+    """The server; it answers inside `with`, and `url` is the value for WANDB_BASE_URL."""
 
     def __init__(self, *, stalls: bool = False, crashed_after: float = 300.0) -> None:
         self.unknown: list[str] = []
-        """What was asked for that the double doesn't have."""
+        """Requests that the double doesn't know."""
         self.keys: set[str] = set()
         """The API keys that came with requests."""
         self.refusal: int | None = None
-        """The HTTP status with which every GraphQL request is refused, such as 401 for a key that isn't known."""
+        """The HTTP status with which every GraphQL request is refused, such as 401 for an unknown key."""
         self.lock = threading.RLock()
         self.answering = threading.Event()
         if not stalls:
@@ -87,15 +86,15 @@ class WandbServer:
             assert self.unknown == [], self.unknown
 
     def stop(self) -> None:
-        """End, as a server that died for good."""
+        """End like a server that dies for good."""
         self._http.die()
 
     def die(self) -> None:
-        """Close the port and drop all connections; what came so far is kept."""
+        """Close the port and drop all connections; the state is kept."""
         self._http.die()
 
     def come_back(self) -> None:
-        """Answer again after `die`, on the same port, with all that was there."""
+        """Answer again after `die`, on the same port, with the same state."""
         self._http = _Http(self, self.port)
         self._http.start()
 
@@ -104,11 +103,11 @@ class WandbServer:
         self.answering.clear()
 
     def go_on(self) -> None:
-        """Answer again after `stall`, also what was asked meanwhile."""
+        """Answer again after `stall`, also the requests of the meantime."""
         self.answering.set()
 
     def artifact(self, name: str) -> ServerArtifact | None:
-        """The committed version that `COLLECTION:ALIAS` means, if there is one."""
+        """Return the committed version of `COLLECTION:ALIAS`, if there is one."""
         return self._artifact_store.find(name)
 
     def answer(self, operation: str, variables: Variables) -> dict[str, Any]:
@@ -122,11 +121,11 @@ class WandbServer:
         return self._operations[operation](variables)
 
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Take what a run's file stream brings, and tell whether the run is to stop."""
+        """Store an upload of a run's file stream; answer whether the run should stop."""
         return self._run_store.stream(run_id, body)
 
     def put(self, path: str, content: bytes) -> bool:
-        """Keep an upload; False if no such place was given out."""
+        """Keep an upload; return False if its address is unknown."""
         match path.strip("/").split("/", 3):
             case ["run-files", run, *name] if run in self.runs:
                 self.runs[run].files["/".join(name)] = content
@@ -139,7 +138,7 @@ class WandbServer:
         return True
 
     def get(self, path: str) -> bytes | None:
-        """What was put at `path`."""
+        """Return the upload at `path`."""
         match path.strip("/").split("/", 3):
             case ["run-files", run, *name] if run in self.runs:
                 return self.runs[run].files.get("/".join(name))
@@ -185,7 +184,7 @@ class _Http(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client may go whenever it likes; any other error is this file's and shows."""
+        """Ignore clients that disconnect; show all other errors, which are this module's."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -249,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing on stderr."""
 
     def _answers(self) -> bool:
-        """Wait while the server stalls; False if it died meanwhile, and the request goes unanswered."""
+        """Wait while the server stalls; return False if it died meanwhile, and the request stays unanswered."""
         while not self.double.answering.wait(0.05) and not self.server.dead.is_set():
             pass
         self.close_connection = self.server.dead.is_set()

@@ -1,12 +1,12 @@
-"""The sweeps of the loopback W&B server: W&B's own engine chooses parameters and what to stop; agents are told.
+"""The sweeps of the loopback W&B server: W&B's own engine chooses parameters and stops trials.
 
-At each heartbeat an agent says which trials it runs, and the server
-- sends `stop` for each of these whose run is to stop: hyperband said so, or somebody called `wandb.Api().stop`;
-- hands an agent that runs nothing the next trial: first one that was pre-empted (see `wandb_runs`), under its run id,
-  then one with new parameters;
-- sends `exit` once `run_cap` runs were handed out or the grid is through, unless a trial is being pre-empted and may
+At each heartbeat an agent reports the trials that it runs, and the server
+- sends `stop` for each trial that should stop, because of hyperband or `wandb.Api().run(...).stop()`;
+- sends an idle agent the next trial: first a pre-empted one (see `wandb_runs`), under its run id, then one with new
+  parameters;
+- sends `exit` once `run_cap` runs were handed out or the grid is finished, unless a trial is being pre-empted and may
   come back. The sweep is FINISHED then. `wandb sweep --stop` (agents exit when idle), `--cancel` (at once) and
-  `--pause` (they wait) do the same from outside.
+  `--pause` (they wait) set the state from outside.
 """
 
 import json
@@ -17,8 +17,7 @@ from typing import Any
 
 import yaml
 from doubles.wandb_answers import Operations, Variables, now, project
-from doubles.wandb_reads import sampled
-from doubles.wandb_runs import RunStore, ServerRun
+from doubles.wandb_runs import RunStore, ServerRun, sampled
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its models are written for pydantic 1, on which pydantic 2 remarks
@@ -36,7 +35,7 @@ class ServerSweep:
     state: str = "RUNNING"
     runs: list[ServerRun] = field(default_factory=list)
     handed_out: list[tuple[str, str]] = field(default_factory=list)
-    """(agent, run) of every trial that was handed out, in order; a pre-empted run comes more than once."""
+    """(agent, run) of every trial that was handed out, in order; a pre-empted run appears more than once."""
     created: str = field(default_factory=now)
 
     @property
@@ -46,7 +45,7 @@ class ServerSweep:
 
     @property
     def engine_runs(self) -> list[sweeps.SweepRun]:
-        """The runs as W&B's engine knows them; it silently drops what comes under other names than these."""
+        """The runs as W&B's engine reads them; it silently drops other names than these."""
         return [
             sweeps.SweepRun(
                 name=run.id,
@@ -127,7 +126,7 @@ class SweepStore:
         return [{"type": "run", "run_id": run.id, "program": sweep.config.get("program"), "args": arguments}]
 
     def _new_run(self, sweep: ServerSweep) -> ServerRun | None:
-        """A run with new parameters, or None if the sweep is through."""
+        """Return a run with new parameters, or None if the sweep is finished."""
         if len(sweep.runs) >= sweep.config.get("run_cap", len(sweep.runs) + 1):
             return None
         with warnings.catch_warnings():

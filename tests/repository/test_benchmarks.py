@@ -1,4 +1,4 @@
-"""The benchmarks: how they repeat, what they tell, and that each runs. Speed itself is no test's business."""
+"""The benchmarks: repeats, reports and a short run of each. Tests don't measure speed."""
 
 import io
 import json
@@ -88,7 +88,7 @@ def test_a_report_is_shown_with_its_machine_claims_and_tables() -> None:
         assert part in output.getvalue()
 
 
-def test_the_readme_tells_what_the_results_hold(tmp_path: Path) -> None:
+def test_the_readme_shows_the_results(tmp_path: Path) -> None:
     assert readme.render(["startup"], tmp_path).startswith("No results yet")
     make_report().write(tmp_path / "loop.json")
     part = readme.render(["startup", "loop"], tmp_path)
@@ -107,7 +107,7 @@ def test_the_pages_are_up_to_date(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_results_tell_nothing_about_the_machine_but_what_it_is(path: Path) -> None:
+def test_results_hold_no_paths_or_addresses_of_the_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert json.loads(text)["benchmark"] == path.stem
     for private in ("/home", "/root", "/tmp", "/work", "://"):
@@ -151,15 +151,15 @@ def test_the_products_are_those_of_a_layer(cell: str) -> None:
     gemms_alone(cell, inputs, hidden, time=time, batch=batch, directions=2)()
 
 
-def assert_told(name: str, folder: Path) -> None:
-    """A benchmark has measured something, and the pages can tell it."""
+def assert_reported(name: str, folder: Path) -> None:
+    """Assert that a benchmark has results, and that the pages can show them."""
     report = Report.read(folder / f"{name}.json")
     assert report.claims
     assert all(value > 0 for claim in report.claims for value in claim.values if name != "losses")
     assert readme.HEADINGS[name] in readme.render([name], folder)
 
 
-def test_recipes_that_are_not_measured_again_stay_if_it_is_the_same_machine(tmp_path: Path) -> None:
+def test_recipes_that_are_not_measured_again_are_kept_on_the_same_machine(tmp_path: Path) -> None:
     def empty() -> Report:
         report = make_report()
         report.claims, report.tables = [], [Table(title="an epoch's training", unit="s")]
@@ -169,7 +169,7 @@ def test_recipes_that_are_not_measured_again_stay_if_it_is_the_same_machine(tmp_
     for system in ("keras_lstm", "torch_lstm_wandb"):
         before.claims.append(Claim(name=f"{system}: epochs", values=[2.0]))
         before.tables[0].add("ours", system, [3.0])
-    before.where["versions"]["tensorflow"] = "2.21"  # what a peer's process tells comes later
+    before.where["versions"]["tensorflow"] = "2.21"  # a peer's process reports its version later
     before.write(tmp_path / "tutorials.json")
     tutorials.take_over(now, tmp_path / "tutorials.json", ["keras_lstm"])
     assert [claim.name for claim in now.claims] == ["torch_lstm_wandb: epochs"]
@@ -188,11 +188,11 @@ def test_the_command_runs_a_benchmark(environment: dict[str, str], tmp_path: Pat
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "loop", *QUICK, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
-    assert_told("loop", tmp_path)
+    assert_reported("loop", tmp_path)
 
 
 PEERS = ("recurrence", "tutorials")
-"""Benchmarks with peers, which are there or said to be missing."""
+"""Benchmarks with peers, which are measured or reported as missing."""
 
 
 @pytest.mark.slow
@@ -206,4 +206,4 @@ PEERS = ("recurrence", "tutorials")
 )
 def test_each_benchmark_runs(name: str, tmp_path: Path) -> None:
     assert run.main([name, *(["--peers"] if name in PEERS else []), *QUICK, str(tmp_path)]) == 0
-    assert_told(name, tmp_path)
+    assert_reported(name, tmp_path)

@@ -1,4 +1,4 @@
-"""The benchmark of the tutorials' deviations: its ways are what they are called, and what it computes is right."""
+"""The benchmark of the tutorials' deviations: its variants and its computations are correct."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Processes of the fork server are as Python would have started them, and are killed like any other."""
+"""The contract of the fork server: its processes are as Python would have started them, and are killed like others."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ atexit.register(print, "at exit")
 sys.exit(3)
 """
 REAL = {"PYTHONHASHSEED": "0"}
-"""A setting of the interpreter, with which the server serves nobody."""
+"""A setting of the interpreter, with which Python starts the process instead of the server."""
 
 
 def told(place: Path, environment: dict[str, str]) -> tuple[type, int, str, str, dict[str, Any]]:

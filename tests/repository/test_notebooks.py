@@ -1,4 +1,4 @@
-"""The notebooks: each runs to its end, and what is committed is what it shows, small and of no machine."""
+"""The notebooks: each runs to its end, and the committed outputs are its own, small and free of machine details."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ LARGEST = 400 * 1024
 
 
 def run(path: Path, place: Path, **more: str) -> NotebookNode:
-    """The notebook with its outputs, from a copy in `place`; a cell that fails, or says something on stderr, fails."""
+    """Run a copy of a notebook in `place` and return it with its outputs; fail if a cell fails or writes to stderr."""
     folder = execute.copy_folder(place)
     kept = {name: value for name, value in execute.one_core(os.environ).items() if not name.startswith("WANDB_")}
     notebook: NotebookNode = execute.execute(folder / path.name, {**kept, "HF_HUB_OFFLINE": "1", **more})

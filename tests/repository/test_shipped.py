@@ -1,4 +1,4 @@
-"""What is shipped does what it says: every YAML's command, the README's commands, the wheel, many starts at once."""
+"""The shipped files: every YAML's command, the README's commands and links, the wheel, many starts at once."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ SHORT = (
 
 
 def header_commands() -> list[tuple[str, str]]:
-    """Each YAML's name and the first command of its header."""
+    """Return each YAML's name and the first command of its header."""
     found = []
     for path in sorted(CONF_DIR.rglob("*.yaml")):
         commands = re.findall(r"^#\s+(python train\.py .*)$", path.read_text(), re.MULTILINE)
@@ -63,7 +63,7 @@ OWN_PROCESS = (
 
 
 def typed_in(name: str, command: str) -> list[str]:
-    """What is typed after `python train.py`, made short."""
+    """Return the arguments of `python train.py`, for a short run."""
     debug = [] if name.startswith("trainer/") else ["trainer=debug"]
     return [*shlex.split(command)[2:], *debug, *SHORT]
 
@@ -104,8 +104,14 @@ def test_the_other_commands_in_the_yamls_headers_run(script: Command, here: Comm
             assert done.stdout.rstrip().splitlines()[-1].startswith("run directory: runs/")
 
 
+def test_the_pages_link_to_files_that_exist() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+
+
 def readme_examples() -> list[tuple[str, str]]:
-    """The README's console commands that start with python, in order, each with the output shown below it."""
+    """Return the README's console commands that start with python, in order, each with the output shown below it."""
     blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     examples = []
     for block in blocks:
@@ -117,7 +123,7 @@ def readme_examples() -> list[tuple[str, str]]:
 
 
 def pattern(line: str) -> str:
-    """A shown line as a regular expression: figures and labels may differ, `...` is anything, spaces are spaces."""
+    """Return a shown line as a regular expression: figures and labels may differ, `...` is anything."""
     escaped = re.escape(" ".join(line.split())).replace(r"\.\.\.", ".*").replace(r"\ ", r"\s+")
     escaped = re.sub("positive|negative", "(positive|negative)", escaped)
     return re.sub(r"\d+(?:[.,]\d+|\\\.\d+)*", lambda _: r"[\d,.]+", escaped)

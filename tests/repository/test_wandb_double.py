@@ -1,0 +1,364 @@
+"""The contract of the loopback W&B server, with the real client, API, `wandb sync`, `wandb sweep` and `wandb agent`."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+import yaml
+from doubles.quick_agent import QUICK_AGENT
+from doubles.wandb_server import ServerRun, ServerSweep, WandbServer
+from wandb.sdk.lib.run_stopping import RunStopChecker
+
+KILLED = """
+import time, wandb
+run = wandb.init(project="films", id="one", resume="allow")
+for _ in range(3):
+    run.log({"loss": 1.0})
+time.sleep(60)
+"""
+TRIAL = """
+import signal, sys, time
+import wandb
+values = dict(argument.split("=") for argument in sys.argv[1:])
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+with wandb.init(resume="allow") as run:
+    for step in range(run.starting_step, int(values.get("steps", 2))):
+        run.log({"val/loss": float(values.get("lr", 0)) + 1 / (step + 1)}, step=step)
+        if values.get("preempted") == values["lr"] and not run.starting_step:
+            run.mark_preempting()
+            sys.exit(1)
+        if "seconds" in values:
+            time.sleep(float(values["seconds"]))
+        if stop:
+            break
+    run.summary["stopped"] = bool(stop)
+"""
+
+
+def _silent(**more: Any) -> wandb.Settings:
+    """New settings for each run, as the client writes the run's own into them."""
+    return wandb.Settings(silent=True, console="off", **more)
+
+
+def _wait(until: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def quick(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> WandbServer:
+    """The server, with a client that sends history every second."""
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS", "1")
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_RETRY_WAIT_MAX_SECONDS", "1")
+    return server
+
+
+def test_a_killed_run_is_resumed_and_no_row_is_lost_while_the_server_is_away(quick: WandbServer) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stderr=subprocess.DEVNULL) as killed:
+        _wait(lambda: "one" in quick.runs and len(quick.runs["one"].history) == 3 and len(quick.runs["one"].events) > 0)
+        killed.kill()
+    run = quick.runs["one"]
+    events = dict(run.events)
+    assert (run.state, run.exit_code) == ("running", None)
+    run.crashed_after = 0
+    assert run.state == "crashed"
+    run.crashed_after = 300
+
+    with wandb.init(project="films", id="one", resume="must", config={"seed": 1}, settings=_silent()) as resumed:
+        assert resumed.starting_step == 3
+        resumed.log({"loss": 0.5})
+        _wait(lambda: len(run.history) == 4)
+        assert run.state == "running"
+        for fail, recover in ((quick.die, quick.come_back), (quick.stall, quick.go_on)):
+            arrived = len(run.history)
+            fail()
+            for _ in range(20):
+                resumed.log({"loss": 0.5})
+            time.sleep(2)
+            assert len(run.history) == arrived
+            recover()
+            _wait(lambda arrived=arrived: len(run.history) == arrived + 20)  # type: ignore[misc]  # a bound default
+        resumed.log({"loss": 0.25}, step=99)
+    assert [row["_step"] for row in run.rows] == [*range(44), 99]
+    assert (run.state, run.config, run.summary["loss"]) == ("finished", {"seed": 1}, 0.25)
+    assert len(run.events) > len(events)
+    assert events.items() <= run.events.items(), "those of the first process are kept"
+
+    with pytest.raises(wandb.errors.UsageError, match="already exists"):
+        wandb.init(project="films", id="one", resume="never", settings=_silent())
+    with pytest.raises(wandb.errors.UsageError, match="does not exist"):
+        wandb.init(project="films", id="other", resume="must", settings=_silent())
+
+
+def test_exit_codes_preemption_and_stop_requests(quick: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, preempting, code in [("bad", False, 3), ("moved", True, 75), ("done", True, 0)]:
+        run = wandb.init(project="films", id=name, settings=_silent(), reinit="finish_previous")
+        if preempting:
+            run.mark_preempting()
+        run.finish(exit_code=code)
+    monkeypatch.setattr(RunStopChecker.__init__, "__kwdefaults__", {"poll_interval": 0.2})  # in place of 15 s
+    stopped = threading.Event()
+    with wandb.init(project="films", id="fine", settings=_silent(stop_fn=stopped.set)) as run:
+        run.log({"loss": 1.0})
+        _wait(lambda: len(quick.runs["fine"].history) == 1)
+        time.sleep(0.5)
+        assert not stopped.is_set()
+        wandb.Api().run("tester/films/fine").stop()
+        run.log({"loss": 0.5})
+        assert stopped.wait(30)
+    assert [run.id for run in quick.runs.values() if run.stopped] == ["fine"]
+    ends = {run.id: (run.state, run.exit_code) for run in quick.runs.values()}
+    assert ends == {"bad": ("failed", 3), "moved": ("preempted", 75), "done": ("finished", 0), "fine": ("finished", 0)}
+    states = {run.id: run.state for run in wandb.Api().runs("tester/films")}
+    assert states == {name: state for name, (state, _) in ends.items()}
+
+
+def _log_model(run: wandb.Run, folder: Path, text: str, accuracy: float, aliases: list[str]) -> wandb.Artifact:
+    (folder / "inner").mkdir(parents=True, exist_ok=True)
+    (folder / "best ckpt").write_bytes(text.encode() + bytes(range(256)))
+    (folder / "inner" / "config.yaml").write_text(f"seed: {accuracy}\n")
+    artifact = wandb.Artifact("gru-model", type="model", metadata={"val/accuracy": accuracy})
+    artifact.add_dir(str(folder))
+    return run.log_artifact(artifact, aliases=aliases).wait()
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_api_reads_runs_and_artifacts(server: WandbServer, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for seed in (0, 1):
+        with wandb.init(project="films", id=f"run{seed}", name=f"gru s{seed}", group="g", tags=[f"s{seed}"]) as run:
+            run.config["seed"] = seed
+            for step in range(0, 2500, 10):
+                run.log({"loss": seed + 1 / (step + 1), "often": step} if step % 20 else {"often": step}, step=step)
+            if seed == 0:
+                assert _log_model(run, folder, "one", 0.5, ["best"]).version == "v0"
+                first = _contents(folder)
+                assert _log_model(run, folder, "two", 0.75, ["best"]).version == "v1"
+                assert _log_model(run, folder, "two", 0.75, []).version == "v1", "the same content is no new version"
+            else:
+                assert run.use_artifact("gru-model:latest").version == "v1"
+    api = wandb.Api()
+    _assert_runs_are_read(api, tmp_path)
+
+    versions = {artifact.version: artifact for artifact in server.artifacts.values()}
+    assert versions[0].aliases == []
+    assert sorted(versions[1].aliases) == ["best", "latest"]
+    assert versions[1].metadata == {"val/accuracy": 0.75}
+    best = api.artifact("tester/films/gru-model:best")
+    assert (best.version, best.type, best.metadata) == ("v1", "model", {"val/accuracy": 0.75})
+    assert best.logged_by().id == "run0"
+    assert [user.id for user in best.used_by()] == ["run1"]
+    assert [artifact.name for artifact in api.run("tester/films/run1").used_artifacts()] == ["gru-model:v1"]
+    logged = {artifact.name for artifact in api.run("tester/films/run0").logged_artifacts()}
+    assert logged == {"gru-model:v0", "gru-model:v1"}
+    assert _contents(Path(best.download(str(tmp_path / "best")))) == _contents(folder)
+    earlier = api.artifact("tester/films/gru-model:v0")
+    assert _contents(Path(earlier.download(str(tmp_path / "earlier")))) == first
+    with pytest.raises(wandb.errors.CommError, match="gru-model:second"):
+        api.artifact("tester/films/gru-model:second")
+
+    earlier.aliases.append("best")
+    earlier.metadata["note"] = "after all"
+    earlier.save()
+    moved = wandb.Api().artifact("tester/films/gru-model:best")
+    assert (moved.version, moved.metadata["note"]) == ("v0", "after all")
+    assert wandb.Api().artifact("tester/films/gru-model:latest").version == "v1"
+
+
+def _assert_runs_are_read(api: wandb.Api, tmp_path: Path) -> None:
+    read = api.run("tester/films/run1")
+    assert (read.state, read.name, read.group, read.config) == ("finished", "gru s1", "g", {"seed": 1})
+    assert read.summary["often"] == 2490
+    assert [row["_step"] for row in read.scan_history()] == list(range(0, 2500, 10))
+    assert [row["loss"] for row in read.scan_history(keys=["loss"])] == [1 + 1 / (s + 1) for s in range(10, 2500, 20)]
+    assert len(read.history(keys=["loss"], pandas=False)) == 125
+    assert len(read.history(samples=50, pandas=False)) == 50
+    assert read.lastHistoryStep == 2490
+    names = {file.name for file in read.files()}
+    assert {"config.yaml", "wandb-metadata.json", "wandb-summary.json"} <= names
+    with read.file("wandb-summary.json").download(str(tmp_path)) as file:
+        assert json.load(file)["often"] == 2490
+
+    def found(**how: Any) -> list[str]:
+        return [run.id for run in api.runs("tester/films", **how)]
+
+    assert found(order="-summary_metrics.loss") == ["run1", "run0"]
+    assert found(filters={"config.seed": 0, "state": "finished"}) == ["run0"]
+    assert found(filters={"$or": [{"tags": "s0"}, {"tags": "s1"}]}) == ["run0", "run1"]
+    assert api.default_entity == "tester"
+    with pytest.raises(wandb.errors.CommError, match="Could not find run"):
+        api.run("tester/films/none")
+
+
+def test_an_offline_run_arrives_whole(server: WandbServer, tmp_path: Path) -> None:
+    offline: dict[str, Any] = {"mode": "offline", "dir": tmp_path, "settings": _silent(), "config": {"a": 1}}
+    with wandb.init(project="films", id="off", **offline) as run:
+        for step in range(300):
+            run.log({"loss": step / 2}, step=step)
+        run.log({"table": wandb.Table(columns=["text"], data=[["fine film"]])}, step=300)
+        artifact = wandb.Artifact("model", type="model")
+        with artifact.new_file("best.ckpt") as file:
+            file.write("weights")
+        run.log_artifact(artifact, aliases=["best"])
+    assert server.runs == {}
+    (directory,) = (tmp_path / "wandb").glob("offline-run-*")
+    subprocess.run([sys.executable, "-m", "wandb", "sync", str(directory)], check=True, timeout=60, capture_output=True)
+    arrived = server.runs["off"]
+    assert arrived.rows[:300] == [{"_step": step, "loss": step / 2} for step in range(300)]
+    assert arrived.rows[300]["table"]["nrows"] == 1
+    assert (arrived.state, arrived.config) == ("finished", {"a": 1})
+    assert [name for name in arrived.files if name.startswith("media/table/")]
+    best = server.artifact("model:best")
+    assert best is not None
+    assert best.files == {"best.ckpt": b"weights"}
+
+
+def test_unknown_requests_are_errors_and_are_kept(
+    wandb_home: Path, monkeypatch: pytest.MonkeyPatch, api_key: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", api_key)
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        with pytest.raises(Exception, match="the double doesn't know GetProject"):
+            list(wandb.Api().projects("tester"))
+        server.runs["one"] = ServerRun(id="one", project="films", crashed_after=300)
+        with pytest.raises(Exception, match="the double doesn't know runs by user"):
+            list(wandb.Api().runs("tester/films", filters={"user": "me"}))
+        for method, path in (("PUT", "/artifacts/none/manifest"), ("DELETE", "/run-files/none/a"), ("GET", "/nothing")):
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(urllib.request.Request(server.url + path, method=method, data=b""))
+        assert [request.partition(" ")[0] for request in server.unknown] == [
+            "GetProjects",
+            "runs",
+            "PUT",
+            "DELETE",
+            "GET",
+        ]
+        server.unknown.clear()
+
+
+def test_an_unknown_request_fails_the_test_that_made_it() -> None:
+    with pytest.raises(AssertionError), WandbServer() as server, pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(f"{server.url}/nothing")
+
+
+def test_a_refusal_is_an_error_at_once(server: WandbServer) -> None:
+    for status in (401, 403):
+        server.refusal = status
+        with pytest.raises(wandb.errors.CommError, match="permission denied"):
+            wandb.init(project="films", settings=_silent())
+    assert server.runs == {}
+
+
+def _register(server: WandbServer, **config: object) -> ServerSweep:
+    """Register a sweep of `TRIAL` with `wandb sweep`, in the working directory."""
+    Path("trial.py").write_text(TRIAL)
+    command = [sys.executable, "${program}", "${args_no_hyphens}"]
+    metric = {"name": "val/loss", "goal": "minimize"}
+    file = {"program": "trial.py", "command": command, "metric": metric, **config}
+    Path("sweep.yaml").write_text(yaml.safe_dump(file))
+    register = [sys.executable, "-m", "wandb", "sweep", "--project", "films", "sweep.yaml"]
+    output = subprocess.run(register, check=True, timeout=60, capture_output=True, text=True).stderr
+    sweep = list(server.sweeps.values())[-1]
+    assert f"wandb agent tester/films/{sweep.id}" in output
+    return sweep
+
+
+@contextmanager
+def _agent(sweep: ServerSweep, *options: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A running agent, which doesn't outlive the test."""
+    command = [*QUICK_AGENT, *options, f"tester/films/{sweep.id}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as agent:
+        try:
+            yield agent
+        finally:
+            agent.kill()
+
+
+def test_agents_share_a_grid_and_a_preempted_trial_is_handed_out_again(quick: WandbServer) -> None:
+    parameters = {"lr": {"values": [0.5, 0.25]}, "seed": {"values": [1]}, "preempted": {"value": 0.5}}
+    sweep = _register(quick, method="grid", parameters=parameters)
+    for options in (("--count", "1"), ()):
+        assert sweep.state == "RUNNING"
+        with _agent(sweep, *options) as agent:
+            assert agent.wait(60) == 0
+    assert sweep.state == "FINISHED"
+    moved, other = sweep.runs
+    assert sweep.handed_out == [("agent001", moved.id), ("agent002", moved.id), ("agent002", other.id)]
+    assert list(quick.runs.values()) == [moved, other]
+    for run, lr in ((moved, 0.5), (other, 0.25)):
+        assert run.parameters == {"lr": lr, "seed": 1, "preempted": 0.5}
+        assert [(row["_step"], row["val/loss"] - lr) for row in run.rows] == [(0, 1), (1, 0.5)]
+        assert (run.state, run.exit_code, run.config) == ("finished", 0, run.parameters)
+        assert run.record["sweep"] == sweep.id
+
+    api: Any = wandb.Api()  # its sweeps have no types
+    read = api.sweep(f"tester/films/{sweep.id}")
+    assert {run.id for run in read.runs} == {moved.id, other.id}
+    assert read.config["parameters"] == parameters
+    best = read.best_run()
+    assert (best.summary["val/loss"], best.config["lr"]) == (0.75, 0.25)
+
+
+def test_bayes_stays_in_range_and_run_cap_ends_the_agent(quick: WandbServer) -> None:
+    parameters = {
+        "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1},
+        "hidden": {"min": 8, "max": 64},
+        "cell": {"values": ["gru", "lstm"]},
+        "steps": {"value": 1},
+    }
+    sweep = _register(quick, method="bayes", parameters=parameters, run_cap=2)
+    with _agent(sweep) as agent:
+        assert agent.wait(60) == 0
+    assert (len(sweep.runs), len(quick.runs), sweep.state) == (2, 2, "FINISHED")
+    for run in sweep.runs:
+        values = run.parameters
+        assert 1e-4 <= values["lr"] <= 1e-1
+        assert type(values["hidden"]) is int
+        assert 8 <= values["hidden"] <= 64
+        assert values["cell"] in ("gru", "lstm")
+        assert (run.state, run.summary["val/loss"]) == ("finished", values["lr"] + 1)
+    assert len({run.parameters["lr"] for run in sweep.runs}) == 2
+
+
+def test_hyperband_and_a_stop_request_end_trials_while_they_run(quick: WandbServer) -> None:
+    sweep = _register(
+        quick,
+        method="grid",
+        parameters={"lr": {"values": [0.0, 5.0, 9.0]}, "steps": {"value": 600}, "seconds": {"value": 0.1}},
+        early_terminate={"type": "hyperband", "min_iter": 2},
+    )
+    with _agent(sweep, "--count", "1") as first:
+        while not sweep.runs or len(sweep.runs[0].history) < 10:
+            assert first.poll() is None
+            time.sleep(0.1)
+        with _agent(sweep, "--count", "1") as second:
+            assert second.wait(60) == 0
+        strong, weak = sweep.runs
+        assert (strong.stopped, strong.state) == (False, "running")
+        strong.stopped = True  # as in the web page; its agent is asked to stop it too
+        assert first.wait(60) == 0
+    for run in (weak, strong):
+        assert (run.stopped, run.state, run.summary["stopped"]) == (True, "finished", True)
+        assert len(run.history) < 600
+    stop = [sys.executable, "-m", "wandb", "sweep", "--stop", f"tester/films/{sweep.id}"]
+    subprocess.run(stop, check=True, timeout=60, capture_output=True)
+    api: Any = wandb.Api()
+    assert api.sweep(f"tester/films/{sweep.id}").state == "FINISHED"
