@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -11,8 +12,10 @@ from textrnn.model.network import TextClassifier
 from textrnn.training.checkpoints import FORMAT
 
 
-def write_checkpoint(path: Path, tokenizer: Tokenizer, data: DataConfig | None = None) -> Path:
-    """Write an untrained tiny classifier of texts that `tokenizer` encodes."""
+def write_checkpoint(
+    path: Path, tokenizer: Tokenizer, data: DataConfig | None = None, stored: dict[str, Any] | None = None
+) -> Path:
+    """Write an untrained tiny classifier of texts that `tokenizer` encodes; `stored` is its `Store.record`."""
     config = Config(model=ModelConfig(hidden_size=4, embedding=EmbeddingConfig(size=3)), data=data or DataConfig())
     vocab_size = tokenizer.get_vocab_size()
     weights = TextClassifier(config.model, vocab_size).state_dict()
@@ -22,7 +25,7 @@ def write_checkpoint(path: Path, tokenizer: Tokenizer, data: DataConfig | None =
         "tokenizer": tokenizer.to_str(),
         "vocab_size": vocab_size,
         "identity": {},
-        "data": {},
+        "data": stored or {},
         "coverage": {},
     }
     state_dict = {f"model.{name}": tensor for name, tensor in weights.items()}

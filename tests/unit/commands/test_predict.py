@@ -134,10 +134,10 @@ def generated(workplace: Path) -> Path:
     """A checkpoint in a run directory, of generated reviews whose store is there."""
     reviews = SyntheticConfig(train_reviews=200, test_reviews=50)
     data = DataConfig(source="synthetic", synthetic=reviews, cache_dir=str(workplace.parent / "cache"))
-    tokenizer = load_tokenizer(prepare_store(data).tokenizer_json)
+    store = prepare_store(data)
     path = workplace / "run" / "checkpoints" / "best.ckpt"
     path.parent.mkdir(parents=True)
-    return write_checkpoint(path, tokenizer, data)
+    return write_checkpoint(path, load_tokenizer(store.tokenizer_json), data, store.record())
 
 
 @pytest.mark.parametrize(("verb", "arguments"), [("predict.py", ["a film"]), ("evaluate.py", [])])
