@@ -36,7 +36,7 @@ def test_a_sweep_ends_in_a_ranking_a_picture_and_an_experiment(script: Command, 
         assert sum(line.startswith(f"trial {number} finished with val/loss") for line in lines) == 1
     assert lines[-1] == f"sweep directory: runs/{directory.name}"
     (offline,) = [line for line in lines if line.startswith("W&B is offline")]
-    assert f"To look: wandb leet runs/{directory.name}/TRIAL/wandb;" in offline  # it takes one folder
+    assert f"To view: wandb leet runs/{directory.name}/TRIAL/wandb;" in offline  # it takes one folder
     assert offline.endswith(f"wandb sync runs/{directory.name}/*/wandb/offline-run-*")
     rows = leaderboard(directory)
     assert [row["rank"] for row in rows] == ["1", "2"]

@@ -1,4 +1,4 @@
-"""What the program says: log lines on stderr and in `train.log`, progress of long work, durations."""
+"""Log lines on stderr and in `train.log`, progress of long work, durations."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ LOGGER = logging.getLogger("textrnn")
 
 
 def log_to_console(level: int = logging.INFO) -> None:
-    """Shows the program's lines on stderr, bare."""
+    """Show the program's log lines on stderr, without time and level."""
     for handler in list(LOGGER.handlers):
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             LOGGER.removeHandler(handler)
@@ -30,21 +30,21 @@ def log_to_console(level: int = logging.INFO) -> None:
 
 
 def quiet_lightning() -> None:
-    """Leaves Lightning's chatter out, once it is imported: its import sets its level."""
+    """Silence Lightning's own messages; to call after its import, which sets its log level."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning 2.6 walks batches with a helper that torch 2.13 deprecates; nothing that a user could change.
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
-    # A resumed run goes on in its own directory, and srun is not how a run on a login node starts.
+    # A resumed run continues in its own directory; a run on a login node is not started by srun.
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
     warnings.filterwarnings("ignore", "The `srun` command is available", UserWarning)
-    # An epoch may be shorter than the interval of logging; its validation is logged all the same.
+    # An epoch may be shorter than the logging interval; its validation is logged anyway.
     warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging", UserWarning)
 
 
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Also writes the program's lines and Python's warnings to `path`, with time and level, while inside."""
+    """Also write log lines and Python's warnings to `path`, with time and level, while inside."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     warnings_logger = logging.getLogger("py.warnings")
@@ -63,7 +63,13 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Counts `things`; `verb` is what was done to them ("read", "encoded"), `total` is their number if known."""
+    """Progress of long work: a bar on a terminal, else a line every few seconds.
+
+    Args:
+        verb: What is done to each of the `things`, such as "read" or "encoded".
+        total: Number of things, if known.
+        things: What is counted.
+    """
 
     def __init__(self, verb: str, total: int | None, things: str = "reviews") -> None:
         self._verb = verb
@@ -86,7 +92,7 @@ class Progress:
             self._task = self._bar.add_task(f"{things} {verb}", total=total)
 
     def advance(self, count: int) -> None:
-        """Report that `count` more are done."""
+        """Count `count` more as done."""
         self._count += count
         if self._bar is not None:
             self._bar.advance(self._task, count)
@@ -108,7 +114,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: `42 s`, `1 min 50 s`, `2 h 5 min`."""
+    """Format seconds: `42 s`, `1 min 50 s`, `2 h 5 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

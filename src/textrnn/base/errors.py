@@ -1,15 +1,15 @@
-"""The one exception that means "what was typed is wrong"."""
+"""Exceptions that several rooms raise: wrong input, here or on another rank, and a lost rank."""
 
 
 class InputError(Exception):
-    """Wrong input, told in one sentence: what is wrong, where, and what to type instead.
+    """Wrong input. The message is one sentence: what is wrong, where, and what to type instead.
 
     The entry scripts print it to stderr without a traceback and exit with code 2.
     """
 
 
 class RefusedElsewhere(InputError):
-    """Another rank has refused the input, and says so."""
+    """Another rank has refused the input and has printed why."""
 
 
 class RankLost(Exception):

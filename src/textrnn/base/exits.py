@@ -1,4 +1,4 @@
-"""Exit codes, and the one layer that turns every way to end into one of them."""
+"""Exit codes, and the one place that turns every way a command can end into one of them."""
 
 import contextlib
 import io
@@ -31,12 +31,11 @@ class Outcome:
 
 @contextlib.contextmanager
 def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
-    """Turn whatever ends the commands inside into an exit code, and say so on stderr.
+    """Turn any exception from the commands inside into an exit code and a line on stderr.
 
     Args:
-        log: Of a run, which also has a log file: a defect is logged there with its traceback, and wrong input is
-            raised, because the run directory has to be given back first. None: a defect is left to Python, which
-            prints its traceback and exits with 1.
+        log: A run's logger. A defect is logged with its traceback; wrong input is raised again, because the run
+            directory has to be released first. None: Python prints a defect's traceback and exits with 1.
     """
     outcome = Outcome()
     say = _print if log is None else log.warning
@@ -61,7 +60,7 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
     except BrokenPipeError:
         if log is not None:
             raise
-        # The reader of our output (head, say) has seen enough; Python would complain again when it closes stdout.
+        # The reader of our output, such as head, has closed it; Python would fail again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         outcome.code = CRASH
     except Exception:
@@ -73,7 +72,7 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
 
 
 def escape_what_stdout_lacks() -> None:
-    """Print a review or a "±" that the terminal's encoding lacks with escapes: it must not cost the exit code."""
+    """Print characters that the terminal's encoding lacks as escapes, so that they do not end the program."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 

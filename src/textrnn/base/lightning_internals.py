@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.loops.fetchers import _DataFetcher
-from pytorch_lightning.loops.progress import _ProcessedTracker, _ProgressTracker
+from pytorch_lightning.loops.progress import _ProcessedTracker, _ReadyCompletedTracker
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 
-def processed_tracker(counts: _ProgressTracker) -> _ProcessedTracker:
+def processed_tracker(counts: _ReadyCompletedTracker) -> _ProcessedTracker:
     """Return the counts of epochs or batches with their type, which Lightning leaves open and which has `processed`."""
     assert isinstance(counts, _ProcessedTracker)
     return counts

@@ -1,4 +1,4 @@
-"""What this process asks of its system: memory allocator, threads, cores, imports, time limits, work done ahead."""
+"""This process and its system: memory allocator, threads, cores, quick imports, time limits, work done ahead."""
 
 import atexit
 import contextlib
@@ -23,13 +23,12 @@ OFF = "TEXTRNN_ALLOCATOR"
 
 
 def keep_freed_memory() -> bool:
-    """Sets glibc's malloc, for this process, to keep what is freed; returns whether it did.
+    """Make glibc's malloc keep freed memory in this process; return whether it does.
 
     By default glibc's malloc maps each large block anew and unmaps it when it is freed, and each page of it costs a
-    fault when it is first touched: a GRU's step at IMDB's lengths took 22,500 faults so, and 17 % more time than
-    without them. The settings are those of `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and
-    M_TRIM_THRESHOLD (the heap's end is kept). What a run needs at its peak (0.9 GB with the defaults) stays with the
-    process until it ends.
+    fault when it is first touched: a GRU's step at IMDB's lengths took 22,500 faults and 17 % more time. The
+    settings are those of `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and M_TRIM_THRESHOLD (the heap's
+    end is kept). The process keeps its peak memory (0.9 GB with the defaults) until it ends.
 
     Does nothing where the C library is another one, or where the user has set malloc already: by `TEXTRNN_ALLOCATOR=
     system`, by any variable MALLOC_..._, by GLIBC_TUNABLES for malloc, or by loading another allocator with LD_PRELOAD.
@@ -55,7 +54,7 @@ SPIN_COUNT = "GOMP_SPINCOUNT"
 
 
 def let_idle_threads_sleep() -> None:
-    """Makes torch's threads sleep soon after their work, in this process and its children, unless the user decided.
+    """Make torch's threads sleep soon after their work, in this process and its children, unless the user has decided.
 
     GCC's OpenMP, which torch runs on under Linux, lets an idle thread count to 300,000 before it sleeps: some
     milliseconds, in which it holds a core. The compiled recurrence brings threads of its own and needs that core right
@@ -69,7 +68,7 @@ def let_idle_threads_sleep() -> None:
 
 
 def available_cores() -> int:
-    """Cores that the process may run on, where the system tells (Linux, a SLURM job), else those of the machine."""
+    """Return the number of cores that the process may run on (Linux, a SLURM job), else that of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -78,7 +77,7 @@ SIGNAL = "scipy.signal"
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Keeps Python's garbage collector away from what is imported inside: torch, Lightning and what they bring.
+    """Exempt what is imported inside (torch, Lightning and their imports) from Python's garbage collector.
 
     The collector looks through all objects again and again while they are made, and once more before the process ends,
     although these half a million stay until then: 0.7 and 1.1 of the 6 seconds that a run of a few steps took. 7 MB of
@@ -96,13 +95,13 @@ def importing() -> Iterator[None]:
 
 @functools.cache
 def _keep_objects() -> None:
-    """Has the collector pass over all objects there are and, at the process's end, over all that are there then."""
+    """Exempt all objects from the collector, now and once more at the process's end."""
     gc.freeze()
     atexit.register(gc.freeze)
 
 
 def import_torchmetrics() -> None:
-    """Imports it, as Lightning does too, without scipy.signal; whoever imports that later gets the real one.
+    """Import torchmetrics, as Lightning does too, without scipy.signal; later imports of that get the real module.
 
     torchmetrics 1.x imports scipy.signal, in 0.6 seconds, only to give it a name that another package once missed. It
     does so where there is scipy, and the sweep engine needs scipy.
@@ -117,12 +116,12 @@ def import_torchmetrics() -> None:
 
 
 class _Signal(ModuleType):
-    """Stands for scipy.signal, which is imported after all if something of it is asked for."""
+    """Stand-in for scipy.signal, which is imported when one of its attributes is accessed."""
 
     hamming = None
 
     def leave(self) -> None:
-        """Make room for the real one."""
+        """Make way for the real module."""
         if sys.modules.get(SIGNAL) is self:
             del sys.modules[SIGNAL]
 

@@ -1,4 +1,4 @@
-"""The signals by which a machine is taken back: SLURM's time limit, a partition's pre-emption, a cloud's notice."""
+"""Signals of pre-emption: SLURM's time limit, a partition's pre-emption, a cloud's notice."""
 
 import contextlib
 import signal
@@ -8,55 +8,55 @@ from types import FrameType
 NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class Preempted(Exception):  # noqa: N818 - not an error: the run goes on elsewhere
-    """The machine is wanted elsewhere."""
+class Preempted(Exception):  # noqa: N818 - not an error: the run is resumed elsewhere
+    """The run is pre-empted: the machine is needed elsewhere."""
 
 
 class Signals:
-    """What SIGTERM, SIGUSR1 and SIGUSR2 do from now to the end of this process, whose main thread makes this.
+    """Handlers of SIGTERM, SIGUSR1 and SIGUSR2 until the end of this process; to be made in its main thread.
 
-    The first one raises `Preempted` at once, as Ctrl-C raises KeyboardInterrupt; after `defer()` it is only noted,
-    for whoever trains to leave at the end of a batch. Whatever comes after it changes nothing.
+    The first signal raises `Preempted` at once, as Ctrl-C raises KeyboardInterrupt; after `defer()` it is only
+    recorded, for training to end after a batch. Later signals are ignored.
 
-    A process that was started within `kept_from_children()` never leaves alone, the others would wait for it: its
-    signals have waited since its start and are only noted.
+    A process that was started within `kept_from_children()` never leaves alone, as the other ranks would wait for it:
+    its signals are only recorded, from its start on.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        """The first signal that came, if one did."""
+        """The first signal that was received, if any."""
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
-        self._never_alone = self._deferd = blocked.issuperset(NUMBERS)
+        self._never_alone = self._deferred = blocked.issuperset(NUMBERS)
         for number in NUMBERS:
             signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
     def defer(self) -> None:
-        """Only note signals from now on."""
-        self._deferd = True
+        """Only record signals from now on."""
+        self._deferred = True
 
     def raise_now(self) -> None:
-        """Raise at once from now on.
+        """Raise `Preempted` at once from now on.
 
         Raises:
-            Preempted: if a signal has been noted meanwhile.
+            Preempted: if a signal was received while signals were deferred.
         """
-        self._deferd = self._never_alone
+        self._deferred = self._never_alone
         if self.received is not None and not self._never_alone:
             raise Preempted
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         first, self.received = self.received is None, self.received or signal.Signals(number)
-        if first and not self._deferd:
+        if first and not self._deferred:
             raise Preempted
 
 
 @contextlib.contextmanager
 def kept_from_children() -> Iterator[None]:
-    """Have processes that are started meanwhile begin with the signals blocked, until `Signals` takes them.
+    """Block the signals in processes that are started meanwhile, until they make their own `Signals`.
 
-    Without it a signal would end such a process while Python starts, and the others would wait for it.
+    Otherwise a signal would end such a process while Python starts, and the other ranks would wait for it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
     try:

@@ -1,4 +1,4 @@
-"""A launch in Lightning's words."""
+"""The launch as Lightning's cluster environment."""
 
 import os
 from typing import Any
@@ -11,13 +11,13 @@ from textrnn.distributed.launch import Launch, sees_own_gpu_only
 
 
 class ExternalRanks(ClusterEnvironment):
-    """The processes that torchrun or srun has started.
+    """The ranks that torchrun or srun has started.
 
-    Lightning's own class for SLURM would requeue jobs from within a signal handler, take the variables of a batch
-    script for a step's, and look for a second GPU where each task sees only its own.
+    Lightning's own class for SLURM would requeue jobs inside a signal handler, mistake a batch script's variables for a
+    step's, and look for a second GPU where each task sees only its own.
 
     Args:
-        launch: Which of the processes this is.
+        launch: Which of the ranks this process is.
         own_device: Whether this process sees one GPU, its own, which then has the number 0.
     """
 
@@ -28,7 +28,7 @@ class ExternalRanks(ClusterEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """They are all there."""
+        """True: the launcher has started all of them."""
         return True
 
     @property
@@ -43,18 +43,18 @@ class ExternalRanks(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        """Lightning is told; it shall not guess."""
+        """False, as Lightning is passed this environment and need not detect it."""
         return False
 
     def world_size(self) -> int:
-        """Processes of the run."""
+        """Number of ranks."""
         return self._launch.world_size
 
     def set_world_size(self, size: int) -> None:
         """Decided by the launcher."""
 
     def global_rank(self) -> int:
-        """Number among all processes."""
+        """Rank of this process."""
         return self._launch.rank
 
     def set_global_rank(self, rank: int) -> None:
@@ -70,10 +70,9 @@ class ExternalRanks(ClusterEnvironment):
 
 
 def layout(trainer: TrainerConfig, launch: Launch) -> tuple[dict[str, Any], ClusterEnvironment]:
-    """The trainer's strategy, devices and nodes, and how its processes were started, for Lightning's Trainer.
+    """Return strategy, devices and nodes, and the cluster environment, for Lightning's Trainer.
 
-    Lightning would guess the launcher from the environment, which a batch script and a sweep's agent make it guess
-    wrong.
+    Lightning would detect the launcher from the environment, wrongly in a batch script and under a sweep's agent.
     """
     if not launch.is_external:
         return {}, LightningEnvironment()

@@ -1,4 +1,4 @@
-"""Who started this process, and which of the run's processes it is. Nothing here imports torch."""
+"""Who started this process, and which of the run's ranks it is. Only `check_devices` imports torch."""
 
 import os
 import socket
@@ -12,12 +12,12 @@ from textrnn.config.schema import TrainerConfig
 _MANY_PROCESSES_A_CORE = 2
 
 SHARED_RUN = "TEXTRNN_RUN"
-"""Environment variable by which rank 0 tells the processes that Lightning starts which run is theirs."""
+"""Environment variable by which rank 0 passes its run to the processes that Lightning starts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
-    """One process among those of its run, numbered as torch does."""
+    """This process's place among the ranks of its run, numbered as in torch."""
 
     by: str = "lightning"
     """"torchrun" or "srun" if one of them started all processes; else "lightning", which may yet start more."""
@@ -31,20 +31,20 @@ class Launch:
 
     @property
     def is_external(self) -> bool:
-        """Whether all processes of the run are there before any of them trains, and there are several."""
+        """Whether another launcher than Lightning has started several ranks."""
         return self.by != "lightning" and self.world_size > 1
 
     @property
     def is_child(self) -> bool:
-        """Whether Lightning has started this process for a run that has already begun."""
+        """Whether Lightning has started this process for a run that rank 0 has begun."""
         return self.by == "lightning" and self.rank > 0
 
 
 def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
-    """What the launcher has put into the environment.
+    """Read the launch from the environment.
 
-    Of SLURM only the step counts: the variables of a job are also in its batch script, which is one process. In a trial
-    of a W&B sweep the step's tasks are agents, and each trial is a run of its own.
+    Of SLURM's variables only those of a step count: a job's are also set in its batch script, which is one process. In
+    a trial of a W&B sweep the step's tasks are agents, and each trial is a run of its own.
     """
     environment = os.environ if environment is None else environment
 
@@ -83,12 +83,12 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
 
 
 def number_or_zero(environment: Mapping[str, str], name: str) -> int:
-    """A number from the environment; 0 if it isn't there."""
+    """Return a number from the environment; 0 if it isn't set."""
     return int(environment.get(name) or 0)
 
 
 def refuse_ranks(program: str) -> None:
-    """Refuses to be several processes, for a program that is one.
+    """Refuse several ranks, for a program that runs as one process.
 
     Raises:
         InputError: from the first process, which says so; from the others RefusedElsewhere.
@@ -100,7 +100,7 @@ def refuse_ranks(program: str) -> None:
 
 
 def check_layout(trainer: TrainerConfig, launch: Launch) -> None:
-    """Checks what is typed about devices against what the launcher has started.
+    """Check the devices in the configuration against what the launcher has started.
 
     Raises:
         InputError: if they contradict each other, or several machines are asked for without a launcher.
@@ -159,7 +159,7 @@ def _tasks_per_node(text: str) -> list[int]:
 
 
 def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
-    """Checks the devices asked for against those that are there; imports torch if it has to ask.
+    """Check the devices in the configuration against the visible ones; imports torch if it has to count GPUs.
 
     Raises:
         InputError: for more GPUs than are visible, more than two processes a core, or what contradicts the launcher.
@@ -168,7 +168,7 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
     if trainer.accelerator in ("auto", "cpu") and trainer.devices in ("auto", -1, 1) and not launch.is_external:
         return
     if trainer.accelerator == "cpu" and launch.is_external:
-        return  # as many as the launcher was told to start
+        return  # as many as the launcher has started
     import torch
 
     gpus = torch.cuda.device_count()

@@ -1,7 +1,7 @@
-"""What the ranks of a run agree on before they train, so that one sentence, not a hang, ends what can't go well.
+"""Barriers, broadcasts and failure reports among the ranks of a run before they train: an error on one never hangs all.
 
-Ranks that torchrun or srun has started meet at a key-value store of torch's, at MASTER_ADDR and MASTER_PORT, where
-Lightning's process group meets later: torchrun serves it itself, under srun rank 0 does.
+Ranks started by torchrun or srun rendezvous at torch's key-value store, at MASTER_ADDR and MASTER_PORT, where
+Lightning's process group meets later. torchrun serves the store itself; under srun rank 0 does.
 """
 
 import contextlib
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 ARRIVAL = 300.0
-"""Seconds within which all ranks must have started: Python on a busy network disk takes its time."""
+"""Seconds within which all ranks must have started: Python starts slowly from a busy network disk."""
 PATIENCE = 60.0
-"""Seconds that ranks wait for each other in what takes all of them a moment."""
+"""Seconds that ranks wait for each other at a barrier after short work."""
 FAREWELL = 10.0
-"""Seconds that a rank which leaves waits for the others to leave too."""
+"""Seconds that a failed rank waits for the others to end too."""
 POLL = 0.05
-"""Seconds between two looks."""
+"""Seconds between two polls of the store."""
 
 
 class Ranks:
-    """This process among its run's. Alone, it waits for nobody and imports no torch."""
+    """This process among the ranks of its run. A single process waits for nobody and imports no torch."""
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
@@ -45,11 +45,11 @@ class Ranks:
         return self.launch.rank == 0
 
     def rendezvous(self) -> None:
-        """Wait until rank 0 can be reached, if another launcher than Lightning has started several ranks.
+        """Connect to rank 0, if another launcher than Lightning has started several ranks.
 
         Raises:
             InputError: if rank 0 can't serve the store.
-            RankLost: if rank 0 does not come.
+            RankLost: if rank 0 cannot be reached.
         """
         if self.launch.is_external:
             if self.launch.by == "srun":
@@ -57,7 +57,7 @@ class Ranks:
             self._store = self._meeting = _meet(self.launch)
 
     def begin_job(self, number: int) -> None:
-        """Go on to another job of a multirun: who has left the one before, refused say, is there again."""
+        """Begin job `number` of a multirun: ranks that left the job before, such as by a refusal, take part again."""
         if self._meeting is None:
             return
         from torch._C._distributed_c10d import PrefixStore
@@ -66,39 +66,39 @@ class Ranks:
 
     @contextlib.contextmanager
     def reporting_failure(self) -> Iterator[None]:
-        """Tell the other ranks if this one leaves by an exception, and first of all the user.
+        """Print an `InputError` and report any exception of this rank to the others.
 
         Raises:
-            RefusedElsewhere: instead of an `InputError`, which is told by then.
+            RefusedElsewhere: instead of an `InputError`, which is printed by then.
         """
         try:
             yield
         except BaseException as error:
             if self._store is None:
                 raise
-            told = isinstance(error, InputError) and not isinstance(error, RefusedElsewhere)
-            if told:
+            printed = isinstance(error, InputError) and not isinstance(error, RefusedElsewhere)
+            if printed:
                 print(f"error: {error}", file=sys.stderr, flush=True)
-            # Where nobody waits any more, the store may be gone already.
+            # If no rank is left, the store may be gone already.
             with contextlib.suppress(RuntimeError, RankLost):
                 self._leave(error)
                 self._stay()
-            if told:
+            if printed:
                 raise RefusedElsewhere(str(error)) from error
             raise
 
     @contextlib.contextmanager
     def barrier(self, *, patience: float = PATIENCE) -> Iterator[None]:
-        """What all ranks do; none goes on before all have done it.
+        """Run what is inside on all ranks; none continues before all have done it.
 
         Raises:
-            RefusedElsewhere: if another rank has refused its input, and of several this is not the first one.
-            Preempted: if another rank leaves its machine.
-            RankLost: if another rank has ended, or does not come.
+            RefusedElsewhere: if another rank has refused its input; if several have, on all but the first of them.
+            Preempted: if another rank is pre-empted.
+            RankLost: if another rank has ended or does not answer.
         """
         self._phases += 1
         phase = self._phases
-        if phase == 1:  # rank 0 has met nobody yet: another may be importing still
+        if phase == 1:  # other ranks may still be importing
             patience = max(patience, ARRIVAL)
         try:
             yield
@@ -118,7 +118,7 @@ class Ranks:
             self._raise_if_left(rank)
 
     def broadcast(self, make: Callable[[], str]) -> str:
-        """What rank 0 makes, however long it takes it, on all ranks."""
+        """Return what `make` returns on rank 0, however long it takes, on all ranks."""
         self._phases += 1
         key = f"value/{self._phases}"
         if self._store is None:
@@ -133,7 +133,7 @@ class Ranks:
         return self._get(key)
 
     def gather(self, value: str) -> list[str]:
-        """The values of all ranks, in their order."""
+        """Return the values of all ranks, in their order."""
         if self._store is None:
             return [value]
         key = f"gathered/{self._phases + 1}"
@@ -164,7 +164,7 @@ class Ranks:
         self._store.set(f"left/{self.launch.rank}", reason)
 
     def _stay(self) -> None:
-        """Until all are ready: rank 0 may serve the store, and srun kills all others when the first one ends."""
+        """Wait until all ranks leave: rank 0 may serve the store, and srun kills the others when the first one ends."""
         assert self._store is not None
         if not self.is_first:
             self._store.wait(["all-leave"], timedelta(seconds=FAREWELL))
@@ -195,13 +195,13 @@ class Ranks:
 
 
 def _set_address() -> None:
-    """Tells torch where the ranks of a step meet, unless the user has: at its first node, at a port by its number."""
+    """Set torch's rendezvous address, unless the user has: the step's first node and a port derived from its id."""
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_STEP_ID"])
     nodes = os.environ["SLURM_STEP_NODELIST"]
     os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(nodes))
-    # Below the range from which systems give out ports of their own.
+    # Below the range of ephemeral ports.
     os.environ.setdefault("MASTER_PORT", str(12000 + (16 * job + step) % 20000))
 
 
@@ -209,7 +209,7 @@ def _meet(launch: Launch) -> "Store":
     from torch._C import _distributed_c10d as c10d
 
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    # torchrun serves the store itself, and says so; its restarts of the ranks each need names of their own.
+    # torchrun serves the store itself, and sets a variable; each of its restarts needs its own names.
     served = launch.by == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     attempt = number_or_zero(os.environ, "TORCHELASTIC_RESTART_COUNT")
     deadline = time.monotonic() + ARRIVAL
@@ -221,7 +221,7 @@ def _meet(launch: Launch) -> "Store":
                 is_master=launch.rank == 0 and not served,
                 wait_for_workers=False,
                 multi_tenant=True,
-                timeout=timedelta(seconds=5),  # a signal is heard in between
+                timeout=timedelta(seconds=5),  # between attempts a signal is handled
             )
         except RuntimeError as error:
             if launch.rank == 0 and not served:

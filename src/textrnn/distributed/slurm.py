@@ -1,4 +1,4 @@
-"""SLURM's part in a run: the job that it runs in, and how that job comes back after a pre-emption."""
+"""The SLURM batch job of a run, and its requeue after a pre-emption."""
 
 import os
 import shutil
@@ -13,25 +13,25 @@ TIMEOUT = 20.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A batch job that SLURM can start again."""
+    """A batch job that SLURM can requeue."""
 
     id: str
-    """As `scontrol` takes it; of an array, with the task's number."""
+    """As `scontrol` takes it; in an array with the task's number."""
     restarts: int
-    """How often SLURM has started it again."""
+    """How often SLURM has requeued it."""
     state: str
-    """What SLURM calls its state, such as RUNNING."""
+    """Its state in SLURM's words, such as RUNNING."""
 
 
 def batch_job() -> Job | None:
-    """The batch job that this process is in, if SLURM may start it again.
+    """Return the batch job that this process runs in, if SLURM may requeue it.
 
-    None for the trial of a sweep, which the sweep hands out again, and in an allocation that somebody types in.
+    None for a trial of a sweep, which the sweep itself starts again, and in an interactive allocation.
     """
     if "SLURM_JOB_ID" not in os.environ or "WANDB_RUN_ID" in os.environ or shutil.which("scontrol") is None:
         return None
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    # Of an array, the last task has the array's own number, by which SLURM would tell of all of them.
+    # An array's last task has the array's own number, for which SLURM would list all tasks.
     name = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
     state = _show(name)
     if state.get("BatchFlag") != "1" or state.get("Requeue") != "1":
@@ -40,29 +40,29 @@ def batch_job() -> Job | None:
 
 
 def requeue() -> None:
-    """Has SLURM start this process's job again, which ends it; says so if it doesn't.
+    """Requeue this process's job, which ends it; log whether SLURM does.
 
-    Only a job that is still running, or at its time limit: one that somebody has cancelled stays cancelled, and one
-    that another job displaces is started again by SLURM.
+    Only a job that is running or at its time limit is requeued: a cancelled job stays cancelled, and a pre-empted job
+    is requeued by SLURM itself.
     """
     job = batch_job()
     if job is None:
         return
     if job.state not in ("RUNNING", "TIMEOUT"):
-        LOGGER.info(f"SLURM has this job as {job.state}: it is not started again from here")
+        LOGGER.info(f"SLURM job {job.id} is {job.state}: not requeued")
         return
     done = _scontrol("requeue", job.id)
     if done.returncode == 0:
-        LOGGER.info(f"SLURM starts job {job.id} again")
+        LOGGER.info(f"SLURM requeues job {job.id}")
     else:
-        LOGGER.warning(f"SLURM does not start job {job.id} again: {done.stderr.strip()}")
+        LOGGER.warning(f"SLURM does not requeue job {job.id}: {done.stderr.strip()}")
 
 
 def _show(job: str) -> dict[str, str]:
-    """What SLURM says of a job; nothing if it does not answer."""
+    """Return SLURM's facts about a job; none if it does not answer."""
     done = _scontrol("show", "job", "--oneliner", job)
     if done.returncode != 0:
-        LOGGER.warning(f"SLURM does not say what job {job} is: {done.stderr.strip()}")
+        LOGGER.warning(f"SLURM does not describe job {job}: {done.stderr.strip()}")
         return {}
     return dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
 

@@ -20,7 +20,7 @@ BINS = 64
 
 
 class Histograms(pl.Callback):
-    """Sends the gradients of every `every_n_steps`th step, before clipping, to the logger's W&B run, if it has one.
+    """Log gradients of every `every_n_steps`th step, before clipping, to the logger's W&B run, if it has one.
 
     Names are those of `wandb.watch`: `gradients/<parameter>` and, with `what="all"`, `parameters/<parameter>`, which
     are the ones that the gradients were taken at.
@@ -35,7 +35,7 @@ class Histograms(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Gradients are those of all ranks, unscaled."""
+        """Log gradients, which are averaged over all ranks and unscaled by now."""
         step = trainer.global_step + 1
         if not self._logger.has_wandb_run or step % self._every_n_steps != 0:
             return

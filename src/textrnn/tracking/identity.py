@@ -1,4 +1,4 @@
-"""Who a run is: one identity for its directory, its checkpoints and its W&B run."""
+"""A run's identity: one for its directory, its checkpoints and its W&B run."""
 
 import json
 import os
@@ -53,7 +53,7 @@ class RunIdentity:
     sweep_id: str | None
     """WANDB_SWEEP_ID, in a W&B agent."""
     slurm_job: str | None = None
-    """The SLURM batch job that the run began in, which goes on with it when SLURM starts it again."""
+    """The SLURM batch job that the run began in, which resumes it when SLURM requeues the job."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -103,7 +103,7 @@ def default_name(config: Config) -> str:
 
 
 def refuse_one_id_for_all() -> None:
-    """Refuses WANDB_RUN_ID where several runs are to begin, which would all be the same one in W&B.
+    """Refuse WANDB_RUN_ID where several runs are to begin, which would share one W&B run.
 
     Raises:
         InputError: naming it.

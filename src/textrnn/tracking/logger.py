@@ -1,4 +1,4 @@
-"""The run's logger: Lightning's metrics, in `metrics.csv` and in W&B, in the same rows."""
+"""The run's logger: Lightning's metrics in `metrics.csv` and W&B, in the same rows."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from textrnn.tracking.wandb_run import WandbRun
 
 
 class RunLogger(Logger):
-    """Writes what Lightning logs to `metrics.csv` and, with a W&B run, to W&B. Only rank 0 writes.
+    """Write what Lightning logs to `metrics.csv` and, with a W&B run, to W&B. Only rank 0 writes.
 
     The step of a row is the number of optimizer steps taken. Lightning's own count says one less for what is logged
     with a step than for what is logged after it, so the `step` it passes is not used: after `attach`, the trainer is
     asked. All values of one step share a row: the last training step of an epoch, the validation that follows it and,
     at the end, the test.
 
-    W&B can't change a row that it has, so a row goes there when it is complete: when the next one begins, or at the end
-    of the run. A resumed run first brings the rows that W&B lacks.
+    W&B can't change a row that it has, so a row is logged there once it is complete: when the next one begins or at
+    the end of the run. A resumed run first logs the rows that W&B lacks.
     """
 
     def __init__(self, run_dir: Path, identity: RunIdentity) -> None:
@@ -69,15 +69,12 @@ class RunLogger(Logger):
 
     @property
     def has_wandb_run(self) -> bool:
-        """Whether there is somebody to take what `add_media` is given; never on ranks above 0."""
+        """Whether `add_media` has a W&B run to log to; never on ranks above 0."""
         return self._wandb_run is not None
 
     @rank_zero_only
     def add_media(self, step: int, media: Mapping[str, Any]) -> None:
-        """Put what W&B draws (histograms, charts, tables) into its row of `step`, which is the open one or a later one.
-
-        `metrics.csv` has nothing of it.
-        """
+        """Add histograms, charts or tables to W&B's row of `step`, the open or a later one; not to `metrics.csv`."""
         self._media.setdefault(step, {}).update(media)
 
     @override
@@ -101,7 +98,7 @@ class RunLogger(Logger):
             self._open_row = None
 
     def _begin(self, row: Row) -> None:
-        """Take the row that is now the last one; the one before it, if another, is complete."""
+        """Make `row` the open row; if another was open, it is complete and logged to W&B."""
         if self._open_row is not None and self._open_row["step"] != row["step"]:
             self._send(self._open_row)
         self._open_row = dict(row)

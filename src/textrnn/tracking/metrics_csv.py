@@ -36,7 +36,7 @@ Row = dict[str, float | int]
 
 
 class MetricsFile:
-    """Writes `metrics.csv`. Values of one step share a row; a file that is there is continued.
+    """Writer of `metrics.csv`. Values of one step share a row; an existing file is continued.
 
     A row is in the file (handed to the operating system) when `write` returns, so a killed process loses at most the
     row that it was writing.
@@ -71,7 +71,7 @@ class MetricsFile:
 
     @property
     def last_epoch(self) -> int:
-        """The last row's epoch; 0 where there is none."""
+        """The last row's epoch; 0 without rows."""
         return int(self._row.get("epoch", 0))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes (`trainer.profiler`), as files in the run directory."""
+"""Profile of training steps (`trainer.profiler`), as files in the run directory."""
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def lightning_profiler(name: str | None, run_dir: Path) -> Profiler | None:
 
 
 class StepProfile(pl.Callback):
-    """Records the operations of a few training batches and, after training, writes `profile.csv` and `profile.png`.
+    """Record the operations of a few training batches and, after training, write `profile.csv` and `profile.png`.
 
     Recorded are `PROFILED_BATCHES` whole steps, the wait for their data included, from the second batch on (the first
     one also pays for what is set up once), or fewer where validation or the end of training comes first. The time of an
@@ -113,7 +113,7 @@ class StepProfile(pl.Callback):
 
 
 def measured_operations(events: Sequence[Any], *, on_device: bool) -> list[Operation]:
-    """Operations with their own time, the longest first, from `torch.profiler.profile.key_averages()`.
+    """Return operations with their own time, the longest first, from `torch.profiler.profile.key_averages()`.
 
     On a GPU a kernel's time counts for the operation that launched it; the kernel's own event is left out.
     """

@@ -1,4 +1,4 @@
-"""How far training is: a bar where there is a terminal, plain lines where there is none."""
+"""Progress of training: a bar on a terminal, else plain lines."""
 
 import math
 import time
@@ -70,12 +70,12 @@ class LineProgress(ProgressBar):
 
     @override
     def disable(self) -> None:
-        """Say nothing; Lightning calls this on ranks above 0."""
+        """Log nothing; Lightning calls this on ranks above 0."""
         self._enabled = False
 
     @override
     def enable(self) -> None:
-        """Speak again."""
+        """Log again."""
         self._enabled = True
 
     @override
@@ -87,13 +87,13 @@ class LineProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say a line when the last one is long ago."""
+        """Log a line if the last one is long ago."""
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._line(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say a line; validation has been by now."""
+        """Log a line; validation is over by now."""
         self._line(trainer)
 
     def _line(self, trainer: pl.Trainer) -> None:

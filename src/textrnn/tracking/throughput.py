@@ -11,17 +11,17 @@ from typing_extensions import override
 
 
 class Throughput(pl.Callback):
-    """Logs `train/tokens_per_second` and `train/padding` every `log_every_n_steps` steps, the trainer's own.
+    """Log `train/tokens_per_second` and `train/padding` every `log_every_n_steps` steps, the trainer's own.
 
     Tokens are those of real reviews (weight above 0), without padding, summed over ranks; positions are those of real
-    reviews with their padding, on the rank that has them. The time is that of whole
-    steps, waiting for data included; validation and the writing of checkpoints stop the clock. Tokens are counted on
-    the device and read only when the clock is, so a step costs no synchronisation with the host.
+    reviews with their padding, on the rank that has them. The time is that of whole steps, waiting for data included;
+    validation and the writing of checkpoints stop the clock. Tokens are counted on the device and read only with the
+    clock, so a step costs no synchronization with the host.
 
-    The row also takes what the module measured over the same steps, its `train_metrics`: from here, ahead of the
-    callbacks that write checkpoints, so that no checkpoint is ever ahead of `metrics.csv`.
+    The row also gets the module's metrics of the same steps, its `train_metrics`: here, before the callbacks that write
+    checkpoints, so that no checkpoint is ever ahead of `metrics.csv`.
 
-    Totals go on in a resumed run: they are in the checkpoint.
+    Totals are in the checkpoint and continue in a resumed run.
     """
 
     def __init__(self, log_every_n_steps: int) -> None:

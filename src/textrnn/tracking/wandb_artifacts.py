@@ -1,6 +1,6 @@
 """The best checkpoint as a W&B artifact: logged at the end of a run, fetched by `wandb:ENTITY/PROJECT/NAME:ALIAS`.
 
-Also what the model was trained on is logged, as the run's input: the fingerprint and the sizes of the data, no review.
+The data is logged as the run's input artifact: its fingerprint and sizes, no review.
 """
 
 import base64
@@ -29,11 +29,11 @@ ALIASES = ("best", "latest")
 CHECKPOINT = "best.ckpt"
 PREFIX = "wandb:"
 RUN_HELP = "run directory (its best checkpoint), checkpoint, or model in W&B as wandb:ENTITY/PROJECT/NAME:best"
-"""What the verbs that take a RUN say about it; `local_run` reads it."""
+"""`--help` of the commands that take a RUN; `local_run` reads it."""
 ANSWER_TIMEOUT = 10.0
-"""Seconds in which the server must have said what a name means."""
+"""Seconds in which the server must resolve a name."""
 DOWNLOAD_TIMEOUT = 600.0
-"""Seconds in which a checkpoint must have come."""
+"""Seconds in which a checkpoint must be downloaded."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class ModelFiles:
     """The tokenizer itself."""
 
     def put_into(self, folder: Path) -> None:
-        """Make `folder` hold the files; the checkpoint is linked where that is possible, not copied."""
+        """Put the files into `folder`; the checkpoint is linked where possible, not copied."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CHECKPOINT).unlink(missing_ok=True)
         try:
@@ -79,18 +79,18 @@ def dataset_artifact(fingerprint: str, metadata: Mapping[str, Any]) -> "wandb.Ar
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """What `wandb:ENTITY/PROJECT/NAME:ALIAS` says."""
+    """A model in W&B, typed as `wandb:ENTITY/PROJECT/NAME:ALIAS`."""
 
     typed: str
     path: str
-    """As the client wants it: PROJECT/NAME:ALIAS, ENTITY/ before it if it was typed."""
+    """As the client takes it: PROJECT/NAME:ALIAS, with ENTITY/ before it if that was typed."""
 
 
 def parse_reference(typed: str) -> Reference:
     """Read a reference; without ENTITY it is the account's default one, without ALIAS it is `best`.
 
     Raises:
-        InputError: it is none.
+        InputError: it is malformed.
     """
     shape = f"{PREFIX}ENTITY/PROJECT/NAME:best"
     parts = typed.removeprefix(PREFIX).split("/")
@@ -109,13 +109,13 @@ def is_reference(run: str) -> bool:
 
 
 def local_run(run: str) -> Path:
-    """Return what a RUN of the command line means: a path, or the fetched checkpoint of a `wandb:` reference.
+    """Return the local path of a RUN of the command line; the checkpoint of a `wandb:` reference is downloaded.
 
-    The checkpoint goes to `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`, where it is found the next time; what the
-    alias means is asked each time.
+    The checkpoint goes to `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`, where it is found the next time; the
+    alias is resolved each time.
 
     Raises:
-        InputError: the reference is none, or W&B doesn't give the model: no account, no answer, a wrong key, no such
+        InputError: the reference is malformed, or the model can't be had: no account, no answer, a wrong key, no such
             artifact, one of another type, or a disk that is full.
     """
     if not is_reference(run):
@@ -136,7 +136,7 @@ def local_run(run: str) -> Path:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk; those of the network have no number
             raise InputError(f"{run}: can't be written to {folder} ({error.strerror}); make room there.") from error
         reason = " ".join(str(error).split())
-        raise InputError(f"{run}: the download failed ({reason}); look at the network and try again.") from error
+        raise InputError(f"{run}: the download failed ({reason}); check the network and try again.") from error
 
 
 def _cache() -> Path:
@@ -144,12 +144,12 @@ def _cache() -> Path:
 
 
 def _plain(name: str) -> str:
-    """A name from the server as that of a folder."""
+    """Return a name from the server as a folder's name."""
     return re.sub(r"[^\w-]", "_", name)
 
 
 def _find(reference: Reference) -> "wandb.Artifact":
-    """Ask the server; its client would try again for minutes where there is no answer.
+    """Ask the server, whose client would retry for minutes without an answer.
 
     Raises:
         InputError: it is refused, or there is no answer within `ANSWER_TIMEOUT` seconds.
@@ -157,13 +157,13 @@ def _find(reference: Reference) -> "wandb.Artifact":
     import wandb
 
     typed = reference.typed
-    wandb.setup(wandb.Settings(silent=True))  # it would speak of the key and of its progress
+    wandb.setup(wandb.Settings(silent=True))  # it would print about the key and its progress
     try:
         found: wandb.Artifact = in_time(
             lambda: wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path), ANSWER_TIMEOUT
         )
     except TimeoutError as error:
-        raise InputError(f"{typed}: W&B's server does not answer; look at the network.") from error
+        raise InputError(f"{typed}: W&B's server does not answer; check the network.") from error
     except wandb.errors.AuthenticationError as error:
         raise InputError(f"{typed}: W&B refuses the API key; run `wandb login --relogin`.") from error
     except (wandb.errors.Error, ValueError) as error:
@@ -190,6 +190,6 @@ def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
 
 
 def _digest(path: Path) -> str:
-    """A file's digest as manifests have it."""
+    """Return a file's digest as in a manifest."""
     with path.open("rb") as file:
         return base64.b64encode(hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()).decode()

@@ -1,4 +1,4 @@
-"""The end of a W&B run, and what is brought later if W&B did not answer then."""
+"""The end of a W&B run, and the later upload of what W&B missed."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ EARLY_STOPPED = "early-stopped"
 
 
 def open_record(run: WandbRun, directory: RunDirectory) -> None:
-    """Note in the run directory that W&B hasn't got everything yet: so it is until the run has ended there, too."""
+    """Mark the run directory as not fully uploaded to W&B, until the W&B run has ended too."""
     write_atomically(directory.wandb_unsent, f"{run.directory}\n")
 
 
 @contextlib.contextmanager
 def told_of_failures(run: WandbRun | None) -> Iterator[None]:
-    """End the W&B run as failed if what is inside fails: at Python's exit the client would say that all went well."""
+    """End the W&B run as failed if what is inside fails: at Python's exit the client would report success."""
     try:
         yield
     except BaseException as error:
@@ -38,20 +38,20 @@ def told_of_failures(run: WandbRun | None) -> Iterator[None]:
 
 
 def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, exit_code: int) -> None:
-    """End a W&B run with what `summary.json` says; if W&B lacks something then, say how to bring it."""
+    """End a W&B run with what `summary.json` says; if rows are missing there, log how to upload them."""
     run.summarize(summary.to_dict())
     if not any(name.startswith("test/") for name in summary.metrics):
-        run.forget("test/")  # of a test before the run went on
+        run.forget("test/")  # of a test before the run was resumed
     if summary.status == Status.STOPPED:
         run.tag(EARLY_STOPPED)
     sent = run.finish(exit_code)
-    # What was online before and is not now, W&B lacks, whatever the files here have.
+    # A run that was online before and is offline now is incomplete in W&B, whatever the files here hold.
     if sent and (run.url is not None or not any((directory.path / "wandb").glob("run-*"))):
         directory.wandb_unsent.unlink(missing_ok=True)
         return
     LOGGER.warning(
-        f"W&B lacks the end of the run. To bring it: python train.py resume={directory.path}; "
-        f"to bring all of it to another server: wandb sync --no-skip-online {run.directory}"
+        f"W&B lacks the end of the run. To upload it: python train.py resume={directory.path}; "
+        f"to upload the whole run to another server: wandb sync --no-skip-online {run.directory}"
     )
 
 
@@ -62,7 +62,7 @@ def upload_missing(
     *,
     report: Callable[[RunSummary, WandbRun], None],
 ) -> None:
-    """Send to W&B what it lacks of a run that has ended here but not there: rows, `report`, summary.
+    """Upload the missing rows, `report` and summary of a run that has ended here but not in W&B.
 
     The charts of the last row can't be made again; they are in the run directory.
 
@@ -74,7 +74,7 @@ def upload_missing(
     if mode == "none" or (mode == "offline" and not began_offline):
         LOGGER.info(f"W&B still lacks the end of this run. {line or ''}")
         return
-    if mode == "online":  # without falling back to files, which would bring W&B nothing
+    if mode == "online":  # without a fall back to offline files, which would upload nothing
         config = replace(config, tracking=replace(config.tracking, mode="online"))
     summary = RunSummary.from_dict(read_summary(directory.summary_json))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)

@@ -1,4 +1,4 @@
-"""The W&B run: rows, summary, exit code; no failure of W&B costs the run."""
+"""The W&B run: rows, summary, exit code. No failure of W&B ends the run."""
 
 import contextlib
 import json
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 INIT_TIMEOUT = 30.0
-"""Seconds in which the server must have registered the run, where WANDB_INIT_TIMEOUT doesn't say it."""
+"""Seconds in which the server must register the run, unless WANDB_INIT_TIMEOUT is set."""
 ANSWER_TIMEOUT = 10.0
-"""Seconds in which the server must answer at the end of a run, for each thing that waits for it."""
+"""Seconds in which the server must answer each request at the end of a run."""
 FINISH_TIMEOUT = 120.0
-"""Seconds that the end of a run waits for its last uploads, where WANDB_FINISH_TIMEOUT doesn't say it."""
+"""Seconds that the end of a run waits for its last uploads, unless WANDB_FINISH_TIMEOUT is set."""
 
 
 class WandbRun:
     """One W&B run, with the run's own id and its files in `<run_dir>/wandb`. Only rank 0 has one.
 
-    From its start on nothing that happens to W&B costs the run: a server that dies or stalls only delays uploads, and
-    if the client's own service dies, a line in the log says so and the run goes on without.
+    Once started, no failure of W&B ends the run: a server that dies or stalls only delays uploads, and if the client's
+    own service dies, a line in the log reports it and the run continues without W&B.
     """
 
     def __init__(self, run: "wandb.Run", last_step: int, again: Callable[[], "wandb.Run"]) -> None:
@@ -58,13 +58,13 @@ class WandbRun:
     ) -> Self:
         """Start the run ("online" or "offline"); with `resume` the server continues the run of this id.
 
-        The resumed run takes the rows that the server has not. Without a server it is those that are in no file of the
-        client's, so that `wandb sync` brings each row once.
+        A resumed run logs only rows that the server lacks; offline, rows that are in none of the client's files, so
+        that `wandb sync` uploads each row once.
 
-        `on_stop` is called, from another thread, when somebody stops the run in W&B, or a sweep does.
+        `on_stop` is called, from another thread, when a person or a sweep stops the run in W&B.
 
-        With `tracking.mode=auto` a server that fails here sends the run offline, with one line in the log; otherwise
-        that, and whatever W&B refuses, is an `InputError`.
+        With `tracking.mode=auto` the run goes offline if the server fails here, with one line in the log. Otherwise
+        that is an `InputError`, as is anything that W&B refuses.
         """
         if mode == "offline":
             # The client reports its own errors to W&B; a run that is offline touches no network.
@@ -96,22 +96,22 @@ class WandbRun:
         return cls(run, run.starting_step - 1, again)
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Log the row of global step `step`; steps go up. A row that the server of a resumed run has is left out."""
+        """Log the row of global step `step`; steps increase. Rows that W&B has already are skipped."""
         if step <= self._last_step:
             return
         self._last_step = step
         tables = [name for name, value in values.items() if is_uploaded_as_artifact(value)]
-        if tables and self._tell_server(lambda: self._run.log(dict(values), step=step, commit=True)):
+        if tables and self._request(lambda: self._run.log(dict(values), step=step, commit=True)):
             return
         rest = {name: value for name, value in values.items() if name not in tables}
-        self._tell(lambda: self._run.log(rest, step=step, commit=True))
+        self._guarded(lambda: self._run.log(rest, step=step, commit=True))
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, over the last value of each metric."""
-        self._tell(lambda: self._run.summary.update(dict(values)))
+        self._guarded(lambda: self._run.summary.update(dict(values)))
 
     def forget(self, prefix: str) -> None:
-        """Take out of W&B's summary what begins so: it keeps the last value of whatever was logged."""
+        """Remove names with this prefix from W&B's summary, which keeps the last value of everything logged."""
 
         def remove() -> None:
             summary: Any = self._run.summary
@@ -119,32 +119,32 @@ class WandbRun:
                 if name.startswith(prefix):
                     del summary[name]
 
-        self._tell(remove)
+        self._guarded(remove)
 
     def tag(self, tag: str) -> None:
         """Add a tag."""
-        self._tell(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
+        self._guarded(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
 
     def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
         """Log an artifact; it is uploaded by the end of the run."""
-        self._tell_server(lambda: self._run.log_artifact(artifact, aliases=list(aliases)))
+        self._request(lambda: self._run.log_artifact(artifact, aliases=list(aliases)))
 
     def use_artifact(self, artifact: "wandb.Artifact") -> None:
-        """Log an artifact that the run comes from, as its input; not offline, as it needs the server's answer."""
-        self._tell_server(lambda: self._run.use_artifact(artifact))
+        """Log an artifact as the run's input; not offline, as it needs the server's answer."""
+        self._request(lambda: self._run.use_artifact(artifact))
 
     def finish(self, exit_code: int) -> bool:
-        """End the run; any exit code but 0 shows it as failed, `PREEMPTED` as one that a sweep shall start again.
+        """End the run; any exit code but 0 shows it as failed, `PREEMPTED` as one that a sweep starts again.
 
-        Waits for uploads, at most `FINISH_TIMEOUT` seconds. Returns whether W&B has everything, offline: its file.
+        Waits for uploads, at most `FINISH_TIMEOUT` seconds. Returns whether W&B has everything; offline, its file.
         """
         if exit_code == exits.PREEMPTED:
             if self.url is not None and not self.is_alive():
-                self._tell_preempted_again()
+                self._mark_preempted_anew()
                 return False
-            self._tell(self._run.mark_preempting)
+            self._guarded(self._run.mark_preempting)
         try:
-            self._tell(lambda: self._run.finish(exit_code=exit_code))
+            self._guarded(lambda: self._run.finish(exit_code=exit_code))
         except TimeoutError:
             LOGGER.warning("W&B does not answer")
             return False
@@ -156,17 +156,17 @@ class WandbRun:
         SLURM sends SIGTERM to every process of a job, and the service ends at it.
         """
         with contextlib.suppress(TimeoutError):  # it is there, and busy
-            self._tell(lambda: in_time(self._run.status, ANSWER_TIMEOUT))
+            self._guarded(lambda: in_time(self._run.status, ANSWER_TIMEOUT))
         return not self._broken
 
-    def _tell_preempted_again(self) -> None:
-        """Tell W&B through a new service that the run is pre-empted: a sweep would not hand it out again otherwise.
+    def _mark_preempted_anew(self) -> None:
+        """Mark the run as pre-empted through a new service: otherwise a sweep would not start it again.
 
-        What the old service had not sent yet, W&B gets when the run goes on.
+        Rows that the old service had not sent are uploaded when the run is resumed.
         """
         import wandb
 
-        # The old service can't be told any more that it is over.
+        # The old service no longer answers.
         with contextlib.suppress(ConnectionError):
             wandb.teardown()
         try:
@@ -175,11 +175,11 @@ class WandbRun:
             run.finish(exit_code=exits.PREEMPTED)
         except (wandb.errors.Error, TimeoutError, ConnectionError) as error:
             reason = " ".join(str(error).split())
-            LOGGER.warning(f"W&B could not be told that the run is pre-empted ({reason})")
+            LOGGER.warning(f"the run could not be marked as pre-empted in W&B ({reason})")
 
     @property
     def url(self) -> str | None:
-        """Where to look at the run; None offline."""
+        """The run's page; None offline."""
         return self._run.url
 
     @property
@@ -187,23 +187,23 @@ class WandbRun:
         """Where the run's W&B files are; what `wandb sync` takes."""
         return Path(self._run.dir).parent
 
-    def _tell_server(self, action: Callable[[], object]) -> bool:
-        """Do what waits for an answer of the server, until one doesn't come in time; returns whether it was done.
+    def _request(self, action: Callable[[], object]) -> bool:
+        """Do something that waits for the server's answer; return whether it was done.
 
-        Offline nothing is waited for.
+        After the first answer that is late, nothing more is requested. Offline there is no wait.
         """
         import wandb
 
         if self._silent:
             return False
         try:
-            self._tell(lambda: in_time(action, ANSWER_TIMEOUT))
+            self._guarded(lambda: in_time(action, ANSWER_TIMEOUT))
         except (OSError, ValueError, wandb.errors.Error) as error:
             self._silent = True
             reason = " ".join(str(error).split())
             what = "does not answer"
-            # A table or a model is staged in the user's own folder before it is sent or written beside the run. Errors
-            # of the disk have a number, unless the client has put them into its own words; those of the network none.
+            # A table or a model is staged in the user's own folder first. Errors of the disk have a number, unless the
+            # client has rephrased them; those of the network have none.
             of_disk = isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno is not None)
             if of_disk and not isinstance(error, TimeoutError):
                 what = "can't write to its data folder, which WANDB_DATA_DIR names"
@@ -211,15 +211,15 @@ class WandbRun:
             return False
         return not self._broken
 
-    def _tell(self, action: Callable[[], object]) -> None:
-        """Do something with W&B, until the client's service is gone."""
+    def _guarded(self, action: Callable[[], object]) -> None:
+        """Do something with the W&B run, unless the client's service has died."""
         if self._broken:
             return
         try:
             action()
         except service_errors() as error:
             self._broken = True
-            LOGGER.warning(f"W&B's client has died ({error}); the run goes on, its metrics are in metrics.csv")
+            LOGGER.warning(f"W&B's client has died ({error}); the run continues, its metrics are in metrics.csv")
 
 
 def _init(
@@ -235,7 +235,7 @@ def _init(
 
     tracking = config.tracking
     settings = wandb.Settings(
-        silent=True,  # what there is to say, we say
+        silent=True,  # we report what matters
         console="off",  # the console belongs to the progress bar; its text is in train.log
         symlink=False,
         save_code=False,
@@ -246,11 +246,11 @@ def _init(
         init_timeout=timeout("WANDB_INIT_TIMEOUT", default=INIT_TIMEOUT),
         finish_timeout=timeout("WANDB_FINISH_TIMEOUT", default=FINISH_TIMEOUT),
         finish_timeout_raises=True,
-        # Otherwise W&B would send Ctrl-C. A function, because the client copies its settings deeply, what a method is
-        # bound to as well.
+        # Otherwise W&B would send Ctrl-C. A function, because the client copies its settings deeply, and with a method
+        # the object that it is bound to.
         stop_fn=None if on_stop is None else lambda: on_stop(),
     )
-    wandb.setup(wandb.Settings(silent=True))  # the login speaks before it reads the settings of the run
+    wandb.setup(wandb.Settings(silent=True))  # the login prints before it reads the run's settings
     # What is None here, the client takes from WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES.
     return wandb.init(
         id=identity.id,
@@ -271,9 +271,9 @@ def _init(
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values under the keys of the command line, such as `optimizer.lr`.
+    """Flatten nested values to the keys of the command line, such as `optimizer.lr`.
 
-    A sweep locks the keys that it chooses: `model`, a choice of file, would lock our whole model out of W&B's config.
+    A sweep locks the keys that it sets: `model`, a choice of file, would keep the whole model out of W&B's config.
     """
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -283,13 +283,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 INSPECT_TIMEOUT = 60.0
-"""Seconds that W&B's own viewer may take for a file."""
+"""Seconds that W&B's viewer may take for a file."""
 
 
 def last_recorded_step(wandb_dir: Path, run_id: str) -> int:
-    """Return the last step that the client's files of this run hold, -1 without any; read by W&B's own viewer.
+    """Return the last step in the client's files of this run, as W&B's viewer reads them; -1 without any.
 
-    The file of a killed run ends where it was last flushed, some seconds before the kill.
+    A killed run's file ends where it was last flushed, some seconds before the kill.
 
     Raises:
         InputError: for a file that the viewer can't read.
@@ -310,6 +310,6 @@ def last_recorded_step(wandb_dir: Path, run_id: str) -> int:
 
 
 def supersede(wandb_dir: Path, run_id: str) -> None:
-    """Mark the offline files of this run as uploaded, as `wandb sync` does: the server gets their rows without it."""
+    """Mark this run's offline files as uploaded, as `wandb sync` does: the resumed run uploads their rows."""
     for file in wandb_dir.glob(f"offline-run-*-{run_id}*/run-{run_id}.wandb"):
         file.with_name(f"{file.name}.synced").touch()

@@ -1,4 +1,4 @@
-"""Whether a run is online in Weights & Biases. Never a prompt, never a hang."""
+"""Whether a run is online in Weights & Biases, decided without a prompt and without a hang."""
 
 import configparser
 import http.client
@@ -18,18 +18,19 @@ from textrnn.base.process import in_time
 from textrnn.config.schema import TrackingConfig
 
 PROBE_TIMEOUT = 3.0
-"""Seconds in which W&B's server must answer to count as there, name lookup included."""
+"""Seconds in which W&B's server must answer to count as reachable, name lookup included."""
 
 _MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "none"}
-"""What WANDB_MODE (or `wandb offline`, which writes it to a settings file) may say, in our terms."""
+"""Values of WANDB_MODE (or of the settings file that `wandb offline` writes) as values of `tracking.mode`."""
 
 
 def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
-    """Decide on "online", "offline" or "none", and give the line to print about it, if there is one to say.
+    """Decide on "online", "offline" or "none"; return it with the line to print about it, if any.
 
     `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
     netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. An explicit
-    online without them is an `InputError`, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT that is no time.
+    online without them is an `InputError`, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT that is no
+    number of seconds.
     """
     mode, line = _mode(tracking, run_dir)
     if mode != "none":
@@ -39,10 +40,10 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
 
 
 def timeout(variable: str, *, default: float) -> float:
-    """Return the seconds that a variable of the client's says, or `default` where it isn't set.
+    """Return the seconds in a variable of the client, or `default` if it isn't set.
 
     Raises:
-        InputError: it says something else.
+        InputError: it is no number of seconds.
     """
     said = os.environ.get(variable)
     if not said:
@@ -77,7 +78,7 @@ def _mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
 
 
 def check_account(*, needed_for: str, instead: str) -> None:
-    """Do nothing where there are credentials and a server that answers; `instead` says what else to do.
+    """Check for credentials and a server that answers; `instead` is the alternative in the message.
 
     Raises:
         InputError: one of them is missing; found out within `PROBE_TIMEOUT` seconds.
@@ -89,7 +90,7 @@ def check_account(*, needed_for: str, instead: str) -> None:
 
 
 def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
-    """What is in the way of being online, and what helps; None if nothing is."""
+    """Return why the run can't be online, and the remedy; None if it can."""
     base_url = settings.get("base_url") or _default_base_url()
     try:
         address = urlsplit(base_url)
@@ -100,22 +101,22 @@ def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
     if not _has_credentials(settings, host, is_default=base_url == _default_base_url()):
         return f"no API key for {shown} found", "run `wandb login`"
     if not _answers(base_url):
-        return f"{shown} does not answer", "look at the network"
+        return f"{shown} does not answer", "check the network"
     return None
 
 
 def offline_line(reason: str, run_dir: Path) -> str:
-    """Return the line that says that W&B is offline, why, and what to do about it.
+    """Return the line that says that W&B is offline, why, and how to view and upload the run.
 
-    Where `run_dir` is named `*`, that stands for all trials of a sweep, of which `wandb leet` shows one at a time. Its
-    other characters are quoted, so that a shell takes the commands as they are.
+    A `run_dir` named `*` stands for all trials of a sweep; `wandb leet` shows one at a time. Other characters are
+    quoted for a shell.
     """
     one = every = shlex.quote(str(run_dir))
     if run_dir.name == "*":
         sweep = shlex.quote(str(run_dir.parent))
         one, every = f"{sweep}/TRIAL", f"{sweep}/*"
     return (
-        f"W&B is offline ({reason}). To look: wandb leet {one}/wandb; "
+        f"W&B is offline ({reason}). To view: wandb leet {one}/wandb; "
         f"to upload later: wandb sync {every}/wandb/offline-run-*"
     )
 

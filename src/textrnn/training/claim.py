@@ -1,4 +1,4 @@
-"""How a run gets its directory: rank 0 claims it; all ranks see that they share it, their code and their settings."""
+"""Claiming the run directory: rank 0 claims it; all ranks check that they share it, their code and configuration."""
 
 import hashlib
 import json
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Run:
-    """One run on one process, while it lasts."""
+    """A run in this process."""
 
     config: Config
     identity: RunIdentity
     directory: RunDirectory
     checkpoint: "Checkpoint | None"
-    """What the run continues from; None at its start."""
+    """What the run is resumed from; None for a new run."""
     store: Store
     ranks: Ranks
     """The processes of the run, and which of them this one is."""
     signals: Signals
-    """What has asked the run to leave its machine."""
+    """Signals that pre-empt the run."""
     vectors: "WordVectors | None" = None
     """Pretrained vectors that a new run starts from, if it starts from any."""
 
@@ -60,11 +60,11 @@ class Run:
 
 
 VISIBLE_WITHIN = 15.0
-"""Seconds after which what one machine has written on a shared disk must be there for another."""
+"""Seconds within which a file on a shared disk must be visible on another machine."""
 
 
 def agree(config: Config, ranks: Ranks) -> None:
-    """Sees that all ranks were started with the same configuration and run the same code.
+    """Check that all ranks were started with the same configuration and run the same code.
 
     Raises:
         InputError: on rank 0, naming what differs and where.
@@ -72,11 +72,11 @@ def agree(config: Config, ranks: Ranks) -> None:
     if not ranks.launch.is_external:
         return
     mine = {"host": socket.gethostname(), "code": _code_digest(), "config": asdict(config)}
-    told = [json.loads(text) for text in ranks.gather(json.dumps(mine))]
+    gathered = [json.loads(text) for text in ranks.gather(json.dumps(mine))]
     with ranks.barrier():
         if ranks.is_first:
-            for rank, other in enumerate(told):
-                _compare(told[0], other, rank)
+            for rank, other in enumerate(gathered):
+                _compare(gathered[0], other, rank)
 
 
 def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
@@ -95,10 +95,10 @@ def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
 
 
 def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config, RunDirectory, RunIdentity]:
-    """The run's directory and identity, the same on all ranks, and the configuration with what follows from them.
+    """Return the configuration with its final `resume`, the run's directory and its identity, the same on all ranks.
 
     Raises:
-        InputError: if the directory can't be had, or a rank does not see it.
+        InputError: if the directory can't be claimed, or a rank does not see it.
     """
     claimed: list[tuple[RunDirectory, RunIdentity]] = []
 
@@ -123,13 +123,13 @@ def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config,
 
 
 def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIdentity, str | None]:
-    """Rank 0's claim: directory, identity, and how to resume."""
+    """Claim on rank 0; return directory, identity and the final `resume`."""
     job = batch_job()
     identity = new_identity(config, command, slurm_job=None if job is None else job.id)
     path = Path(config.run_dir) if config.run_dir is not None else default_run_dir(config, identity)
     resume = config.resume
     if resume is None and job is not None and _is_started_again(job, path):
-        LOGGER.info(f"SLURM has started job {job.id} again: it goes on with its run in {path}")
+        LOGGER.info(f"SLURM has requeued job {job.id}: its run in {path} is resumed")
         resume = "auto"
     directory = RunDirectory.claim(path, resume=resume is not None)
     if resume is not None and directory.run_json.is_file():
@@ -141,7 +141,7 @@ def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIden
 
 
 def _recorded_identity(directory: RunDirectory) -> RunIdentity | None:
-    """Who the run is by its checkpoints, if it has any: its `run.json` is lost.
+    """Return the identity in the run's checkpoints, if it has any: its `run.json` is lost.
 
     Raises:
         InputError: if the checkpoint can't be read.
@@ -156,13 +156,13 @@ def _recorded_identity(directory: RunDirectory) -> RunIdentity | None:
 
 
 def _is_started_again(job: Job, path: Path) -> bool:
-    """Whether `path` holds the run that this very job began before it was pre-empted."""
+    """Return whether `path` holds the run that this very job began before it was pre-empted."""
     run_json = path / "run.json"
     return job.restarts > 0 and run_json.is_file() and read_identity(run_json).slurm_job == job.id
 
 
 def _seen(path: Path, run: str) -> RunIdentity:
-    """The identity that rank 0 has written, once it can be read here.
+    """Return the identity that rank 0 has written, once it can be read here.
 
     Raises:
         InputError: if it can't.
@@ -181,7 +181,7 @@ def _seen(path: Path, run: str) -> RunIdentity:
 
 
 def open_shared_store(path: Path) -> Store:
-    """The token store that rank 0 has made or found.
+    """Return the token store that rank 0 has made or found.
 
     Raises:
         InputError: if it can't be read here.
@@ -200,7 +200,7 @@ def open_shared_store(path: Path) -> Store:
 
 
 def _code_digest() -> str:
-    """One number for the program's own files."""
+    """Return a digest of the program's own files."""
     package = Path(textrnn.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h", ".yaml")):

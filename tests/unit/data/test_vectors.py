@@ -151,7 +151,7 @@ def test_bad_text_files(tmp_path: Path, content: str, size: int, message: str) -
     with pytest.raises(InputError, match=message) as refusal:
         vector_table(opened(write(tmp_path, content), size), VOCABULARY, seed=0)
     assert "\n" not in str(refusal.value)
-    assert "has no vector" in message or not any((tmp_path / "cache" / "vectors").iterdir()), "nothing is kept"
+    assert "has no vector" in message or not (tmp_path / "cache").exists(), "nothing is kept"
 
 
 def test_lines_are_counted_over_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_a_model_needs_an_account_and_an_answer(
     with pytest.raises(InputError, match="does not answer"):
         local_run(reference)
     server.die()
-    with pytest.raises(InputError, match="does not answer: look at the network, or give a run directory"):
+    with pytest.raises(InputError, match="does not answer: check the network, or give a run directory"):
         local_run(reference)
     monkeypatch.delenv("WANDB_API_KEY")
     with pytest.raises(InputError, match=r"no API key for http://127.* found: run `wandb login`"):

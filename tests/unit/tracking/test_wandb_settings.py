@@ -37,7 +37,7 @@ def test_the_offline_line_can_be_typed_whatever_the_folder_is_called(tmp_path: P
         record.mkdir(parents=True)
         for folder, trial in ((tmp_path / name / "trial", "trial"), (tmp_path / name / "*", "TRIAL")):
             _, line = resolve_mode(TrackingConfig(mode="offline"), folder)
-            said = re.fullmatch(r".* To look: (wandb leet .*); to upload later: wandb sync (.*)", line or "")
+            said = re.fullmatch(r".* To view: (wandb leet .*); to upload later: wandb sync (.*)", line or "")
             assert said is not None
             assert shlex.split(said[1]) == ["wandb", "leet", str(tmp_path / name / trial / "wandb")]
             assert subprocess.check_output(["sh", "-c", f"printf %s {said[2]}"], text=True) == str(record)
