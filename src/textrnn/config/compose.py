@@ -132,7 +132,7 @@ def slurm_launcher(command_line: CommandLine) -> dict[str, Any] | None:
     """
     jobs = [[text for text in job if text.lstrip("+").startswith("hydra")] for job in job_overrides(command_line)]
     if any(job != jobs[0] for job in jobs):
-        raise InputError("hydra.launcher: its keys apply to all jobs; type one value for each key.")
+        raise InputError("hydra.launcher: its keys apply to all jobs; type one value of each key.")
     if "hydra/launcher=slurm" not in jobs[0]:
         return None
     if not command_line.multirun:
