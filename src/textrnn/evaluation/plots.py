@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LINE = COLOURS["train"]
 HINT: dict[str, Any] = {"color": "#888888", "linestyle": "--", "linewidth": 1}
-"""How chance is drawn, and where the model stops reading."""
+"""Line style of chance level, and of the length up to which the model reads."""
 
 
 def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max_length: int) -> None:
