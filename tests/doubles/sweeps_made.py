@@ -35,7 +35,7 @@ def trial(
     steps = list(range(1, len(values) + 1))
     return Trial(
         number=number,
-        run=f"run{number}",
+        run_id=f"run{number}",
         parameters=parameters,
         status=status,
         history=values,

@@ -110,7 +110,7 @@ def test_ctrl_c_ends_trials_cleanly_and_resume_goes_on(workplace: Path, environm
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
     directory = sweep_directory(workplace)
-    assert f"to go on: python sweep.py --resume runs/{directory.name}" in output
+    assert f"resume: python sweep.py --resume runs/{directory.name}" in output
     (row,) = leaderboard(directory)
     assert (row["status"], row["rank"]) == ("interrupted", "")
     assert (workplace / row["run_dir"] / "checkpoints" / "last.ckpt").is_file()
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_trials_cleanly_and_resume_goes_on(workplace: Path, environm
     output = again.communicate(timeout=120)[0]
     assert again.returncode == 0, output
     assert "trial 1 (" in output
-    assert "goes on: optimizer.lr=0.01" in output
+    assert "resumes: optimizer.lr=0.01" in output
     (row,) = leaderboard(directory)
     assert row["status"] == "finished"
     with (workplace / row["run_dir"] / "metrics.csv").open() as file:

@@ -84,7 +84,7 @@ def test_ctrl_c_preempts_and_resume_goes_on_also_from_another_folder(
     output = told(again)
     assert again.returncode == 0, output
     assert not (tmp_path / "runs").exists()
-    assert "goes on: optimizer.lr=0.01" in output
+    assert "resumes: optimizer.lr=0.01" in output
     (row,) = leaderboard(sweep_directory(workplace))
     assert row["status"] == run.state == "finished"
     summary = json.loads((workplace / row["run_dir"] / "summary.json").read_text())

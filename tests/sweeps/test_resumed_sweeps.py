@@ -50,7 +50,7 @@ def test_from_another_folder_it_goes_on_where_it_began(
     assert list(elsewhere.iterdir()) == []
     assert [row["status"] for row in leaderboard(begun_at)] == ["finished"]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"going on in {place}, where the sweep was begun"
+    assert lines[0] == f"resuming in {place}, where the sweep was started"
     assert lines[-1] == f"sweep directory: {begun_at}"
 
 

@@ -1,4 +1,4 @@
-"""The verb `sweep`: one sweep file on all workers of this machine."""
+"""The command `sweep`: one sweep file on all workers of this machine."""
 
 import argparse
 import os
@@ -13,11 +13,11 @@ from textrnn.distributed.launch import refuse_ranks
 from textrnn.sweeping.checks import check_values
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.online import OnlineSweep
-from textrnn.sweeping.processes import find_program, trial_command
+from textrnn.sweeping.processes import find_program, share_out, trial_command
 from textrnn.sweeping.results import record
 from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
+from textrnn.sweeping.sweep_loop import SweepLoop
 from textrnn.sweeping.trials import SweepDirectory
-from textrnn.sweeping.workers import share_out
 from textrnn.tracking.wandb_settings import resolve_mode
 
 COMPARED = ("program", "command", "method", "metric", "parameters", "early_terminate")
@@ -30,10 +30,10 @@ an experiment: python train.py experiment=runs/SWEEP/best.yaml."""
 def main(argv: Sequence[str]) -> int:
     """`python sweep.py FILE [--agents auto|N] [--count N] [--resume SWEEP] [KEY=VALUE ...]`; returns the exit code.
 
-    Everything about the file is checked before the first trial. What comes out is in `runs/SWEEP`: `leaderboard.csv`,
+    Everything about the file is checked before the first trial. The results are in `runs/SWEEP`: `leaderboard.csv`,
     `sweep.png`, and `best.yaml`, an experiment that `python train.py experiment=runs/SWEEP/best.yaml` runs as it is.
     0: all trials have finished or were stopped early; 1: some failed, or the sweep gave up; 75 and 130: interrupted,
-    `--resume` goes on.
+    `--resume` continues.
 
     Raises:
         InputError: for a sweep file or an argument that is wrong.
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         metric = sweep.metric or _default_metric(config)
         online, directory = _begin(sweep, config, directory)
         if online is not None:
-            running: LocalSweep | OnlineSweep = OnlineSweep(online, metric, directory, workers)
+            running: SweepLoop = OnlineSweep(online, metric, directory, workers)
         else:
             mode, line = resolve_mode(config.tracking, directory.path / "*")
             if line is not None:
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tuple[str | None, SweepDirectory]:
-    """The sweep's path at W&B, None without an account, and its directory; what was begun in one way goes on so."""
+    """Return the sweep's path at W&B, None without an account, and its directory; a resumed sweep keeps its way."""
     if directory is not None:
         registered = directory.registered
         return registered.read_text(encoding="utf-8").strip() if registered.is_file() else None, directory
@@ -80,12 +80,12 @@ def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tu
     return online, SweepDirectory.create(sweep, online)
 
 
-def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: LocalSweep | OnlineSweep) -> None:
+def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: SweepLoop) -> None:
     record(sweep, metric, directory, ended.trials)
-    if ended.broken is not None:
-        print(f"stopped: {ended.broken}")
-    if ended.broken is not None or any(not trial.status.ended for trial in ended.trials):
-        print(f"to go on: python sweep.py --resume {directory.shown()}")
+    if ended.stop_reason is not None:
+        print(f"stopped: {ended.stop_reason}")
+    if ended.stop_reason is not None or any(not trial.status.ended for trial in ended.trials):
+        print(f"resume: python sweep.py --resume {directory.shown()}")
     print(f"sweep directory: {directory.shown()}")
 
 
@@ -94,7 +94,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("words", metavar="FILE | KEY=VALUE", nargs="*", help="the sweep file; what all trials share")
     parser.add_argument("--agents", default="auto", help="trials at once (default: auto, one for each GPU, else one)")
     parser.add_argument("--count", help="trials at most, with those before --resume")
-    parser.add_argument("--resume", metavar="SWEEP", type=Path, help="directory or id of a sweep to go on with")
+    parser.add_argument("--resume", metavar="SWEEP", type=Path, help="directory or id of a sweep to resume")
     arguments = parser.parse_intermixed_args(list(argv))
     arguments.agents = None if arguments.agents == "auto" else _number("agents", arguments.agents)
     arguments.count = None if arguments.count is None else _number("count", arguments.count)
@@ -117,7 +117,7 @@ def _read(arguments: argparse.Namespace) -> Sweep:
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
-    """A sweep that has begun, as it was begun."""
+    """Open a sweep to resume, as it was started."""
     if arguments.typed:
         raise InputError(f"{arguments.typed[0]}: can't change in a sweep that has begun; leave it out.")
     file = None if arguments.file is None else arguments.file.absolute()
@@ -138,9 +138,9 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
 
 
 def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
-    """Refuses a file that isn't the one that the sweep began with, except for names and the number of trials."""
+    """Refuse a file that isn't the one that the sweep began with, except for names and the number of trials."""
     for key in COMPARED:
-        # A program is kept as it was found, because agents are told so.
+        # A program is kept as the path that agents are given.
         values = [find_program(sweep) if key == "program" else sweep.config.get(key) for sweep in (given, begun)]
         if values[0] != values[1]:
             raise InputError(
@@ -150,7 +150,7 @@ def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
 
 
 def _go_where_it_began(directory: SweepDirectory) -> None:
-    """Goes to the folder that holds `runs`: relative paths in a command hold there, and agents write to runs/SWEEP.
+    """Change to the folder that holds `runs`: relative paths in a command hold there, and agents write to runs/SWEEP.
 
     Raises:
         InputError: for a sweep of W&B that is elsewhere than its agents would write to.
@@ -158,7 +158,7 @@ def _go_where_it_began(directory: SweepDirectory) -> None:
     path = directory.path
     if path.is_absolute() and path.parent.name == "runs":
         os.chdir(path.parent.parent)
-        print(f"going on in {Path.cwd()}, where the sweep was begun")
+        print(f"resuming in {Path.cwd()}, where the sweep was started")
     if directory.registered.is_file():
         name = directory.registered.read_text(encoding="utf-8").strip().rpartition("/")[2]
         agents = Path("runs", name)
@@ -167,6 +167,6 @@ def _go_where_it_began(directory: SweepDirectory) -> None:
 
 
 def _default_metric(config: Config) -> Metric:
-    """What the trials choose their best checkpoint by."""
+    """Return what the trials choose their best checkpoint by."""
     name = config.early_stopping.monitor
     return Metric(name=name, goal="maximize" if name == "val/accuracy" else "minimize", target=None)

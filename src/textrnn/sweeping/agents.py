@@ -1,7 +1,7 @@
-"""W&B's agents: the sweep's registration, and what an agent's log says of its trials.
+"""W&B's agents: the sweep's registration, the agent's process, and its log, which says when trials start and end.
 
-An agent's exit code is 0 whatever becomes of its trials, and it tells nobody theirs. But it logs when it has started
-and cleaned up each of them; how one ended stands in its run directory.
+How a trial ended is in its run directory. But an agent's exit code is 0 whatever its trials', it reports none of
+theirs, and a trial that fails before it has a run directory is known from the agent's log alone.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import yaml
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config
-from textrnn.sweeping.processes import TrialProcess, find_program, telling_line
+from textrnn.sweeping.processes import TrialProcess, error_line, find_program
 from textrnn.sweeping.sweep_file import Sweep
 
 SAYS = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) - \S+ - INFO - "
@@ -31,7 +31,7 @@ CHATTER = re.compile((SAYS + ".*").encode())
 
 
 def register(sweep: Sweep, config: Config) -> str:
-    """Makes the sweep at W&B and returns its path there, ENTITY/PROJECT/ID or PROJECT/ID.
+    """Register the sweep at W&B and return its path there, ENTITY/PROJECT/ID or PROJECT/ID.
 
     Raises:
         InputError: when W&B refuses it.
@@ -53,7 +53,7 @@ def register(sweep: Sweep, config: Config) -> str:
             f"{sweep.path}: W&B refuses the sweep ({reason}); correct it or type tracking=offline."
         ) from error
     if url := re.search(r"Sweep URL: (\S+)", said.getvalue()):
-        print(f"to look at it: {url[1]}")
+        print(f"view: {url[1]}")
     return "/".join(part for part in (entity, project, name) if part)
 
 
@@ -61,10 +61,10 @@ def register(sweep: Sweep, config: Config) -> str:
 class Event:
     """A trial has started, or ended."""
 
-    run: str
+    run_id: str
     when: float
     """Seconds since 1970."""
-    last_words: str | None
+    last_line: str | None
     """Of a trial that has ended, the line that says why it failed, if it did; None of one that has started."""
 
 
@@ -79,11 +79,11 @@ class AgentLog:
         self._sweep = sweep
         self._read = 0
         self._starting: float | None = None
-        """When the trial started that the agent has not told of yet."""
+        """When the trial started that the agent has not named yet."""
         self._since = 0
 
     def events(self) -> Iterator[Event]:
-        """What is new since the last call; at first, since the sweep began."""
+        """Yield the events since the last call; at first, since the sweep began."""
         content = self._content()
         end = content.rfind(b"\n") + 1
         for line in content[self._read : end].splitlines(keepends=True):
@@ -91,25 +91,25 @@ class AgentLog:
             text = line.decode(errors="replace")
             if starting := STARTING.search(text):
                 self._starting = _seconds(starting)
-            elif started := STARTED.search(text):  # said at the agent's next look, five seconds later
+            elif started := STARTED.search(text):  # logged at the agent's next poll, five seconds later
                 when, self._starting = self._starting or _seconds(started), None
-                yield Event(run=started[3], when=when, last_words=None)
+                yield Event(run_id=started[3], when=when, last_line=None)
             elif ended := ENDED.search(text):
-                words = _telling(content[self._since : self._read])
+                reason = _error_line(content[self._since : self._read])
                 self._since = self._read
-                yield Event(run=ended[3], when=_seconds(ended), last_words=words)
+                yield Event(run_id=ended[3], when=_seconds(ended), last_line=reason)
 
-    def last_words(self) -> str:
-        """Why the last trial, or the agent itself, failed: a line of what was printed since the trial before."""
-        return _telling(self._content()[self._since :])
+    def last_line(self) -> str:
+        """Return why the last trial, or the agent itself, failed: a line of the log since the trial before."""
+        return _error_line(self._content()[self._since :])
 
-    def tells_of_no_sweep(self) -> bool:
+    def lost_its_sweep(self) -> bool:
         """Whether the agent ended because somebody has deleted the sweep."""
         return b"Sweep was deleted or agent was not found" in self._content()[self._since :]
 
-    def parameters(self, run: str) -> dict[str, Any]:
-        """What an agent gave a trial."""
-        path = self.folder / "wandb" / f"sweep-{self._sweep}" / f"config-{run}.yaml"
+    def parameters(self, run_id: str) -> dict[str, Any]:
+        """Return the parameters that an agent gave a trial."""
+        path = self.folder / "wandb" / f"sweep-{self._sweep}" / f"config-{run_id}.yaml"
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return {key: item["value"] for key, item in content.items() if key != "wandb_version"}
 
@@ -117,9 +117,9 @@ class AgentLog:
         return self.path.read_bytes() if self.path.exists() else b""
 
 
-def _telling(content: bytes) -> str:
-    """Why what is logged there failed, which an agent's own progress doesn't say."""
-    return telling_line(CHATTER.sub(b"", content))
+def _error_line(content: bytes) -> str:
+    """Return the line that names an error; the agent's own lines name none."""
+    return error_line(CHATTER.sub(b"", content))
 
 
 def _seconds(logged: re.Match[str]) -> float:
@@ -136,8 +136,8 @@ class Agent:
         log.folder.mkdir(parents=True, exist_ok=True)
         self._process = TrialProcess.start(
             [sys.executable, "-m", "wandb", "agent", "--forward-signals", path],
-            # WANDB_DIR: where an agent keeps what it gave its trials. PATH: an agent calls `python` by that name.
-            # Not SERVICE, the client's process that the registration started: it ends with us, and the agent goes on.
+            # WANDB_DIR: where an agent keeps its trials' parameters. PATH: an agent calls `python` by that name.
+            # Not SERVICE, the client's process that the registration started: it ends with us, and the agent continues.
             {
                 **{name: value for name, value in environment.items() if name != SERVICE},
                 "WANDB_DIR": str(log.folder),
@@ -153,11 +153,11 @@ class Agent:
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code once it is over: 0 whatever its trials came to, 1 where W&B did not answer it."""
+        """Its exit code once it is over: 0 whatever its trials' were, 1 where W&B did not answer it."""
         return self._process.exit_code
 
     def send(self, number: signal.Signals) -> None:
-        """Asks the agent to end, with its trial. It takes the second request as `now`, the third as SIGKILL."""
+        """Ask the agent to end, with its trial. It takes the second request as `now`, the third as SIGKILL."""
         self._process.send(signal.SIGTERM)
         if number == signal.SIGKILL:  # the third, by another number: two of the same that wait become one
             self._process.send(signal.SIGINT)

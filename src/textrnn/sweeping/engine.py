@@ -60,7 +60,7 @@ class Engine:
         return [
             # By these names, or else pydantic drops them without a word.
             SweepRun(
-                name=trial.run,
+                name=trial.run_id,
                 state=STATES.get(trial.status, "pending"),
                 config={key: {"value": value} for key, value in trial.parameters.items()},
                 sampledHistory=[{name: value} for value in trial.history],

@@ -5,27 +5,21 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 
-from textrnn.base import exits as exits
 from textrnn.base.files import write_atomically
 from textrnn.config.experiment_files import as_override
 from textrnn.config.schema import TrackingConfig
 from textrnn.sweeping.engine import Engine
-from textrnn.sweeping.processes import Ended, Interrupts, TrialProcess, begin_again, last_words, outcome, trial_command
-from textrnn.sweeping.report import Report
+from textrnn.sweeping.processes import TrialProcess, Worker, begin_again, last_line, trial_command
 from textrnn.sweeping.sweep_file import Metric, Sweep
+from textrnn.sweeping.sweep_loop import POLL, SweepLoop
 from textrnn.sweeping.trials import SweepDirectory, Trial, new_id, next_number
-from textrnn.sweeping.workers import Worker
 from textrnn.tracking.summary import Status
 
 GROUP = "WANDB_RUN_GROUP"
-POLL = 0.5
-"""Seconds between two looks at the trials."""
-FAILURES = 3
-"""So many trials in a row that fail before they log anything end the sweep."""
 
 
-class LocalSweep:
-    """The loop. All it knows is on disk before it acts on it, so that it can be killed at any time."""
+class LocalSweep(SweepLoop):
+    """One trial a worker, each a process of its own."""
 
     def __init__(
         self,
@@ -36,102 +30,80 @@ class LocalSweep:
         environment: Mapping[str, str],
         tracking: TrackingConfig,
     ) -> None:
-        self._sweep, self._metric, self._directory, self._workers = sweep, metric, directory, workers
-        self._environment, self._tracking = environment, tracking
+        super().__init__(metric, directory, workers)
+        self._sweep, self._environment, self._tracking = sweep, environment, tracking
         self._engine = Engine(sweep)
-        self._report = Report(metric)
-        self.trials: list[Trial] = directory.trials(metric.name)
-        """All trials so far."""
         self._running: dict[str, TrialProcess] = {}
-        self._interrupts = Interrupts()
-        self._failures = 0
         self._exhausted = False
-        self.broken: str | None = None
-        """Why the sweep stopped before its end; None if it did not."""
 
     def run(self) -> int:
-        """Runs trials until there are no more, and returns the exit code."""
+        """Run trials until there are no more, and return the exit code."""
         with self._interrupts:
-            self._take_up()
+            self._resume()
             while True:
                 self._look()
-                if not self._interrupts.asked and self.broken is None:
+                if not self._interrupts.asked and self.stop_reason is None:
                     self._fill()
                 if not self._running:
-                    break
+                    return self._exit_code
                 self._interrupts.pass_on(self._running.values())
                 time.sleep(POLL)
-        if self._interrupts.asked is not None:
-            return self._interrupts.exit_code
-        unfinished = any(trial.status not in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
-        return exits.CRASH if unfinished else exits.DONE
 
-    def _take_up(self) -> None:
-        """Takes up what an earlier process left: trials that still run, ended unseen, or are to be continued."""
+    def _resume(self) -> None:
+        """Resume what an earlier process left: trials that still run, ended unwatched, or are to be continued."""
         self._report.resumed(self.trials)
         for trial in self.trials:
-            # What failed before it logged anything failed by its surroundings; the person who says --resume has looked.
+            # A failure before the first value has a cause outside the trial, which whoever types --resume has removed.
             if trial.status.ended and (trial.status != Status.FAILED or trial.history):
                 continue
             process = TrialProcess.find(self._directory.lock(trial))
             if process is not None:
-                self._running[trial.run] = process
-                self._report.line(f"trial {trial.number} ({trial.run}) is still running")
+                self._running[trial.run_id] = process
+                self._still_runs(trial)
             elif trial.status == Status.RUNNING:
                 trial.seconds += self._unwatched_seconds(trial)
-                self._settle(trial, Ended(exit_code=None))
+                self._end(trial, exit_code=None)
             else:
                 trial.status = Status.WAITING
 
     def _unwatched_seconds(self, trial: Trial) -> float:
         """How long a trial ran that ended while nobody watched: until it last wrote something."""
-        written = [self._directory.run(trial).summary_json, self._directory.log(trial)]
+        written = [self._directory.run_directory(trial).summary_json, self._directory.log(trial)]
         ends = [path.stat().st_mtime for path in written if path.exists()]
         return 0.0 if trial.started is None else max([0.0, *(end - trial.started for end in ends)])
 
     def _look(self) -> None:
-        """Reads the running trials' metrics, ends the weak ones, and settles those that have ended."""
+        """Read the running trials' metrics, stop the weak ones, and settle those that have ended."""
         changed = False
         for trial in self.trials:
-            if trial.run not in self._running:
+            if trial.run_id not in self._running:
                 continue
-            process = self._running[trial.run]
+            process = self._running[trial.run_id]
             ended = process.has_ended()  # asked first: after it, nothing more is logged
-            if self._directory.read_history(trial, self._metric.name):
-                changed = True
-                self._report.progressed(trial)
+            changed |= self._follow(trial)
             if ended:
-                del self._running[trial.run]
+                del self._running[trial.run_id]
                 trial.seconds += time.time() - (trial.started or time.time())
-                self._settle(trial, Ended(exit_code=process.exit_code, asked=self._interrupts.asked is not None))
+                self._end(trial, process.exit_code)
         if changed and self._interrupts.asked is None:
             self._stop_weak_ones()
 
     def _stop_weak_ones(self) -> None:
         for run, reason in self._engine.to_stop(self.trials).items():
-            trial = next(trial for trial in self.trials if trial.run == run)
-            note = self._directory.run(trial).early_stop
+            trial = next(trial for trial in self.trials if trial.run_id == run)
+            note = self._directory.run_directory(trial).early_stop
             if run in self._running and not note.exists():
                 write_atomically(note, reason + "\n")
                 self._running[run].send(signal.SIGTERM)
 
-    def _settle(self, trial: Trial, ended: Ended) -> None:
-        trial.status, trial.reason = outcome(
-            ended,
-            said=self._directory.summary_status(trial),
-            early_stop=self._directory.run(trial).early_stop,
-            last_words=last_words(self._directory.log(trial)),
-        )
+    def _end(self, trial: Trial, exit_code: int | None) -> None:
+        interrupted = self._interrupts.asked is not None
         trial.started = None
-        if trial.status == Status.FINISHED:  # before it heard that it was to stop
-            self._directory.run(trial).early_stop.unlink(missing_ok=True)
-        self._report.ended(trial)
-        if trial.status == Status.PREEMPTED and not ended.asked:
+        summary, line = self._directory.summary_status(trial), last_line(self._directory.log(trial))
+        self._settle(trial, exit_code, summary, line, interrupted=interrupted)
+        if trial.status == Status.PREEMPTED and not interrupted:
             trial.status = Status.WAITING  # the same command continues it
-        self._directory.save(trial)
-        self._failures = self._failures + 1 if trial.status == Status.FAILED and not trial.history else 0
-        if self._failures == FAILURES:
-            self.broken = gave_up(trial)
+            self._directory.save(trial)
 
     def _fill(self) -> None:
         """Starts trials while there are free workers."""
@@ -150,7 +122,7 @@ class LocalSweep:
         if parameters is None:
             self._exhausted = True
             return None
-        trial = Trial(number=next_number(self.trials), run=new_id(), parameters=parameters)
+        trial = Trial(number=next_number(self.trials), run_id=new_id(), parameters=parameters)
         self._directory.save(trial)
         self.trials.append(trial)
         return trial
@@ -161,12 +133,15 @@ class LocalSweep:
         return target is not None and any(best is not None and sign * (best - target) >= 0 for best in bests)
 
     def _start(self, trial: Trial) -> None:
-        taken = {other.worker for other in self.trials if other.run in self._running}
+        taken = {other.worker for other in self.trials if other.run_id in self._running}
         free = [number for number in range(len(self._workers)) if number not in taken]
         trial.worker = free[0] if free else 0
-        again = self._directory.run(trial).path.is_dir()
+        again = self._directory.run_directory(trial).path.is_dir()
         command = trial_command(
-            self._sweep, trial.parameters, as_override("run_dir", str(self._directory.run(trial).path)), *self._names()
+            self._sweep,
+            trial.parameters,
+            as_override("run_dir", str(self._directory.run_directory(trial).path)),
+            *self._names(),
         )
         environment = {**os.environ, **self._environment, **self._workers[trial.worker].environment}
         # No WANDB_SWEEP_ID: the server that `wandb sync` brings the runs to knows no sweep of this name.
@@ -174,9 +149,9 @@ class LocalSweep:
         trial.status, trial.reason, trial.started = Status.RUNNING, None, time.time()
         self._directory.save(trial)
         begin_again(self._directory.log(trial))
-        self._running[trial.run] = TrialProcess.start(
+        self._running[trial.run_id] = TrialProcess.start(
             command,
-            environment | {"WANDB_RUN_ID": trial.run},
+            environment | {"WANDB_RUN_ID": trial.run_id},
             log=self._directory.log(trial),
             lock=self._directory.lock(trial),
         )
@@ -196,8 +171,3 @@ class LocalSweep:
             for key, name in names.items()
             if name and getattr(self._tracking, key) is None and f"tracking.{key}" not in typed
         ]
-
-
-def gave_up(trial: Trial) -> str:
-    """Why a sweep stops when `trial` was the last of too many failures."""
-    return f"{FAILURES} trials in a row failed before they logged anything; the last said: {trial.reason}"

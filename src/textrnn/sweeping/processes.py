@@ -1,8 +1,9 @@
-"""The processes of trials: their commands, signals, and what their end means."""
+"""The processes of trials: their commands, signals and logs, and the workers that share the machine."""
 
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,56 +17,29 @@ from typing import Any, Protocol, Self
 from textrnn.base import exits as exits
 from textrnn.base.errors import InputError
 from textrnn.base.files import FileLock
+from textrnn.base.process import available_cores
 from textrnn.config.overrides import CONF_DIR
+from textrnn.config.schema import TrainerConfig
 from textrnn.sweeping.checks import arguments
 from textrnn.sweeping.sweep_file import PROGRAM, Sweep
-from textrnn.tracking.summary import Status
-
-
-@dataclass(kw_only=True, slots=True)
-class Ended:
-    """What is known of a process that is over."""
-
-    exit_code: int | None
-    """None for a process that another one started."""
-    asked: bool = False
-    """Whether all trials had been asked to end."""
-
-
-def outcome(ended: Ended, *, said: str | None, early_stop: Path, last_words: str) -> tuple[Status, str | None]:
-    """The trial's status and, for one that was stopped or failed, the reason.
-
-    `said` is the status in the run's `summary.json`. A run that went on after an interruption may still have the old
-    one, so that it only counts where the exit code doesn't contradict it.
-    """
-    code = ended.exit_code
-    if code in (exits.DONE, None) and said == Status.FINISHED:
-        return Status.FINISHED, None
-    gently = code in (exits.DONE, exits.PREEMPTED, -signal.SIGTERM, None)
-    if gently and early_stop.is_file():
-        return Status.STOPPED, early_stop.read_text(encoding="utf-8").strip()
-    if code == exits.DONE:
-        reason = f"its summary says {said}" if said else "it left no summary.json"
-        return Status.FAILED, f"it ended with exit code 0, but {reason}"
-    if ended.asked or code == exits.INTERRUPTED:
-        return Status.INTERRUPTED, None
-    if code == exits.PREEMPTED or (code is None and said != Status.FAILED):
-        return Status.PREEMPTED, None
-    return Status.FAILED, last_words if code is None else f"exit code {code}: {last_words}"
-
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+THREADS = "OMP_NUM_THREADS"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+MANY_A_CORE = 2
+QUESTION_TIMEOUT = 30.0
+"""Seconds that the driver may take to list its GPUs."""
 
 
 class Signalled(Protocol):
-    """What can be sent a signal."""
+    """A process that can be sent a signal."""
 
     def send(self, number: signal.Signals) -> None:
-        """Sends it."""
+        """Send it."""
 
 
 class Interrupts:
-    """Notes the signals while inside."""
+    """Record signals, as a context manager."""
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
@@ -85,17 +59,17 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """What the shell is told."""
+        """The exit code after the first signal."""
         return exits.INTERRUPTED if self.asked == signal.SIGINT else exits.PREEMPTED
 
     def pass_on(self, processes: Iterable[Signalled]) -> None:
-        """Tells the processes what has come since the last call."""
+        """Pass on to the processes what has come since the last call."""
         if self._passed_on == self._times:
             return
         # SIGTERM for Ctrl-C too: a run that is pre-empted leaves a checkpoint of its last batch.
         number = signal.SIGTERM if self._passed_on == 0 and self._times == 1 else signal.SIGKILL
         if number == signal.SIGTERM:
-            print("the trials write their checkpoints and end; once more ends them at once", flush=True)
+            print("the trials save their checkpoints and end; a second signal ends them at once", flush=True)
         self._passed_on = self._times
         for process in processes:
             process.send(number)
@@ -111,7 +85,7 @@ MESSAGE = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b
 AGAIN = b"\n--- the trial starts again ---\n"
 """What stands in a trial's log between two attempts."""
 SIGNED = 'echo $$ > "$0"; exec "$@"'
-"""A shell command that writes its pid to the file $0 and goes on, as the same process, as the command $@."""
+"""A shell command that writes its pid to the file $0 and becomes, in the same process, the command $@."""
 SIGNED_WITHIN = 5.0
 """Seconds in which it has done so."""
 
@@ -126,7 +100,7 @@ class TrialProcess:
 
     @classmethod
     def start(cls, command: list[str], environment: Mapping[str, str], *, log: Path, lock: Path) -> "TrialProcess":
-        """Starts a command; what it prints is appended to `log`.
+        """Start a command; its output is appended to `log`.
 
         `lock` is inherited by the process alone, so that it is held until the process ends even if we are killed; and
         it is the process that writes its pid there, so that whoever finds it can end it, wherever we are killed.
@@ -157,7 +131,7 @@ class TrialProcess:
 
     @classmethod
     def find(cls, lock: Path) -> "TrialProcess | None":
-        """The process that an earlier `sweep.py` left running; None where it has ended."""
+        """Return the process that an earlier `sweep.py` left running; None if it has ended."""
         deadline = time.monotonic() + SIGNED_WITHIN
         while FileLock(lock).is_held():
             pid = lock.read_text(encoding="ascii").strip()
@@ -176,7 +150,7 @@ class TrialProcess:
         return None if self._child is None else self._child.returncode
 
     def send(self, number: signal.Signals) -> None:
-        """Sends a signal to the process; to all that it started too if it is SIGKILL."""
+        """Send a signal to the process; to all that it started too if it is SIGKILL."""
         if self.has_ended() or self.pid is None:
             return
         try:
@@ -189,7 +163,7 @@ class TrialProcess:
 
 
 def trial_command(sweep: Sweep, parameters: Mapping[str, Any], *extra: str) -> list[str]:
-    """The command of a trial, as W&B's agent would make it, with this Python as its interpreter.
+    """Return the command of a trial, as W&B's agent would make it, with this Python as its interpreter.
 
     Raises:
         InputError: for a macro that has no meaning here, or a program that is not there.
@@ -207,7 +181,7 @@ def trial_command(sweep: Sweep, parameters: Mapping[str, Any], *extra: str) -> l
 
 
 def find_program(sweep: Sweep) -> str:
-    """The file's `program`, from here or from the checkout that this package runs from.
+    """Return the path of the file's `program`, from here or from the checkout that this package runs from.
 
     Raises:
         InputError: where it is in neither.
@@ -220,20 +194,68 @@ def find_program(sweep: Sweep) -> str:
 
 
 def begin_again(log: Path) -> None:
-    """Notes in the log of a trial that has run before that what follows is of another attempt."""
+    """Write a separator into the log of a trial that has run before."""
     if log.exists() and log.stat().st_size > 0:
         with log.open("ab") as file:
             file.write(AGAIN)
 
 
-def last_words(log: Path) -> str:
-    """The line of a log that says why its process failed, the last one."""
-    return telling_line((log.read_bytes() if log.exists() else b"").rpartition(AGAIN)[2])
+def last_line(log: Path) -> str:
+    """Return the line of a log that says why the last attempt failed."""
+    return error_line((log.read_bytes() if log.exists() else b"").rpartition(AGAIN)[2])
 
 
-def telling_line(printed: bytes) -> str:
-    """The line that says why what printed this failed: the last that names an error, else the last."""
+def error_line(printed: bytes) -> str:
+    """Return the last line that names an error, else the last line."""
     lines = [line.strip() for line in printed.decode("utf-8", errors="replace").splitlines()]
     lines = [line for line in lines if line]
     telling = [line for line in lines if MESSAGE.match(line)]
     return (telling or lines or ["it printed nothing"])[-1]
+
+
+@dataclass(kw_only=True, slots=True)
+class Worker:
+    """One trial at a time, with these variables in its environment."""
+
+    environment: dict[str, str]
+
+
+def share_out(agents: int | None, trainer: TrainerConfig) -> list[Worker]:
+    """Return the workers: as many as asked for; by default one for each GPU that a trial may use, else one.
+
+    On the processor they share the cores evenly, unless OMP_NUM_THREADS is set.
+
+    Raises:
+        InputError: for more than two workers a core, or more GPUs a trial than there are.
+    """
+    gpus = [] if trainer.accelerator in ("cpu", "mps", "tpu") else visible_gpus()
+    cores = available_cores()
+    each = trainer.devices if isinstance(trainer.devices, int) and trainer.devices > 0 else 1
+    if gpus and each > len(gpus):
+        raise InputError(f"trainer.devices={each}: {len(gpus)} GPU(s) are visible here; type trainer.devices=1.")
+    groups = [gpus[start : start + each] for start in range(0, len(gpus) - each + 1, each)]
+    count = agents or max(1, len(groups))
+    if count > MANY_A_CORE * cores:
+        raise InputError(f"--agents {count}: more than two a core on {cores} core(s); type --agents {cores} or less.")
+    environment: dict[str, str] = {}
+    if count > 1 and THREADS not in os.environ:
+        environment[THREADS] = str(max(1, cores // count))
+    return [
+        Worker(environment=environment | ({VISIBLE: ",".join(groups[number % len(groups)])} if groups else {}))
+        for number in range(count)
+    ]
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, because torch would take seconds."""
+    if VISIBLE in os.environ:
+        return [name for name in os.environ[VISIBLE].split(",") if name.strip() not in ("", "-1")]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=QUESTION_TIMEOUT, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []  # a driver that can't be asked has no GPU to give
+    gpus = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]  # their MIG parts are indented
+    return [str(number) for number in range(len(gpus))]

@@ -1,4 +1,4 @@
-"""What a sweep leaves: the ranking on the terminal, `leaderboard.csv`, `sweep.png` and `best.yaml`.
+"""Results of a sweep: the ranking on the terminal, `leaderboard.csv`, `sweep.png` and `best.yaml`.
 
 A sweep by a metric of the test set compares and leaves no `best.yaml`: that set is for what was chosen already.
 Where `seed` is swept there is a comparison of the settings too, the same as after a multirun.
@@ -7,28 +7,32 @@ Where `seed` is swept there is a comparison of the settings too, the same as aft
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from textrnn.base.console import duration
 from textrnn.base.files import write_atomically
 from textrnn.config.compose import compose
 from textrnn.config.experiment_files import write_experiment
 from textrnn.config.schema import Config, differences
 from textrnn.multirun.comparison import ComparedRun, write_comparison
 from textrnn.sweeping.checks import STAND_IN, arguments
-from textrnn.sweeping.report import print_table, ranked
 from textrnn.sweeping.sweep_file import Metric, Sweep
 from textrnn.sweeping.trials import SweepDirectory, Trial, described
 from textrnn.tracking.summary import Status
 
+ROWS = 20
+"""Trials in the table at most; leaderboard.csv has all."""
 NOT_A_SETTING = ("run_dir", "resume", "test", "tracking")
 """What a chosen setting doesn't take over from the sweep: where it was recorded, and that the test set was spared."""
 
 
 def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequence[Trial]) -> None:
-    """Writes and prints everything; the lines at the end say what to type next."""
+    """Write and print the results; the last lines say what to type next."""
     if not trials:
         return
     varied = sweep.varied()
@@ -42,7 +46,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
         runs = [
             ComparedRun(
                 overrides=arguments(trial.parameters),
-                run_dir=directory.run(trial).path,
+                run_dir=directory.run_directory(trial).path,
                 done=trial.status == Status.FINISHED,
             )
             for trial in trials
@@ -61,8 +65,43 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
     print(f"to train with the best setting: python train.py experiment={directory.shown()}/best.yaml")
 
 
+def ranked(trials: Iterable[Trial], metric: Metric) -> list[Trial]:
+    """Return finished trials, the best first, then the others: one that was stopped early never counts as finished."""
+    order = [Status.FINISHED, Status.STOPPED]
+
+    def place(trial: Trial) -> tuple[int, bool, float, int]:
+        best = trial.best(metric.sign)
+        rank = order.index(trial.status) if trial.status in order else len(order)
+        return rank, best is None, -metric.sign * (best or 0.0), trial.number
+
+    return sorted(trials, key=place)
+
+
+def print_table(trials: Iterable[Trial], metric: Metric, varied: Iterable[str]) -> None:
+    """Print the ranking; the settings share a column, which may fold, so that the numbers stay whole."""
+    trials, varied = ranked(trials, metric), list(varied)
+    table = Table(title=f"{metric.name}, {metric.goal}d", title_justify="left", show_edge=False)
+    for name in ("rank", "trial", "status", "best", "last", "time"):
+        table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
+    table.add_column("setting", overflow="fold")
+    for rank, trial in enumerate(trials[:ROWS], start=1):
+        best = trial.best(metric.sign)
+        table.add_row(
+            str(rank) if trial.status == Status.FINISHED else "",
+            str(trial.number),
+            trial.status,
+            "" if best is None else f"{best:.4f}",
+            f"{trial.history[-1]:.4f}" if trial.history else "",
+            duration(trial.seconds),
+            Text(described({name: trial.parameters[name] for name in varied if name in trial.parameters})),
+        )
+    if len(trials) > ROWS:
+        table.caption = f"and {len(trials) - ROWS} more in leaderboard.csv"
+    Console().print(table)
+
+
 def leaderboard(trials: Sequence[Trial], metric: Metric, parameters: Sequence[str], directory: SweepDirectory) -> str:
-    """The trials as CSV, the best first; only those that have finished have a rank."""
+    """Return the trials as CSV, the best first; only those that have finished have a rank."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     best, last = f"best {metric.name}", f"last {metric.name}"
@@ -72,21 +111,21 @@ def leaderboard(trials: Sequence[Trial], metric: Metric, parameters: Sequence[st
         writer.writerow(
             [
                 rank if trial.status == Status.FINISHED else "",
-                *(trial.number, trial.run, str(trial.status)),
+                *(trial.number, trial.run_id, str(trial.status)),
                 "" if value is None else value,
                 trial.history[-1] if trial.history else "",
                 *(trial.parameters.get(name, "") for name in parameters),
-                *(round(trial.seconds, 1), directory.run(trial).path, trial.reason or ""),
+                *(round(trial.seconds, 1), directory.run_directory(trial).path, trial.reason or ""),
             ]
         )
     return text.getvalue()
 
 
 def best_setting(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
-    """The finished trials of the best setting: one, or where `seed` is swept the setting with the best mean.
+    """Return the finished trials of the best setting: one, or where `seed` is swept the setting with the best mean.
 
-    A setting of which a seed failed, diverged or was stopped comes after all of which none was: a mean over those
-    that survived tells of the lucky ones.
+    A setting of which a seed failed, diverged or was stopped comes after all of which none was: a mean over the
+    survivors is biased.
     """
 
     def finished(trial: Trial) -> bool:
@@ -101,7 +140,7 @@ def best_setting(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
 
 
 def _settings(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
-    """The trials by setting, one a seed: a draw that was made again is the same run and no further evidence."""
+    """Group the trials by setting, one a seed: the same draw again is no further evidence."""
     groups: dict[str, dict[str, Trial]] = {}
     for trial in trials:
         seeds = groups.setdefault(repr(_without_seed(trial.parameters)), {})
@@ -127,7 +166,7 @@ def _write_best(sweep: Sweep, metric: Metric, directory: SweepDirectory, group: 
     values = {
         key: _value(config, key) for key in differences(config, Config()) if key.partition(".")[0] not in NOT_A_SETTING
     }
-    runs = ", ".join(trial.run for trial in group)
+    runs = ", ".join(trial.run_id for trial in group)
     header = [
         f"The best setting of sweep {directory.path.name} ({sweep.config['method']}): {metric.name} "
         f"{_mean(group, metric):.4f}{f', mean of {len(group)} seeds' if len(group) > 1 else ''}.",

@@ -1,12 +1,12 @@
-"""Trials and the directory that remembers them: `runs/SWEEP`, with one small file a trial.
+"""Trials and the directory of a sweep: `runs/SWEEP`, with one small file a trial.
 
-sweep.yaml            the sweep, itself a sweep file, with what was typed beside the one that it came from
-typed.json            what that was
+sweep.yaml            the sweep, itself a sweep file, with the overrides typed beside the one that it came from
+typed.json            those overrides
 trials/RUN.json       parameters and status
 trials/RUN.log        what the trial printed
 trials/RUN.lock       its process's pid; a kernel lock while that lives
 RUN/                  the trial's run directory
-leaderboard.csv sweep.png best.yaml     what came out
+leaderboard.csv sweep.png best.yaml     the results
 """
 
 import json
@@ -32,12 +32,11 @@ from textrnn.tracking.summary import Status, read_status
 
 @dataclass(kw_only=True, slots=True)
 class Trial:
-    """One setting and what came of it."""
+    """One setting and its result."""
 
     number: int
     """From 1, in the order in which they were drawn."""
-    run: str
-    """The W&B run id."""
+    run_id: str
     parameters: dict[str, Any]
     status: Status = Status.WAITING
     worker: int | None = None
@@ -54,27 +53,25 @@ class Trial:
     """Their global steps."""
 
     def best(self, sign: int) -> float | None:
-        """The best value of the metric; None before the first."""
+        """Return the best value of the metric; None before the first."""
         comparable = [value for value in self.history if value == value]
         return max(comparable, key=lambda value: sign * value) if comparable else None
 
     def to_json(self) -> str:
-        """What is kept of it on disk."""
-        kept = asdict(self)
-        for name in ("history", "steps"):
-            del kept[name]
+        """Return the content of its file; the history stays in the run directory."""
+        kept = {"run" if name == "run_id" else name: value for name, value in asdict(self).items()}
+        del kept["history"], kept["steps"]
         return json.dumps(kept, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The trial that `to_json` wrote.
+        """Return the trial that `to_json` wrote.
 
         Raises:
             ValueError, TypeError, KeyError: for any other text.
         """
         values = json.loads(text)
-        values.pop("pid", None)  # of a sweep that began before the lock's file had it
-        return cls(**{**values, "status": Status(values["status"])})
+        return cls(run_id=values.pop("run"), status=Status(values.pop("status")), **values)
 
 
 class SweepDirectory:
@@ -86,7 +83,7 @@ class SweepDirectory:
 
     @classmethod
     def create(cls, sweep: Sweep, online: str | None = None) -> Self:
-        """Makes runs/SWEEP, with a copy of the sweep; `online` is its path at W&B, if it has one.
+        """Make runs/SWEEP, with a copy of the sweep; `online` is its path at W&B, if it has one.
 
         Raises:
             InputError: where the disk refuses.
@@ -95,7 +92,7 @@ class SweepDirectory:
         try:
             (directory.path / "trials").mkdir(parents=True, exist_ok=True)
             directory.acquire()
-            if online is not None:  # first, or else one that is killed here would go on without an account
+            if online is not None:  # first, or a sweep that is killed here would be resumed without an account
                 write_atomically(directory.registered, online + "\n")
             write_atomically(directory.typed_json, json.dumps(sweep.typed) + "\n")
             directory.write(sweep)
@@ -106,7 +103,7 @@ class SweepDirectory:
 
     @staticmethod
     def check() -> None:
-        """Looks whether `create` can make a directory here, without making one.
+        """Check whether `create` can make a directory here, without making one.
 
         Raises:
             InputError: where it can't.
@@ -119,12 +116,12 @@ class SweepDirectory:
             raise InputError(f"{folder.absolute()} is not writable; run sweep.py where it can make runs/SWEEP.")
 
     def write(self, sweep: Sweep) -> None:
-        """Writes the sweep down."""
+        """Write `sweep.yaml`."""
         write_atomically(self.sweep_yaml, yaml.safe_dump(sweep.config, sort_keys=False, allow_unicode=True))
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Takes an existing one, named by its path or by the sweep's id.
+        """Open an existing one, named by its path or by the sweep's id.
 
         Its path is runs/SWEEP where that is here, and else absolute.
 
@@ -144,7 +141,7 @@ class SweepDirectory:
         return directory
 
     def acquire(self) -> None:
-        """Takes the lock.
+        """Take the lock.
 
         Raises:
             InputError: where another process has it, or the disk refuses.
@@ -157,7 +154,7 @@ class SweepDirectory:
             raise InputError(f"{self.path} is in use: another sweep.py runs this sweep; wait until it ends.")
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Release the lock."""
         self._lock.release()
 
     @property
@@ -167,7 +164,7 @@ class SweepDirectory:
 
     @property
     def typed_json(self) -> Path:
-        """What was typed beside the sweep file, which a command is compared without."""
+        """The overrides typed beside the sweep file."""
         return self.path / "typed.json"
 
     @property
@@ -176,7 +173,7 @@ class SweepDirectory:
         return self.path / "wandb-sweep"
 
     def typed(self) -> list[str]:
-        """What was typed beside the sweep file.
+        """Return the overrides typed beside the sweep file.
 
         Raises:
             InputError: where that can't be read.
@@ -187,24 +184,24 @@ class SweepDirectory:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise InputError(f"{self.typed_json} can't be read ({reason}); leave the sweep file out.") from error
 
-    def run(self, trial: Trial) -> RunDirectory:
-        """The trial's run directory, which its process makes."""
-        return RunDirectory.join(self.path / trial.run)
+    def run_directory(self, trial: Trial) -> RunDirectory:
+        """Return the trial's run directory, which its process makes."""
+        return RunDirectory.join(self.path / trial.run_id)
 
     def log(self, trial: Trial) -> Path:
-        """What the trial printed."""
-        return self.path / "trials" / f"{trial.run}.log"
+        """Return the path of the trial's log."""
+        return self.path / "trials" / f"{trial.run_id}.log"
 
     def lock(self, trial: Trial) -> Path:
-        """Held while the trial's process lives, whoever started it, and holds its pid."""
-        return self.path / "trials" / f"{trial.run}.lock"
+        """Return the path of the file that holds the pid of the trial's process and is locked while that lives."""
+        return self.path / "trials" / f"{trial.run_id}.lock"
 
     def save(self, trial: Trial) -> None:
-        """Writes the trial down."""
-        write_atomically(self.path / "trials" / f"{trial.run}.json", trial.to_json())
+        """Write the trial's file."""
+        write_atomically(self.path / "trials" / f"{trial.run_id}.json", trial.to_json())
 
     def trials(self, metric: str | None = None) -> list[Trial]:
-        """All trials, in the order in which they were drawn, with their histories of `metric`.
+        """Return all trials, in the order in which they were drawn, with their histories of `metric`.
 
         Raises:
             InputError: naming the file of a trial that is damaged.
@@ -216,9 +213,9 @@ class SweepDirectory:
         return sorted(found, key=lambda trial: trial.number)
 
     def read_history(self, trial: Trial, metric: str) -> bool:
-        """Brings the trial's history up to date with its `metrics.csv`; returns whether it changed."""
+        """Read the trial's history from its `metrics.csv`; return whether it changed."""
         try:
-            rows = [row for row in read_metrics(self.run(trial).metrics_csv) if metric in row]
+            rows = [row for row in read_metrics(self.run_directory(trial).metrics_csv) if metric in row]
         except FileNotFoundError:
             return False  # it has not begun
         except InputError:
@@ -229,21 +226,21 @@ class SweepDirectory:
         trial.steps = [int(row["step"]) for row in rows]
         return changed
 
-    def summary_status(self, trial: Trial) -> str | None:
-        """How the run itself says that it ended; None where it does not.
+    def summary_status(self, trial: Trial) -> Status | None:
+        """Return the status in the run's `summary.json`; None without one.
 
         Raises:
             InputError: its `summary.json` is damaged.
         """
-        return read_status(self.run(trial).summary_json)
+        return read_status(self.run_directory(trial).summary_json)
 
     def shown(self) -> str:
-        """The path as a user would type it."""
+        """Return the path as a user would type it."""
         return str(self.path)
 
 
 def next_number(trials: Sequence[Trial]) -> int:
-    """The number of the trial that is drawn next; a trial's file may have been moved away."""
+    """Return the number of the next trial; a trial's file may have been moved away."""
     return 1 + max((trial.number for trial in trials), default=0)
 
 
@@ -254,21 +251,21 @@ def _read_trial(path: Path) -> Trial:
         raise InputError(f"{path} can't be read ({error.strerror}).") from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); mend it, or move it away, "
-            "and the sweep goes on without this trial."
+            f"{path} is damaged ({type(error).__name__}: {first_line(error)}); repair it, or move it away "
+            "to continue the sweep without this trial."
         ) from error
 
 
 def new_id() -> str:
-    """An id such as W&B's own: eight characters of a-z and 0-9."""
+    """Return an id like W&B's own: eight characters of a-z and 0-9."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(ID_LENGTH))
 
 
 def described(parameters: Mapping[str, Any]) -> str:
-    """Parameters for people: `model=gru optimizer.lr=0.00123`."""
+    """Return parameters in a readable form: `model=gru optimizer.lr=0.00123`."""
     return " ".join(f"{key}={shortened(value)}" for key, value in parameters.items())
 
 
 def shortened(value: Any) -> str:
-    """A value for people: floats with four digits."""
+    """Return a value in a readable form: floats with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

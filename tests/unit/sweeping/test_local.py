@@ -10,11 +10,10 @@ from doubles.sweeps_made import metric, sweep, trial
 from textrnn.config.schema import TrackingConfig
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.local import LocalSweep
-from textrnn.sweeping.processes import Ended, TrialProcess, begin_again, last_words
-from textrnn.sweeping.report import Report
+from textrnn.sweeping.processes import TrialProcess, Worker, begin_again, last_line
 from textrnn.sweeping.sweep_file import Metric
+from textrnn.sweeping.sweep_loop import Report
 from textrnn.sweeping.trials import SweepDirectory
-from textrnn.sweeping.workers import Worker
 from textrnn.tracking.summary import Status
 
 
@@ -48,7 +47,7 @@ def test_what_failed_before_it_logged_anything_is_tried_again(tmp_path: Path, mo
         trial(2, {"seed": 2}, Status.FAILED, [0.5]),
         trial(3, {"seed": 3}, Status.STOPPED),
     ]
-    made._take_up()
+    made._resume()
     assert [each.status for each in made.trials] == [Status.WAITING, Status.FAILED, Status.STOPPED]
 
 
@@ -61,8 +60,8 @@ def test_what_nobody_watched_is_told_of_its_last_attempt(tmp_path: Path, monkeyp
     with log.open("a") as file:
         file.write("reading\n")
     os.utime(log, (1300.0, 1300.0))
-    made._take_up()
-    assert (made.trials[0].seconds, last_words(log)) == (305.0, "reading")
+    made._resume()
+    assert (made.trials[0].seconds, last_line(log)) == (305.0, "reading")
 
 
 @pytest.mark.parametrize("history", [[], [0.5]])
@@ -71,8 +70,8 @@ def test_failures_that_logged_something_dont_end_the_sweep(
 ) -> None:
     made = local(tmp_path, monkeypatch)
     for number in (1, 2, 3):
-        made._settle(trial(number, {"seed": number}, Status.RUNNING, history), Ended(exit_code=1))
-    assert (made.broken is None) == bool(history)
+        made._end(trial(number, {"seed": number}, Status.RUNNING, history), exit_code=1)
+    assert (made.stop_reason is None) == bool(history)
 
 
 def test_a_stopped_trial_counts_with_what_it_reached() -> None:

@@ -16,8 +16,8 @@ from textrnn.base.files import FileLock
 from textrnn.sweeping import online
 from textrnn.sweeping.agents import AgentLog
 from textrnn.sweeping.online import OnlineSweep
+from textrnn.sweeping.processes import Worker
 from textrnn.sweeping.trials import SweepDirectory, Trial
-from textrnn.sweeping.workers import Worker
 from textrnn.tracking.run_directory import LOCK_NAME
 from textrnn.tracking.summary import Status
 
@@ -56,10 +56,10 @@ def summarised(directory: SweepDirectory, run: str, status: str, after: int) -> 
     os.utime(path, (BEGUN + after, BEGUN + after))
 
 
-def taken_up(directory: SweepDirectory) -> dict[str, Trial]:
+def resumed(directory: SweepDirectory) -> dict[str, Trial]:
     """The trials on disk after a resumed sweep to which no worker was left."""
     OnlineSweep("tester/films/sweep001", metric(), directory, []).run()
-    return {found.run: found for found in directory.trials()}
+    return {found.run_id: found for found in directory.trials()}
 
 
 def test_a_trial_that_ends_before_its_agent_looks_has_run_since_its_start(directory: SweepDirectory) -> None:
@@ -67,7 +67,7 @@ def test_a_trial_that_ends_before_its_agent_looks_has_run_since_its_start(direct
     ended = (5, "Running runs: ['run1']"), (7, "Cleaning up finished run: run1")
     logged(directory, 0, (0, "About to run command: python train.py"), *ended)
     summarised(directory, "run1", "finished", after=3)
-    found = taken_up(directory)["run1"]
+    found = resumed(directory)["run1"]
     assert (found.status, found.seconds) == (Status.FINISHED, 7.0)
 
 
@@ -87,7 +87,7 @@ def test_an_agent_that_dies_is_told(directory: SweepDirectory, monkeypatch: pyte
     directory.save(trial(1, {"seed": 1}, Status.FINISHED))
     sweep = OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})])
     assert sweep.run() == 1
-    assert sweep.broken == "1 of 1 agents died; the last said: wandb.errors.CommError: no answer"
+    assert sweep.stop_reason == "1 of 1 agents died; the last line: wandb.errors.CommError: no answer"
 
 
 @pytest.mark.parametrize("deaths", [1, 3])
@@ -121,7 +121,7 @@ def test_an_agent_that_dies_after_a_trial_is_replaced_so_many_times(
     assert "an agent died: wandb.errors.CommError: no answer; another one starts in 0 s" in told
     assert "trial 1 finished" in told
     assert (code, len(begun), len(sweep.trials)) == ((0, 2, 2) if deaths == 1 else (1, 3, 1))
-    assert (sweep.broken is None) == (deaths == 1)
+    assert (sweep.stop_reason is None) == (deaths == 1)
 
 
 def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
@@ -146,7 +146,7 @@ def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
     )
     summarised(directory, "run2", "finished", 58)
     summarised(directory, "run3", "preempted", 19)  # of an earlier attempt
-    trials = taken_up(directory)
+    trials = resumed(directory)
     assert {run: (found.number, found.status, found.seconds) for run, found in trials.items()} == {
         "run1": (1, Status.FINISHED, 7.0),
         "run2": (2, Status.FINISHED, 14.0),
@@ -157,7 +157,7 @@ def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
     }
     assert (trials["run5"].parameters, trials["run5"].reason) == ({"seed": 5}, "ValueError: x")
     assert trials["run3"].reason == "it printed nothing"
-    again = taken_up(directory)
+    again = resumed(directory)
     assert again == trials
 
 
@@ -167,7 +167,7 @@ def test_a_damaged_summary_is_named(directory: SweepDirectory) -> None:
     path = directory.path / "run1" / "summary.json"
     path.write_text(path.read_text()[:-3])
     with pytest.raises(InputError, match=r"run1/summary\.json is damaged"):
-        taken_up(directory)
+        resumed(directory)
 
 
 def test_a_trial_whose_agent_alone_was_killed_still_runs(
@@ -176,9 +176,9 @@ def test_a_trial_whose_agent_alone_was_killed_still_runs(
     logged(directory, 0, (0, "Running runs: ['run1']"))
     (directory.path / "run1").mkdir()
     with FileLock(directory.path / "run1" / LOCK_NAME):
-        assert taken_up(directory)["run1"].status == Status.RUNNING
+        assert resumed(directory)["run1"].status == Status.RUNNING
     assert "trial 1 (run1) is still running" in capsys.readouterr().out
-    assert taken_up(directory)["run1"].status == Status.PREEMPTED
+    assert resumed(directory)["run1"].status == Status.PREEMPTED
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -226,5 +226,5 @@ def test_a_trial_that_was_cut_short_before_its_first_value_goes_on(
     directory.save(trial(2, {"seed": 2}, Status.PREEMPTED, started=BEGUN))
     OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})]).run()
     said = capsys.readouterr().out
-    assert "trial 2 (run2) goes on: seed=2" in said
+    assert "trial 2 (run2) resumes: seed=2" in said
     assert "trial 3 (run3) starts: seed=3" in said

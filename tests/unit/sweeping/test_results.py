@@ -10,8 +10,7 @@ import yaml
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.sweeping.plots import plot_sweep
-from textrnn.sweeping.report import print_table
-from textrnn.sweeping.results import best_setting, leaderboard, record
+from textrnn.sweeping.results import best_setting, leaderboard, print_table, record
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import SweepDirectory, Trial
 from textrnn.tracking.summary import Status

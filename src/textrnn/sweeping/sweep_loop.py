@@ -1,0 +1,148 @@
+"""What local and online sweeps share: a trial is followed and settled, failures are counted, progress is printed."""
+
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from textrnn.base import exits
+from textrnn.base.console import duration
+from textrnn.sweeping.processes import Interrupts, Worker
+from textrnn.sweeping.sweep_file import Metric
+from textrnn.sweeping.trials import SweepDirectory, Trial, described
+from textrnn.tracking.summary import Status
+
+POLL = 0.5
+"""Seconds between two looks at the trials."""
+FAILURES = 3
+"""So many trials in a row that fail before they log anything end the sweep."""
+
+
+def outcome(
+    exit_code: int | None, summary: Status | None, early_stop: Path, last_line: str | None, *, interrupted: bool
+) -> tuple[Status, str | None]:
+    """Return a trial's status and, if it was stopped or failed, the reason.
+
+    Args:
+        exit_code: None for a process of which another one is the parent.
+        summary: The status in `summary.json`. A resumed run may still have the one of an earlier attempt, so that it
+            only counts where the exit code doesn't contradict it.
+        early_stop: A file with the reason why the run was stopped, if it was.
+        last_line: The line that says why the process failed, if it did.
+        interrupted: Whether all trials had been sent a signal.
+    """
+    if exit_code in (exits.DONE, None) and summary == Status.FINISHED:
+        return Status.FINISHED, None
+    has_reason = early_stop.is_file()
+    gently = exit_code in (exits.DONE, exits.PREEMPTED, -signal.SIGTERM, None)
+    if gently and (has_reason or summary == Status.STOPPED):
+        return Status.STOPPED, early_stop.read_text(encoding="utf-8").strip() if has_reason else None
+    if exit_code == exits.DONE:
+        reason = f"its summary says {summary}" if summary else "it left no summary.json"
+        return Status.FAILED, f"it ended with exit code 0, but {reason}"
+    if interrupted or exit_code == exits.INTERRUPTED:
+        return Status.INTERRUPTED, None
+    if exit_code == exits.PREEMPTED or (exit_code is None and summary != Status.FAILED):
+        return Status.PREEMPTED, None
+    return Status.FAILED, last_line if exit_code is None else f"exit code {exit_code}: {last_line}"
+
+
+class Report:
+    """The lines of a sweep on the terminal; remembers the best value and how many values of each trial it reported."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._reported: dict[str, int] = {}
+        self._best: tuple[float, int] | None = None
+
+    def resumed(self, trials: Iterable[Trial]) -> None:
+        """Take all values so far as reported, by an earlier process."""
+        for trial in trials:
+            self._reported[trial.run_id] = len(trial.history)
+            self._note(trial)
+
+    def started(self, trial: Trial, *, again: bool) -> None:
+        """Report that a trial starts, or resumes after an interruption."""
+        verb = "resumes" if again else "starts"
+        self.line(f"trial {trial.number} ({trial.run_id}) {verb}: {described(trial.parameters)}")
+
+    def progressed(self, trial: Trial) -> None:
+        """Report a trial's new values; those that a resumed trial logs again were reported before."""
+        reported = self._reported.get(trial.run_id, 0)
+        self._reported[trial.run_id] = max(reported, len(trial.history))
+        self._note(trial)
+        for step, value in list(zip(trial.steps, trial.history, strict=True))[reported:]:
+            self.line(f"trial {trial.number}: {self._metric.name} {value:.4f} at step {step}; {self._so_far()}")
+
+    def ended(self, trial: Trial) -> None:
+        """Report a trial's status, best value, time and the reason if there is one."""
+        best = trial.best(self._metric.sign)
+        value = "" if best is None else f" with {self._metric.name} {best:.4f}"
+        reason = "" if trial.reason is None else f" ({trial.reason})"
+        self.line(
+            f"trial {trial.number} {trial.status}{value} after {duration(trial.seconds)}{reason}; {self._so_far()}"
+        )
+
+    def line(self, text: str) -> None:
+        """Print a line at once, also into a pipe."""
+        print(text, flush=True)
+
+    def _note(self, trial: Trial) -> None:
+        best = trial.best(self._metric.sign)
+        if best is not None and (self._best is None or self._metric.sign * (best - self._best[0]) > 0):
+            self._best = best, trial.number
+
+    def _so_far(self) -> str:
+        return "no value yet" if self._best is None else f"best so far {self._best[0]:.4f} (trial {self._best[1]})"
+
+
+class SweepLoop(ABC):
+    """A sweep while it runs. Whatever it knows is on disk before it acts on it, so that it can be killed any time."""
+
+    def __init__(self, metric: Metric, directory: SweepDirectory, workers: Sequence[Worker]) -> None:
+        self._metric, self._directory, self._workers = metric, directory, workers
+        self._report = Report(metric)
+        self.trials: list[Trial] = directory.trials(metric.name)
+        """All trials so far."""
+        self._interrupts = Interrupts()
+        self._failures = 0
+        self.stop_reason: str | None = None
+        """Why the sweep stopped before its end; None if it did not."""
+
+    @abstractmethod
+    def run(self) -> int:
+        """Run trials until there are no more, and return the exit code."""
+
+    @property
+    def _exit_code(self) -> int:
+        """The first signal's, else that of the trials."""
+        if self._interrupts.asked is not None:
+            return self._interrupts.exit_code
+        done = all(trial.status in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
+        return exits.DONE if done and self.stop_reason is None else exits.CRASH
+
+    def _follow(self, trial: Trial) -> bool:
+        """Read the trial's `metrics.csv`, report what is new, and return whether anything is."""
+        changed = self._directory.read_history(trial, self._metric.name)
+        if changed:
+            self._report.progressed(trial)
+        return changed
+
+    def _still_runs(self, trial: Trial) -> None:
+        self._report.line(f"trial {trial.number} ({trial.run_id}) is still running")
+
+    def _settle(
+        self, trial: Trial, exit_code: int | None, summary: Status | None, last_line: str | None, *, interrupted: bool
+    ) -> None:
+        """Give a trial that has ended its status, save and report it, and count failures in a row."""
+        early_stop = self._directory.run_directory(trial).early_stop
+        trial.status, trial.reason = outcome(exit_code, summary, early_stop, last_line, interrupted=interrupted)
+        if trial.status == Status.FINISHED:  # before it saw the request to stop
+            early_stop.unlink(missing_ok=True)
+        self._directory.save(trial)
+        self._report.ended(trial)
+        self._failures = self._failures + 1 if trial.status == Status.FAILED and not trial.history else 0
+        if self._failures == FAILURES:
+            self.stop_reason = (
+                f"{FAILURES} trials in a row failed before they logged anything; the last one's reason: {trial.reason}"
+            )

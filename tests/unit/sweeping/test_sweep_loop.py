@@ -1,0 +1,51 @@
+"""How a trial has ended, for every way in which it can."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from textrnn.sweeping.sweep_loop import outcome
+from textrnn.tracking.summary import Status
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "file", "asked", "status"),
+    [
+        (0, "finished", False, False, Status.FINISHED),
+        (0, "finished", True, False, Status.FINISHED),  # it was faster than the signal
+        (None, "finished", False, False, Status.FINISHED),
+        (0, "stopped", True, False, Status.STOPPED),
+        (75, "preempted", True, False, Status.STOPPED),
+        (-signal.SIGTERM, None, True, False, Status.STOPPED),
+        (None, None, True, False, Status.STOPPED),
+        (None, "stopped", False, False, Status.STOPPED),  # by a person in W&B
+        (1, "failed", True, False, Status.FAILED),
+        (0, None, False, False, Status.FAILED),
+        (0, "preempted", False, False, Status.FAILED),
+        (75, "preempted", False, False, Status.PREEMPTED),
+        (75, "preempted", False, True, Status.INTERRUPTED),
+        (-signal.SIGTERM, None, False, True, Status.INTERRUPTED),
+        (130, "interrupted", False, False, Status.INTERRUPTED),
+        (None, "preempted", False, False, Status.PREEMPTED),
+        (None, None, False, False, Status.PREEMPTED),
+        (None, "failed", False, False, Status.FAILED),
+        (1, None, False, False, Status.FAILED),
+        (2, "preempted", False, False, Status.FAILED),
+        (-signal.SIGKILL, "preempted", False, False, Status.FAILED),
+    ],
+)
+def test_outcome(tmp_path: Path, code: int | None, said: str | None, file: bool, asked: bool, status: Status) -> None:
+    early_stop = tmp_path / "early-stop"
+    if file:
+        early_stop.write_text("hyperband: weak\n")
+    summary = None if said is None else Status(said)
+    found, reason = outcome(code, summary, early_stop, "ValueError: x", interrupted=asked)
+    assert found == status
+    if status == Status.STOPPED and file:
+        assert reason == "hyperband: weak"
+    elif status == Status.FAILED:
+        assert reason
+        assert code == 0 or "ValueError: x" in reason
+    else:
+        assert reason is None
