@@ -1,5 +1,5 @@
 # make train: a fresh machine with Python 3.11+, git and make trains a GRU on generated reviews.
-# make check: lint, types, the layers of the package and the unit tests.
+# make check: lint, types, the layers of the package and the unit tests but those that start processes.
 # make test:  lint, types and every test that needs no GPU.
 # make notebooks: runs the notebooks again and keeps what they show.
 # make bench: measures, without peers, and puts the figures into the README; ARGS="--peers" for all of them.
@@ -16,7 +16,7 @@ train: $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.installed lint
-	$(PYTEST) tests/unit tests/repository/test_layers.py -m "not gpu"
+	$(PYTEST) tests/unit tests/repository/test_layers.py -m "not slow and not gpu"
 
 test: $(VENV)/.installed lint
 	$(PYTEST) -m "not gpu"

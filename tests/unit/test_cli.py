@@ -58,6 +58,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "best.ckpt", train_tokenizer(["a fine film", "a dull film"], "word", 10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -78,12 +79,14 @@ def test_command_lines_are_read_without_torch(
     assert not imported(arguments, environment, workplace, code=code) & {"torch", *TRAINING}
 
 
+@pytest.mark.slow
 def test_predict_waits_for_torch_alone(checkpoint: Path, environment: dict[str, str], workplace: Path) -> None:
     modules = imported(["predict", str(checkpoint), "a fine film"], environment, workplace, code=0)
     assert "torch" in modules
     assert not modules & set(TRAINING)
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_a_run_without_what_measures(environment: dict[str, str], workplace: Path) -> None:
     assert not imported(["evaluate", "no-such-run"], environment, workplace, code=2) & set(TRAINING)
 

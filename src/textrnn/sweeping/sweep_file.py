@@ -1,6 +1,6 @@
 """A sweep file as it is written: its form, its command and its metric.
 
-What its values come to in a run is looked at in `values.py`.
+What its values come to in a run is looked at in `checks.py`.
 """
 
 import re

@@ -30,6 +30,7 @@ def run(environment: dict[str, str]) -> tuple[bool, int]:
     return done == "True", int(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_freed_memory_is_kept(environment: dict[str, str]) -> None:
     done, faults = run(environment)
@@ -37,6 +38,7 @@ def test_freed_memory_is_kept(environment: dict[str, str]) -> None:
     assert faults < PAGES / 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
     [

@@ -28,6 +28,7 @@ told["real"] = scipy.signal.detrend([1.0, 2.0, 3.0]).round(6).tolist()
 """
 
 
+@pytest.mark.slow
 def test_torchmetrics_comes_without_scipys_signals_and_nothing_of_it_is_looked_through() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=120)
     told = json.loads(done.stdout)
@@ -37,6 +38,7 @@ def test_torchmetrics_comes_without_scipys_signals_and_nothing_of_it_is_looked_t
     assert told["looked at in the end"] < 1000
 
 
+@pytest.mark.slow
 def test_a_torchmetrics_that_needs_scipys_signals_has_them(tmp_path: Path) -> None:
     (tmp_path / "torchmetrics.py").write_text("from scipy.signal import detrend, hilbert\n")
     code = (

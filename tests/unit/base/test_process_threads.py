@@ -23,10 +23,12 @@ def told(environment: dict[str, str]) -> str:
     return finished.stderr
 
 
+@pytest.mark.slow
 def test_idle_threads_sleep_soon(environment: dict[str, str]) -> None:
     assert "GOMP_SPINCOUNT = '10000'" in told(environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "count"), [({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "0")])
 def test_the_users_own_settings_come_first(environment: dict[str, str], setting: dict[str, str], count: str) -> None:
     assert f"GOMP_SPINCOUNT = '{count}'" in told(environment | setting)

@@ -75,6 +75,7 @@ def piped(checkpoint: Path, given: bytes, environment: dict[str, str], *argument
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_texts_are_utf_8_whatever_the_locale(words: Path, environment: dict[str, str]) -> None:
     plain = environment | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     code, out, err = piped(words, "un café\n".encode(), plain)

@@ -110,6 +110,7 @@ def ask(url: str, home: Path, code: str, **environment: str) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.slow
 def test_rows_are_streamed_from_the_commit(hub: LoopbackHub, tmp_path: Path) -> None:
     code = """
 source = open_source(DataConfig())
@@ -131,6 +132,7 @@ out(identity=identity, name=source.name, expected=source.expected_rows(SPLITS), 
     assert all(f"/{hub.sha}/" in request for request in hub.requests if "/resolve/" in request)
 
 
+@pytest.mark.slow
 def test_only_what_is_wanted_is_asked_for(hub: LoopbackHub, tmp_path: Path) -> None:
     code = "source = open_source(DataConfig())\nout(identity=source.identity())"
     ask(hub.url, tmp_path, code)
@@ -140,6 +142,7 @@ def test_only_what_is_wanted_is_asked_for(hub: LoopbackHub, tmp_path: Path) -> N
     assert not [request for request in hub.requests if "train-" in request]
 
 
+@pytest.mark.slow
 def test_interleaved_rows_are_the_same_rows(hub: LoopbackHub, tmp_path: Path) -> None:
     code = """
 source = open_source(DataConfig())
@@ -151,6 +154,7 @@ out(mixed=mixed, plain=list(source.rows(("train",))))
     assert sorted(seen["mixed"][0]) == sorted(seen["plain"])
 
 
+@pytest.mark.slow
 def test_what_the_hub_doesnt_have_is_bad_input(hub: LoopbackHub, tmp_path: Path) -> None:
     code = """
 out(
@@ -168,6 +172,7 @@ out(
     assert hub.data_requests == 0
 
 
+@pytest.mark.slow
 def test_a_row_of_the_hub_can_be_refused(folder: Path, tmp_path: Path) -> None:
     bad = pa.table({"text": ["a", "b", "c"], "label": [0, 1, 2]})
     parquet.write_table(bad, folder / "plain_text" / "test-00000-of-00001.parquet")
@@ -176,6 +181,7 @@ def test_a_row_of_the_hub_can_be_refused(folder: Path, tmp_path: Path) -> None:
     assert "row 2 (counted from 0) of split test has the label 2" in seen["bad"]["result"][1]
 
 
+@pytest.mark.slow
 def test_a_file_of_the_hub_that_is_no_text_is_no_matter_of_the_network(tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "train.csv").write_bytes("text,label\na fine café,1\n".encode("latin-1"))
@@ -193,6 +199,7 @@ def test_a_refused_account_is_bad_input(hub: LoopbackHub, tmp_path: Path) -> Non
     assert "not for this account" in seen["result"][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["refused", "silent", "no such host", "503", "cut", "offline"])
 def test_a_hub_out_of_reach_is_noticed_within_five_seconds(hub: LoopbackHub, tmp_path: Path, problem: str) -> None:
     environment: dict[str, str] = {}
@@ -225,6 +232,7 @@ time.sleep = lambda seconds: None  # the client's waits between its attempts
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["503", "cut", "stall"])
 def test_a_stream_that_breaks_gives_no_fewer_rows_in_silence(hub: LoopbackHub, tmp_path: Path, fault: str) -> None:
     hub.fail(fault, after=1)  # the second of two training files
@@ -249,6 +257,7 @@ def test_fewer_rows_than_the_card_names_are_an_error(folder: Path, tmp_path: Pat
     assert "ended after 300 of the 301 rows of train" in seen["seen"]["result"][1]
 
 
+@pytest.mark.slow
 def test_a_stream_left_half_read_ends_the_process_cleanly(hub: LoopbackHub, tmp_path: Path) -> None:
     code = """
 rows = open_source(DataConfig()).rows(("train",))

@@ -89,6 +89,7 @@ def test_segments_are_the_stream_pass_after_pass_with_two_on_the_disk(tmp_path: 
     assert texts(split) == numbered(expected[-1])  # what is open stays readable
 
 
+@pytest.mark.slow
 def test_the_background_process_cuts_by_spacy_as_the_store_does(tmp_path: Path) -> None:
     _, store, segments = open_segments(tmp_path, NumberedSource(25), tokenizer="spacy")
     first, last = store.split("train"), segments.segment(3)  # of the first pass and of the second
@@ -173,6 +174,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_takes_its_process_along_and_the_next_run_cleans(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(RUN)
@@ -235,6 +237,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_segments_of_a_file_end_without_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", reviews(200))
     script = tmp_path / "run.py"

@@ -158,6 +158,7 @@ def test_expected_rows(tmp_path: Path) -> None:
     assert open_source(DataConfig(path=str(write(tmp_path / "a.csv", reviews(3))))).expected_rows(SPLITS) is None
 
 
+@pytest.mark.slow
 def test_interleaving_mixes_a_file_that_is_sorted_by_label(tmp_path: Path) -> None:
     rows: Pairs = [(f"review {number}", int(number >= 15_000)) for number in range(30_000)]
     path = tmp_path / "train.parquet"
@@ -200,6 +201,7 @@ print(*{"datasets", "huggingface_hub", "torch", "pandas", "pyarrow"} & sys.modul
     assert (finished.returncode, finished.stdout.strip()) == (0, ""), finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "interleave"), [("parquet", False), ("parquet", True), ("csv", False)])
 def test_an_error_in_the_middle_of_a_stream_ends_the_process_cleanly(
     tmp_path: Path, ending: str, interleave: bool
@@ -228,6 +230,7 @@ except InputError as error:
     assert not [found for found in home.rglob("*") if found.is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IMDB.is_dir(), reason="real reviews are not beside the checkout (shared/imdb)")
 def test_imdb() -> None:
     rows = read(IMDB)

@@ -75,6 +75,7 @@ def finish(process: "subprocess.Popen[str]") -> str:
     return output
 
 
+@pytest.mark.slow
 def test_of_four_processes_one_makes_the_store(tmp_path: Path) -> None:
     outputs = [finish(process) for process in [start(tmp_path) for _ in range(4)]]
     store = prepare_store(synthetic(tmp_path))
@@ -119,6 +120,7 @@ def test_drafts_of_other_stores_go_unless_their_maker_lives(tmp_path: Path) -> N
     assert list(stores.glob(".tmp-*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest_file", [30_000, 400_000])
 def test_a_full_disk_is_named_and_keeps_nothing(tmp_path: Path, largest_file: int) -> None:
     cache = tmp_path / "cache"

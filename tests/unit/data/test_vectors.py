@@ -238,6 +238,7 @@ def test_what_was_kept_and_damaged_is_read_again(tmp_path: Path) -> None:
     assert not abandoned.exists(), "what a killed process left is cleared away"
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_read_a_file_once(tmp_path: Path) -> None:
     path = write(tmp_path, FILE * 2000)
     code = """

@@ -156,6 +156,7 @@ SMALL = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_records_coverage_and_needs_its_vectors_once(here: Command, workplace: Path, undrawn: None) -> None:
     words = ["the", "film", "was", "not", "good", "bad", ".", ",", "a", "and", "it"]
     numbers = np.random.default_rng(0).normal(size=(len(words), 3))

@@ -22,6 +22,7 @@ def chosen(environment: dict[str, str], **extra: str) -> tuple[str, str]:
     return finished.stdout.strip(), finished.stderr.strip()
 
 
+@pytest.mark.slow
 def test_without_a_compiler_torchs_kernels_run_and_a_line_says_so(environment: dict[str, str], tmp_path: Path) -> None:
     implementation, line = chosen(environment, CC="no-such-compiler", TEXTRNN_KERNELS=str(tmp_path / "kernels"))
     assert implementation == "fused"
@@ -39,6 +40,7 @@ def test_without_a_compiler_torchs_kernels_run_and_a_line_says_so(environment: d
     assert list((tmp_path / "kernels").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_second_process_finds_the_library(environment: dict[str, str], tmp_path: Path) -> None:
     kernels = tmp_path / "kernels"
     assert chosen(environment, TEXTRNN_KERNELS=str(kernels))[0] == "compiled"
@@ -48,6 +50,7 @@ def test_a_second_process_finds_the_library(environment: dict[str, str], tmp_pat
     assert made.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["a-file", "/proc/nothing-can-be-made-here"])
 def test_where_it_cant_be_kept_it_is_made_for_the_process_and_a_line_says_so(
     environment: dict[str, str], tmp_path: Path, place: str
@@ -62,6 +65,7 @@ def test_where_it_cant_be_kept_it_is_made_for_the_process_and_a_line_says_so(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_that_cant_be_loaded_is_made_for_the_process_and_a_line_says_so(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

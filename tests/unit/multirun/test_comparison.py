@@ -119,6 +119,7 @@ def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path)
         write_comparison(tmp_path, runs(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_multirun_ends_in_its_comparison(here: Command, workplace: Path) -> None:
     few = ["data.synthetic.train_reviews=200", "data.synthetic.test_reviews=40", "model.hidden_size=8"]
     arguments = ["data=synthetic", *few, "trainer=debug", "tracking=none", "run_dir=jobs"]

@@ -46,6 +46,7 @@ def test_what_is_typed_holds_for_all_jobs() -> None:
     assert "one value of each key" in refusal("-m", "hydra/launcher=slurm", "hydra.launcher.mem_gb=8,16")
 
 
+@pytest.mark.slow
 def test_jobs_get_the_directory_and_the_group_of_any_name(monkeypatch: pytest.MonkeyPatch, here: Command) -> None:
     launched: list[Sequence[str]] = []
 

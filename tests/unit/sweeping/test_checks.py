@@ -54,6 +54,7 @@ def refusal(path: Path, typed: Sequence[str] = ()) -> str:
     return sentence
 
 
+@pytest.mark.slow
 def test_the_file_that_the_bad_ones_are_made_of_is_good(tmp_path: Path) -> None:
     config = checked(written(tmp_path))
     assert config.optimizer.lr == 0.001
@@ -245,6 +246,7 @@ def test_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: l
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_sentence_and_leaves_nothing(script: Command, workplace: Path, tmp_path: Path) -> None:
     nested = written(tmp_path, parameters={"optimizer": {"parameters": {"lr": {"values": [0.1]}}}})
     done = script("sweep.py", str(nested))

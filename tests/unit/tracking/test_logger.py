@@ -151,6 +151,7 @@ fit.fit(TinyModel(), loader(4), loader(1))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_file_and_count_all_tokens(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)

@@ -87,6 +87,7 @@ def test_an_evaluation(kind: str, tmp_path: Path) -> None:
     assert _size(tmp_path / "evaluation.png") == (1260, 1080)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["tracking.plots", "evaluation.plots"])
 def test_no_display_is_looked_for_and_no_folder_of_settings_made(module: str, tmp_path: Path) -> None:
     code = f"import sys, textrnn.{module}; sys.exit('matplotlib.pyplot' in sys.modules)"

@@ -78,6 +78,7 @@ def test_no_bar_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(progress.run_progress(RunLogger(tmp_path, identity())), progress.LineProgress)
 
 
+@pytest.mark.slow
 def test_a_bar_where_there_is_a_terminal(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "TERM": "xterm", "COLUMNS": "150"}
     command = [sys.executable, "-c", TRAIN, str(tmp_path)]

@@ -102,6 +102,7 @@ def test_a_failed_run_says_so_and_a_resumed_one_stays_the_same(
     assert arrived.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_does_not_hold_the_run_up(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_server_that_dies_does_not_hold_the_run_up(
     assert _inspect(run)["summary"]["train/loss"] == 0.5, "nothing is lost"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "online"])
 def test_a_server_that_stalls_after_the_probe(
     mode: str,
@@ -178,6 +180,7 @@ print(mode, line, run.url, run.directory, sep="|")
 """
 
 
+@pytest.mark.slow
 def test_offline_without_terminal_key_or_network(wandb_home: Path, tmp_path: Path) -> None:
     """As a newcomer meets it: quick, quiet, every write where it belongs, and nobody outside is called."""
     temporary = tmp_path / "temporary"
@@ -213,6 +216,7 @@ def test_offline_without_terminal_key_or_network(wandb_home: Path, tmp_path: Pat
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_offline_record_is_readable(wandb_home: Path, tmp_path: Path) -> None:
     run, _ = _start(tmp_path, "offline")
     run.log({"train/loss": 0.5, "val/accuracy": 0.75}, step=20)
@@ -222,6 +226,7 @@ def test_the_offline_record_is_readable(wandb_home: Path, tmp_path: Path) -> Non
     assert values["summary"]["val/accuracy"] == 0.75
 
 
+@pytest.mark.slow
 def test_without_a_folder_for_tables_the_row_is_kept(
     wandb_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
