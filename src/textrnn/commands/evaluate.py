@@ -87,7 +87,7 @@ def default_output(typed: str, run: Path, split: str) -> Path:
 
 
 def _check_output(folder: Path) -> None:
-    """Refuses a folder that can't be made or written, before it has cost a measurement."""
+    """Refuse a folder that can't be made or written, before it has cost a measurement."""
     typed_path(folder, f"--output {folder}")
     nearest = next(there for there in (folder.absolute(), *folder.absolute().parents) if there.exists())
     if not nearest.is_dir():
@@ -139,7 +139,7 @@ def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir:
 
 
 def show(name: str, predictions: "SplitPredictions", split: "Split", path: Path) -> None:
-    """Prints the metrics of the split `name`, and its three most confident mistakes."""
+    """Print the metrics of the split `name`, and its three most confident mistakes."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

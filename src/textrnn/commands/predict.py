@@ -76,7 +76,7 @@ def _label(typed: str, texts: Iterable[str]) -> None:
 
 
 def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """Yields each text with the probability that it is positive, a batch at a time."""
+    """Yield each text with the probability that it is positive, a batch at a time."""
     import torch
 
     from textrnn.data.tokenizer import encode_batch, load_tokenizer

@@ -105,7 +105,7 @@ def columns_of(dataset: Any) -> list[str]:
 
 
 def check_columns(columns: list[str], where: str, data: DataConfig) -> None:
-    """Raises InputError if the text or label column is not among `columns`."""
+    """Raise InputError if the text or label column is not among `columns`."""
     for key, wanted in (("data.text_column", data.text_column), ("data.label_column", data.label_column)):
         if wanted not in columns:
             near = difflib.get_close_matches(wanted, columns, n=1, cutoff=0.5)
@@ -114,7 +114,7 @@ def check_columns(columns: list[str], where: str, data: DataConfig) -> None:
 
 
 def check_separator(header: str, where: str) -> None:
-    """Raises InputError if the first line of a csv file is one column for lack of a comma."""
+    """Raise InputError if the first line of a csv file is one column for lack of a comma."""
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in header and "," not in header:
             raise InputError(

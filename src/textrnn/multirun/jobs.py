@@ -70,7 +70,7 @@ class Multirun:
 
     @classmethod
     def claim(cls, configs: Sequence[Config], command_line: CommandLine) -> Self:
-        """Gives every job its folder and writes that down; a job that was there before keeps its own.
+        """Give every job its folder and write that down; a job that was there before keeps its own.
 
         Args:
             configs: The jobs' configurations.
@@ -116,7 +116,7 @@ class Multirun:
         return next((code for code in codes if code != exits.DONE), exits.DONE)
 
     def remove_if_unused(self) -> None:
-        """Removes what was made for jobs that were all refused, so that the same command can be typed again."""
+        """Remove what was made for jobs that were all refused, so that the same command can be typed again."""
         if not self.is_first or any(job.run_dir.exists() for job in self.jobs):
             return
         (self.parent / RECORD).unlink(missing_ok=True)

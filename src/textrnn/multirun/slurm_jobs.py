@@ -44,7 +44,7 @@ class Command:
         self.argv = list(argv)
 
     def __call__(self) -> int:
-        """Runs it; returns the exit code."""
+        """Run it; return the exit code."""
         sys.argv = [self.program, *self.argv]
         code = self.train(self.argv)
         if code in (exits.PREEMPTED, exits.INTERRUPTED):
@@ -60,7 +60,7 @@ class Command:
 def launch(
     train: Callable[[Sequence[str]], int], jobs: Sequence[Sequence[str]], settings: Mapping[str, Any], folder: Path
 ) -> list[int]:
-    """Runs train.py with each of several argument lists, as an array of SLURM jobs; returns their exit codes in order.
+    """Run train.py with each of several argument lists, as an array of SLURM jobs; return their exit codes in order.
 
     Args:
         train: Runs train.py with one of them.
@@ -100,7 +100,7 @@ def launch(
 
 
 def refuse_while_queued(folder: Path) -> None:
-    """Refuses what would train in the run directories of jobs that earlier calls have left in SLURM's queue.
+    """Refuse what would train in the run directories of jobs that earlier calls have left in SLURM's queue.
 
     Args:
         folder: Where `launch` keeps logs: a folder for each job, of its name.

@@ -18,7 +18,7 @@ STAND_IN = "run_dir=runs/SWEEP/TRIAL"
 
 
 def check_values(sweep: Sweep) -> Config:
-    """Composes every value of the file (of a range, its ends) and returns the first trial's configuration.
+    """Compose every value of the file (of a range, its ends) and return the first trial's configuration.
 
     Raises:
         InputError: naming the file and the parameter.
@@ -63,7 +63,7 @@ def _check(sweep: Sweep) -> Config:
 
 
 def _check_text(name: str, value: Any) -> None:
-    """Refuses a value that arrives as another one when an agent has typed it and Hydra has read it."""
+    """Refuse a value that arrives as another one when an agent has typed it and Hydra has read it."""
     if name == "resume" or name in OWN_KEYS or name.startswith("hydra"):
         raise InputError(f"parameter {name}: is not a setting to search; each trial has its own.")
     if value is None:
@@ -106,7 +106,7 @@ def _compose(sweep: Sweep, parameters: Mapping[str, Any], name: str | None = Non
 
 
 def _check_chosen(sweep: Sweep, config: Config) -> None:
-    """Refuses to rank trials by the best of one metric over their epochs where another one chooses the epoch.
+    """Refuse to rank trials by the best of one metric over their epochs where another one chooses the epoch.
 
     What a trial leaves, `best.ckpt` and its final metrics, would be of another epoch than its rank.
     """
@@ -129,7 +129,7 @@ def _check_bayes(sweep: Sweep) -> None:
 
 
 def _check_logged(sweep: Sweep, config: Config) -> None:
-    """Refuses a metric that this configuration never logs, or not often enough to stop by."""
+    """Refuse a metric that this configuration never logs, or not often enough to stop by."""
     if sweep.metric is None:
         return
     name = sweep.metric.name

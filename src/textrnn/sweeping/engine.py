@@ -121,7 +121,7 @@ def ends(name: str, specification: Mapping[str, Any]) -> list[Any]:
 
 
 def check_hyperband(early_terminate: Any) -> int:
-    """Checks `early_terminate:` and returns the first rung: the number of values after which a trial may be stopped.
+    """Check `early_terminate:` and return the first rung: the number of values after which a trial may be stopped.
 
     Raises:
         InputError: for what is not hyperband, or without a rung.

@@ -106,7 +106,7 @@ class LocalSweep(SweepLoop):
             self._directory.save(trial)
 
     def _fill(self) -> None:
-        """Starts trials while there are free workers."""
+        """Start trials while there are free workers."""
         while len(self._running) < len(self._workers):
             trial = next((trial for trial in self.trials if trial.status == Status.WAITING), None) or self._draw()
             if trial is None:

@@ -52,7 +52,7 @@ class Seat:
         return self.agent.has_ended() and (for_good or self.log.lost_its_sweep())
 
     def replace_the_dead(self) -> str | None:
-        """Starts another agent some time after this one has died; what there is to tell of it."""
+        """Start another agent some time after this one has died; return what there is to report."""
         if self._again_at is None:
             wait = min(FIRST_WAIT * 2**self.deaths, LONGEST_WAIT)
             self.deaths += 1

@@ -24,7 +24,7 @@ MARKS = {
 
 
 def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str, Mapping[str, Any]], out: Path) -> None:
-    """Draws a panel for each of `parameters` (name: specification in the sweep file) and writes the PNG atomically."""
+    """Draw a panel for each of `parameters` (name: specification in the sweep file) and write the PNG atomically."""
     columns = min(COLUMNS, len(parameters))
     rows = math.ceil(len(parameters) / columns)
     figure = Figure(figsize=(0.6 + 3.6 * columns, 0.9 + 2.9 * rows), layout="constrained")

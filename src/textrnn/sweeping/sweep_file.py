@@ -84,7 +84,7 @@ class Sweep:
 
 
 def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None) -> Sweep:
-    """Reads a sweep file; `typed` overrides go to every trial, `count` limits the trials.
+    """Read a sweep file; `typed` overrides go to every trial, `count` limits the trials.
 
     Raises:
         InputError: for a file that can't be read, or the first part of it that is wrong.
@@ -203,7 +203,7 @@ def _command(config: Mapping[str, Any], typed: Sequence[str]) -> tuple[list[str]
 
 
 def _refuse_own(override: Override, parameters: Mapping[str, Any]) -> None:
-    """Refuses a key for all trials that each trial has for itself."""
+    """Refuse a key for all trials that each trial has for itself."""
     key = override.key_or_group
     if key in parameters:
         raise InputError(f"{override.input_line}: the sweep varies {key}; leave it out here or among its parameters.")

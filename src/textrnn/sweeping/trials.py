@@ -169,7 +169,7 @@ class SweepDirectory:
 
     @property
     def registered(self) -> Path:
-        """Holds the sweep's path at W&B, ENTITY/PROJECT/ID, if it is one of W&B's."""
+        """The sweep's path at W&B, ENTITY/PROJECT/ID, if it is one of W&B's."""
         return self.path / "wandb-sweep"
 
     def typed(self) -> list[str]:

@@ -48,7 +48,7 @@ class Checkpoint:
         return InputError(f"{self.path}: its weights give no number, so the run has diverged; name another one.")
 
     def classifier(self) -> TextClassifier:
-        """Rebuilds the network with the stored weights, in evaluation mode.
+        """Rebuild the network with the stored weights, in evaluation mode.
 
         Raises:
             InputError: if weights and configuration don't fit.
@@ -68,7 +68,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
-    """Reads a checkpoint file as plain values and tensors.
+    """Read a checkpoint file as plain values and tensors.
 
     Raises:
         InputError: for a file that is missing, truncated, not a checkpoint, or holds pickled code (which never runs).
@@ -93,7 +93,7 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def load_checkpoint(run: Path) -> Checkpoint:
-    """Reads a checkpoint file, or the best one of a run directory (the last, where none was chosen).
+    """Read a checkpoint file, or the best one of a run directory (the last, where none was chosen).
 
     Raises:
         InputError: if there is none or it can't be read.

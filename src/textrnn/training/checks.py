@@ -76,7 +76,7 @@ def _limited(count: int, limit: float | None) -> int:
 
 
 def check_implementation(config: Config) -> None:
-    """Refuses, before any review is read, a `model.implementation` that the first training step would fail with.
+    """Refuse, before any review is read, a `model.implementation` that the first training step would fail with.
 
     Raises:
         InputError: this machine can't run it.

@@ -52,7 +52,7 @@ START_PATIENCE = 180.0
 
 
 def fit(run: Run, *, wandb_mode: str) -> Status:
-    """Trains and tests; on rank 0 also records, in the run directory and, unless `wandb_mode` is "none", in W&B.
+    """Train and test; on rank 0 also record, in the run directory and, unless `wandb_mode` is "none", in W&B.
 
     Returns how the run ended: finished, stopped, or pre-empted, with `last.ckpt` written.
 
@@ -133,7 +133,7 @@ def _may_be_stopped(run: Run, wandb_run: WandbRun | None) -> bool:
 
 
 def _components(run: Run, early_stop: EarlyStop) -> Components:
-    """Builds model, data and trainer.
+    """Build model, data and trainer.
 
     Raises:
         InputError: for vectors of other words, or trainer arguments that Lightning refuses.
@@ -244,7 +244,7 @@ def _trainer(
 
 @contextlib.contextmanager
 def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Gives Ctrl-C back its name: Lightning leaves with SystemExit(1) after it has cleaned up."""
+    """Give Ctrl-C back its name: Lightning leaves with SystemExit(1) after it has cleaned up."""
     try:
         yield
     except SystemExit as stop:

@@ -133,7 +133,7 @@ class Components:
 
 
 def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
-    """Starts the W&B run, if there shall be one, and makes the directory that of a run which trains.
+    """Start the W&B run, if there is to be one, and mark the directory as that of a run which trains.
 
     Nothing is changed before W&B has taken the run: one that it refuses stays what it was.
     """
@@ -157,7 +157,7 @@ def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun |
 
 
 def _begin(run: Run) -> None:
-    """Takes away what says that the run has ended and what it came to, and writes its configuration.
+    """Remove what says that the run has ended, and its final metrics; write its configuration.
 
     In this order: a run that is killed here, at whatever line, has either ended as its files say or goes on.
     """
@@ -178,7 +178,7 @@ def _begin(run: Run) -> None:
 
 
 def record_end(run: Run, components: Components, wandb_run: WandbRun | None, status: Status) -> RunSummary:
-    """Draws `curves.png`, logs the model, writes `summary.json` and ends the W&B run; also of one that didn't finish.
+    """Draw `curves.png`, log the model, write `summary.json` and end the W&B run, also of one that didn't finish.
 
     `summary.json` comes last: "finished" stands nowhere before all else is there.
     """

@@ -70,7 +70,7 @@ def store_of(config: Config, checkpoint: "Checkpoint | None") -> Store:
 
 
 def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
-    """Refuses what can't change in a run that has begun.
+    """Refuse what can't change in a run that has begun.
 
     Raises:
         InputError: naming what changed and what it was.
@@ -94,7 +94,7 @@ def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
 
 
 def refuse_other_data(checkpoint: "Checkpoint", store: Store) -> None:
-    """Refuses to go on with other reviews or another vocabulary.
+    """Refuse to continue with other reviews or another vocabulary.
 
     Raises:
         InputError: naming the splits that differ.
@@ -110,7 +110,7 @@ def refuse_other_data(checkpoint: "Checkpoint", store: Store) -> None:
 
 
 def refuse_less(checkpoint: "Checkpoint", config: Config) -> None:
-    """Refuses to end a run before where it is already.
+    """Refuse to end a run before where it is already.
 
     Raises:
         InputError: saying how far it is.
@@ -131,7 +131,7 @@ def refuse_less(checkpoint: "Checkpoint", config: Config) -> None:
 
 
 def refuse_to_begin_again(directory: RunDirectory) -> None:
-    """Refuses to begin in a directory whose run has come further than a start that was killed before `last.ckpt`.
+    """Refuse to begin in a directory whose run has come further than a start that was killed before `last.ckpt`.
 
     `last.ckpt` is there from the first epoch's end on; `best.ckpt` may be a moment earlier.
 
@@ -152,7 +152,7 @@ def refuse_to_begin_again(directory: RunDirectory) -> None:
 
 
 def refuse_without_best(checkpoint: "Checkpoint") -> None:
-    """Refuses to go on without the best weights so far: unless a later epoch beat them, the test would be of others.
+    """Refuse to continue without the best weights so far: unless a later epoch beat them, the test would be of others.
 
     Raises:
         InputError: naming the file that is gone.
@@ -188,7 +188,7 @@ def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | 
 
 
 def _upload_missing(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None", signals: Signals) -> None:
-    """Uploads what W&B lacks of a run that has ended here but not there: rows, summary, model."""
+    """Upload the missing rows, summary and model of a run that has ended here but not in W&B."""
     from textrnn.tracking.wandb_end import upload_missing
     from textrnn.training.record import report_model
 

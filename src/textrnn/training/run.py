@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
-    """Trains, tests and records one run; returns its exit code.
+    """Train, test and record one run; return its exit code.
 
     Raises:
         InputError: for wrong input; a run directory that was made for it is removed again.
