@@ -111,7 +111,7 @@ def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir:
 
     Raises:
         InputError: for data that can't be read, or others than the run's; where `path` says it, the reviews of this
-            split may be others, which is told.
+            split may be others, with a warning.
     """
     from textrnn.data.store import prepare_store, recorded_store
     from textrnn.data.tokenizer import load_tokenizer

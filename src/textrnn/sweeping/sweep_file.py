@@ -129,7 +129,7 @@ def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int 
         config["run_cap"] = count
     cap = config.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
-        raise InputError(f"run_cap: {cap} is no number of trials; write a whole number from 1.")
+        raise InputError(f"run_cap: {cap} is not a number of trials; write a whole number from 1.")
     if cap is None and config["method"] != "grid":
         raise InputError(f"method: {config['method']} draws trials without end; type --count N or write run_cap: N.")
     config["command"] = [*prefix, *fixed, ARGUMENTS]
@@ -162,7 +162,7 @@ def _check_parameters(parameters: Any) -> None:
             bound = specification.get(key)
             if key in specification and (isinstance(bound, bool) or not isinstance(bound, int | float)):
                 raise InputError(
-                    f"parameter {name}: {key}: {bound!r} is no number to YAML; write it as {_number(bound)}."
+                    f"parameter {name}: {key}: {bound!r} is not a number in YAML; write it as {_number(bound)}."
                 )
         for key in ("values", "probabilities"):
             if key in specification and not (isinstance(specification[key], list) and specification[key]):
@@ -233,5 +233,5 @@ def _metric(config: Mapping[str, Any]) -> Metric | None:
     if natural not in (None, goal):
         raise InputError(f"metric: goal: {goal} would look for the worst {name}; write goal: {natural}.")
     if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
-        raise InputError(f"metric: target: {target!r} is no number.")
+        raise InputError(f"metric: target: {target!r} is not a number.")
     return Metric(name=name, goal=goal, target=target)

@@ -43,7 +43,7 @@ def timeout(variable: str, *, default: float) -> float:
     """Return the seconds in a variable of the client, or `default` if it isn't set.
 
     Raises:
-        InputError: it is no number of seconds.
+        InputError: it is not a number of seconds above 0.
     """
     said = os.environ.get(variable)
     if not said:
@@ -53,7 +53,7 @@ def timeout(variable: str, *, default: float) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise InputError(f"{variable}={said!r} is no number of seconds: say one above 0, such as 60, or unset it.")
+        raise InputError(f"{variable}={said!r} is not a number of seconds above 0; type for example 60, or unset it.")
     return seconds
 
 

@@ -45,7 +45,7 @@ class Checkpoint:
 
     def diverged(self) -> InputError:
         """What to raise where its logits are no numbers."""
-        return InputError(f"{self.path}: its weights give no number, so the run has diverged; name another one.")
+        return InputError(f"{self.path}: its weights give NaN, so the run has diverged; name another one.")
 
     def classifier(self) -> TextClassifier:
         """Rebuild the network with the stored weights, in evaluation mode.

@@ -152,5 +152,5 @@ def test_a_run_that_has_diverged_labels_and_measures_nothing(
     torch.save(checkpoint, generated)
     refused = here(verb, "run", *arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "its weights give no number, so the run has diverged" in refused.stderr
+    assert "its weights give NaN, so the run has diverged" in refused.stderr
     assert [path.name for path in Path("run").iterdir()] == ["checkpoints"]

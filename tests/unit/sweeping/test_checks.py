@@ -102,7 +102,7 @@ def test_a_value_that_would_arrive_as_another(tmp_path: Path, value: Any, mentio
         ({"optimizer.lr": 3}, "parameter optimizer.lr: 3 is not a choice"),
         ({"optimizer": {"parameters": {"lr": {"value": 1}}}}, "parameter optimizer: nested"),
         ({"optimizer.lr": {"values": []}}, "parameter optimizer.lr: values:"),
-        ({"optimizer.lr": {"min": "1e-4", "max": 0.1}}, "parameter optimizer.lr: min: '1e-4' is no number to YAML"),
+        ({"optimizer.lr": {"min": "1e-4", "max": 0.1}}, "parameter optimizer.lr: min: '1e-4' is not a number in YAML"),
         ({"optimizer.lr": {"min": 0.1, "max": 0.01}}, "parameter optimizer.lr: min 0.1 is not less"),
         ({"optimizer.lr": {"distribution": "log_uniform", "min": -3, "max": -1}}, "log_uniform_values"),
         ({"optimizer.lr": {"distribution": "even", "min": 1, "max": 2}}, "parameter optimizer.lr: "),

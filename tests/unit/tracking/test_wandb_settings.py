@@ -58,7 +58,7 @@ def test_a_timeout_that_is_no_time_is_refused(
 ) -> None:
     monkeypatch.setenv(variable, said)
     assert resolve_mode(TrackingConfig(mode="none"), RUN) == ("none", None)
-    with pytest.raises(InputError, match=f"{variable}='{said}' is no number of seconds"):
+    with pytest.raises(InputError, match=f"{variable}='{said}' is not a number of seconds"):
         resolve_mode(TrackingConfig(mode="offline"), RUN)
 
 
