@@ -29,7 +29,7 @@ LABEL_TEXTS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 class LocalSource:
     """Parquet, csv or jsonl files, whose names begin with that of their split (`_BEGINNINGS`); one file is cut.
 
-    Raises InputError for what a look at names and sizes can tell; the rest is told by `rows`.
+    Raises InputError for what names and sizes show; `rows` raises it for the rest.
     """
 
     def __init__(self, data: DataConfig) -> None:

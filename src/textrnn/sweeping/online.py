@@ -203,9 +203,8 @@ class OnlineSweep(SweepLoop):
         return trial
 
     def _begin(self, event: Event, log: AgentLog) -> None:
-        again = any(
-            trial.run_id == event.run_id for trial in self.trials
-        )  # it may have been cut short before any value
+        # It may have been cut short before any value.
+        again = any(trial.run_id == event.run_id for trial in self.trials)
         trial = self._known(event.run_id, log)
         trial.status, trial.reason, trial.started = Status.RUNNING, None, event.when
         self._running[trial.run_id] = Attempt(log=log, since=event.when)

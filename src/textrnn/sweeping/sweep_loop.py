@@ -34,7 +34,9 @@ def outcome(
     if exit_code in (exits.DONE, None) and summary == Status.FINISHED:
         return Status.FINISHED, None
     has_reason = early_stop.is_file()
-    gently = exit_code in (exits.DONE, exits.PREEMPTED, -signal.SIGTERM, None)
+    gently = exit_code in (exits.DONE, exits.PREEMPTED, -signal.SIGTERM) or (
+        exit_code is None and summary != Status.FAILED
+    )
     if gently and (has_reason or summary == Status.STOPPED):
         return Status.STOPPED, early_stop.read_text(encoding="utf-8").strip() if has_reason else None
     if exit_code == exits.DONE:

@@ -162,7 +162,7 @@ def _begin(run: Run) -> None:
     In this order: a run that is killed here, at whatever line, has either ended as its files say or goes on.
     """
     directory = run.directory
-    if run.checkpoint is None or run.config.resume != "auto":  # `auto` goes on with a stop that was not recorded
+    if run.checkpoint is None or run.config.resume != "auto":  # `auto` continues a stop that was not recorded
         directory.early_stop.unlink(missing_ok=True)
     directory.summary_json.unlink(missing_ok=True)
     for split in SPLITS:

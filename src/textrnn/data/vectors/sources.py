@@ -54,7 +54,7 @@ def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
         RevisionNotFoundError,
     )
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what goes wrong is told below
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # errors are reported below
     wrong = f"model.embedding.vectors={name}: the Hub at {constants.ENDPOINT} has no"
     try:
         # A download would ask for a minute whether a Hub that is out of reach is still out of reach.
