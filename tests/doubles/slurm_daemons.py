@@ -13,7 +13,9 @@ and no accounting, so it also runs in a container.
 
 import contextlib
 import fcntl
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -161,6 +163,21 @@ def _stop(state: Path, daemons: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+    _kill_what_is_left(state)
+
+
+def _kill_what_is_left(state: Path) -> None:
+    """Kill the processes that jobs have left behind, as cgroups do on a real cluster.
+
+    `proctrack/linuxproc` finds a job's processes by their parents: one that is forked while its parent is being killed
+    is nobody's child any more, and SLURM never finds it.
+    """
+    setting = f"SLURM_CONF={state / 'etc' / 'slurm.conf'}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            if setting in environment and any(variable.startswith(b"SLURM_JOB_ID=") for variable in environment):
+                os.kill(int(folder.name), signal.SIGKILL)
 
 
 if __name__ == "__main__":
