@@ -25,8 +25,8 @@ OFF = "TEXTRNN_ALLOCATOR"
 def keep_freed_memory() -> bool:
     """Make glibc's malloc keep freed memory in this process; return whether it does.
 
-    By default glibc's malloc maps each large block anew and unmaps it when it is freed, and each page of it costs a
-    fault when it is first touched: a GRU's step at IMDB's lengths took 22,500 faults and 17 % more time. The
+    By default glibc's malloc maps each large block and unmaps it when it is freed, so each page of it costs a page
+    fault on first use: a GRU's step at IMDB's lengths took 22,500 faults and 17 % more time. The
     settings are those of `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and M_TRIM_THRESHOLD (the heap's
     end is kept). The process keeps its peak memory (0.9 GB with the defaults) until it ends.
 

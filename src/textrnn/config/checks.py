@@ -84,8 +84,8 @@ def check_vectors(config: Config) -> None:
         return
     if embedding.vectors is None:
         raise InputError(
-            "model.embedding.kind=vectors needs model.embedding.vectors=glove, or =FILE with a word and its numbers a "
-            "line."
+            "model.embedding.kind=vectors needs model.embedding.vectors=glove, or =FILE with a word and its numbers "
+            "per line."
         )
     if embedding.vectors == GLOVE and embedding.size != GLOVE_SIZE:
         raise InputError(
@@ -119,7 +119,7 @@ def check_presence(embedding: EmbeddingConfig) -> None:
             raise InputError(f"model.embedding.vectors={vectors}: there is no such file; type a file's name, or glove.")
         if path.suffix == ".npy" and not words_file(path).is_file():
             raise InputError(
-                f"model.embedding.vectors={vectors} needs its words, one a line in the order of its rows, in "
+                f"model.embedding.vectors={vectors} needs its words, one per line in the order of its rows, in "
                 f"{words_file(path)}."
             )
 

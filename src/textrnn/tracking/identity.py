@@ -68,7 +68,7 @@ class RunIdentity:
         names = [field.name for field in fields(cls)]
         needed = [field.name for field in fields(cls) if field.default is MISSING]
         if missing := [name for name in needed if name not in values]:
-            raise InputError(f"the run's identity lacks {', '.join(missing)}: it was not written by textrnn.")
+            raise InputError(f"the run's identity has no {', '.join(missing)}: it was not written by textrnn.")
         return cls(**{name: values[name] for name in names if name in values})
 
 
@@ -119,7 +119,7 @@ def read_identity(run_json: Path) -> RunIdentity:
     except (OSError, ValueError) as error:
         raise InputError(f"{str(run_json)!r} can't be read ({error}): name a directory that train.py made.") from error
     if not isinstance(values, dict):
-        raise InputError(f"{str(run_json)!r} is no run's identity: name a directory that train.py made.")
+        raise InputError(f"{str(run_json)!r} is not a run's identity: name a directory that train.py made.")
     return RunIdentity.from_dict(values)
 
 

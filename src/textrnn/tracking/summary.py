@@ -88,7 +88,7 @@ class RunSummary:
         """Return the summary that `to_dict` made; raises `InputError` when a key is missing."""
         names = [item.name for item in fields(cls) if item.name not in ("metrics", "coverage")]
         if missing := [name for name in names if name not in values]:
-            raise InputError(f"the run's summary lacks {', '.join(missing)}: it was not written by textrnn.")
+            raise InputError(f"the run's summary has no {', '.join(missing)}: it was not written by textrnn.")
         metrics = {name: values[name] for name in METRICS if name in values}
         coverage = {name: value for name, value in values.items() if name.startswith("vectors/")}
         kept = {name: values[name] for name in names} | {"status": Status(values["status"])}

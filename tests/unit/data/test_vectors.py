@@ -160,9 +160,9 @@ def test_lines_are_counted_over_the_whole_file(tmp_path: Path, monkeypatch: pyte
     assert opened(write(tmp_path, "".join(lines))).rows[:, 2].tolist() == list(range(7))
     for bad in range(7):
         broken = [line if number != bad else "bad 1 x 3\n" for number, line in enumerate(lines)]
-        with pytest.raises(InputError, match=f": line {bad + 1} holds"):
+        with pytest.raises(InputError, match=f": line {bad + 1} has"):
             opened(write(tmp_path, "".join(broken)))
-        with pytest.raises(InputError, match=f": line {bad + 2} holds"):
+        with pytest.raises(InputError, match=f": line {bad + 2} has"):
             opened(write(tmp_path, "7 3\n" + "".join(broken)))
 
 
@@ -204,7 +204,7 @@ def test_an_array_that_is_cut_or_has_no_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mine\.npy can't be read"):
         opened(path)
     (tmp_path / "mine.txt").unlink()
-    with pytest.raises(InputError, match=r"needs its words, one a line in the order of its rows, in .*mine\.txt"):
+    with pytest.raises(InputError, match=r"needs its words, one per line in the order of its rows, in .*mine\.txt"):
         opened(path)
 
 

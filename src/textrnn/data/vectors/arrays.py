@@ -84,7 +84,7 @@ def _checked(name: str, words: list[bytes], rows: Any, size: int, words_path: Pa
     if len(words) != len(rows):
         raise InputError(
             f"model.embedding.vectors={name} has {len(rows)} rows, but {words_path} has {len(words)} words; give the "
-            "words of these rows, one a line."
+            "words of these rows, one per line."
         )
     check_size(rows.shape[1], name, size)
     return WordVectors(name, words, rows)

@@ -56,7 +56,7 @@ def _key(path: Path, size: int, name: str) -> str:
     except OSError as error:
         raise InputError(
             f"model.embedding.vectors={name} can't be read ({error.strerror}); give a text file with a word and"
-            f" {size} numbers a line."
+            f" {size} numbers per line."
         ) from error
     facts = (str(real), state.st_size, state.st_mtime_ns, size, FORMAT)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]

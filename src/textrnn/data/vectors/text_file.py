@@ -71,7 +71,7 @@ def read_text_vectors(path: Path, size: int, name: str) -> Iterator[tuple[list[b
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"model.embedding.vectors={name} can't be read{where} ({reason}); give a whole text file with a word and "
-            f"{size} numbers a line."
+            f"{size} numbers per line."
         ) from error
     if promised is not None and rows != promised:
         raise InputError(
