@@ -70,7 +70,7 @@ def layer_alone(
 ) -> Callable[[], None]:
     """Return a function that runs a bidirectional layer forward and backward on full-length reviews."""
     layer = RecurrentLayer(cell, inputs, hidden, bidirectional=True, implementation=implementation)
-    layer.initialise("uniform", 1.0)
+    layer.initialize("uniform", 1.0)
     steps: Tensor = torch.randn(batch, time, inputs).requires_grad_()
     lengths = torch.full((batch,), time)
     gradient = torch.randn(batch, time, 2 * hidden)

@@ -85,11 +85,11 @@ def execute(path: Path, environment: Mapping[str, str]) -> NotebookNode:
         client = NotebookClient(notebook, km=manager, timeout=CELL_SECONDS, record_timing=False)
         client.owns_km = True  # or the kernel would be left running
         client.execute(cwd=str(path.parent), env={**environment, "IPYTHONDIR": own})
-    _normalise(notebook)
+    _normalize(notebook)
     return notebook
 
 
-def _normalise(notebook: NotebookNode) -> None:
+def _normalize(notebook: NotebookNode) -> None:
     """Keep only metadata that all executions share, and the digest of the sources of the outputs."""
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}

@@ -11,12 +11,12 @@ from matplotlib.patches import FancyBboxPatch
 
 Array = npt.NDArray[Any]
 
-BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GREY = (
+BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GRAY = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"),
     "#bbbbbb",
 )
 """Paul Tol's bright scheme."""
-COLOURS = {"rnn": RED, "lstm": BLUE, "gru": GREEN}
+COLORS = {"rnn": RED, "lstm": BLUE, "gru": GREEN}
 MARKERS = {"rnn": "o", "lstm": "s", "gru": "^"}
 
 
@@ -88,7 +88,7 @@ def output_and_state(layers: int, time: int) -> None:
         backward = direction == "backward"
         for t in range(time):
             in_output, in_h = layer == layers - 1, t == (0 if backward else time - 1)
-            axes.scatter(t, row, s=420, color=CYAN if in_output else "#eeeeee", edgecolor=GREY)
+            axes.scatter(t, row, s=420, color=CYAN if in_output else "#eeeeee", edgecolor=GRAY)
             if in_h:
                 axes.scatter(t, row, s=620, facecolor="none", edgecolor=RED, linewidth=3)
             if t:
@@ -97,7 +97,7 @@ def output_and_state(layers: int, time: int) -> None:
     axes.set_yticks(range(len(rows)), [f"layer {layer}, {direction}" for layer, direction in rows])
     axes.set_xticks(range(time), [str(t) for t in range(time)])
     axes.set(xlabel="time", xlim=(-0.6, time - 0.4), ylim=(-0.6, len(rows) - 0.4))
-    axes.scatter([], [], s=150, color=CYAN, edgecolor=GREY, label="output: the last layer at every time")
+    axes.scatter([], [], s=150, color=CYAN, edgecolor=GRAY, label="output: the last layer at every time")
     axes.scatter([], [], s=150, facecolor="none", edgecolor=RED, linewidth=3, label="h: every layer at its last word")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     plt.show()
@@ -115,7 +115,7 @@ def gates_by_word(
         len(gates) + 1, 1, figsize=(11, 2 + 1.3 * len(gates)), sharex=True, height_ratios=[1.1] + [1] * len(gates)
     )
     panels[0].plot(belief, marker="o", color=BLUE)
-    panels[0].axhline(0.5, color=GREY, linestyle="--")
+    panels[0].axhline(0.5, color=GRAY, linestyle="--")
     panels[0].set(ylabel="P(positive)", ylim=(-0.05, 1.05), title=title)
     for axes, (name, values) in zip(panels[1:], gates.items(), strict=True):
         image = axes.imshow(values[:, order].T, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
@@ -126,14 +126,14 @@ def gates_by_word(
 
 
 def word_grids(grids: Mapping[str, Array], seen: Mapping[str, Sequence[tuple[int, int]]]) -> None:
-    """Batches of words as grids, padding grey, what a network's last step reads framed."""
+    """Batches of words as grids, padding gray, what a network's last step reads framed."""
     widths = [grid.shape[1] for grid in grids.values()]
     _, panels = plt.subplots(1, len(grids), figsize=(1.05 * sum(widths), 3.4), width_ratios=widths)
     for axes, (title, grid) in zip(panels, grids.items(), strict=True):
         for (row, column), word in np.ndenumerate(grid):
             framed = (row, column) in seen[title]
-            colour = "#dddddd" if word == "<pad>" else "#dde6f0"
-            axes.add_patch(plt.Rectangle((column, row), 1, 1, fc=colour, ec="white", lw=2))
+            color = "#dddddd" if word == "<pad>" else "#dde6f0"
+            axes.add_patch(plt.Rectangle((column, row), 1, 1, fc=color, ec="white", lw=2))
             if framed:
                 axes.add_patch(plt.Rectangle((column + 0.06, row + 0.08), 0.88, 0.84, fc="none", ec=RED, lw=2.5))
             axes.text(column + 0.5, row + 0.5, word, ha="center", va="center", fontsize=9)

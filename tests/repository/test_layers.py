@@ -104,7 +104,7 @@ def test_what_breaks_the_rule_is_found(tmp_path: Path, module: str, text: str, f
 
 def test_each_unit_test_names_the_module_that_it_tests() -> None:
     unit = TESTS / "unit"
-    for path in unit.rglob("test_*.py"):
+    for path in set(unit.rglob("test_*.py")) - {unit / "test_prose.py"}:  # reads all of them
         folder = SRC / "textrnn" / path.relative_to(unit).parent
         names = {entry.stem for entry in folder.iterdir()} if folder.is_dir() else set()
         stem = path.stem.removeprefix("test_")

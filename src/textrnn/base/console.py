@@ -30,10 +30,10 @@ def log_to_console(level: int = logging.INFO) -> None:
 
 
 def quiet_lightning() -> None:
-    """Silence Lightning's own messages; to call after its import, which sets its log level."""
+    """Silence Lightning's own messages. Call this after importing Lightning, which sets its log level."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Lightning 2.6 walks batches with a helper that torch 2.13 deprecates; nothing that a user could change.
+    # Lightning 2.6 walks batches with a helper that torch 2.13 deprecates; users can't change that.
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
     # A resumed run continues in its own directory; a run on a login node is not started by srun.
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
@@ -44,7 +44,7 @@ def quiet_lightning() -> None:
 
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Also write log lines and Python's warnings to `path`, with time and level, while inside."""
+    """Inside, also write log lines and Python's warnings to `path`, with time and level."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     warnings_logger = logging.getLogger("py.warnings")

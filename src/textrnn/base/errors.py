@@ -1,4 +1,4 @@
-"""Exceptions that several rooms raise: wrong input, here or on another rank, and a lost rank."""
+"""Exceptions that several packages raise: wrong input, here or on another rank, and a lost rank."""
 
 
 class InputError(Exception):

@@ -75,7 +75,7 @@ class FileLock:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that ask don't see each other
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two callers don't see each other
         except BlockingIOError:
             return True
         finally:
@@ -100,19 +100,19 @@ class FileLock:
 
 
 _SHOWN = 100
-"""Characters of what was typed that a message shows: a path may be a text that was put in its place."""
+"""Characters of a typed path that a message shows: a whole text may have been typed by mistake."""
 
 
 def typed_path(name: str | Path, typed: str) -> Path:
-    """The path that `name` means, `~` and `~user` expanded; whether there is such a file or folder is left open.
+    """Return `name` as a path, with `~` and `~user` expanded; it need not exist.
 
     Args:
         name: What was typed for a path.
         typed: It and its key, for the message, such as "data.path=reviews".
 
     Raises:
-        InputError: there is no such home directory, or the system refuses to look (a name that is too long, a folder
-            that this user may not enter), where `Path.exists` and its like raise an error.
+        InputError: there is no such home directory, or the path can't be looked up: a name that is too long, a folder
+            that this user may not enter.
     """
     shown = typed if len(typed) <= _SHOWN else f"{typed[:_SHOWN]}..."
     try:
@@ -125,7 +125,7 @@ def typed_path(name: str | Path, typed: str) -> Path:
         pass
     except (OSError, ValueError) as error:  # ValueError: a null byte, which a file of settings may hold
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{shown}: no path that can be looked up ({reason}); type another one.") from error
+        raise InputError(f"{shown}: not a valid path ({reason}); type another one.") from error
     return path
 
 
@@ -133,7 +133,7 @@ def user_cache() -> Path:
     """`$XDG_CACHE_HOME/textrnn`, else `~/.cache/textrnn`.
 
     Raises:
-        InputError: neither says where that is, as for a container's user without a home.
+        InputError: there is no home directory, as for some users of containers.
     """
     named = os.environ.get("XDG_CACHE_HOME")
     try:
@@ -158,7 +158,7 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that whoever opens `path`, at any moment, finds the old content or the new, whole."""
+    """Write a file atomically: a reader of `path` finds the whole old content or the whole new one."""
     data = content.encode() if isinstance(content, str) else content
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -167,7 +167,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def write_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, lineterminator: str = "\r\n"
 ) -> None:
-    """Write a table atomically; lines end as RFC 4180 has them unless `lineterminator` says otherwise."""
+    """Write a CSV file atomically; lines end as in RFC 4180 unless `lineterminator` is given."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator=lineterminator)
     table.writerow(columns)
@@ -177,9 +177,9 @@ def write_csv(
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write to; afterwards that file is on the disk and takes the place of `path`.
+    """Yield a temporary name beside `path` to write to; afterwards sync that file and rename it to `path`.
 
-    On failure it is removed; a killed process leaves `.NAME.<random>.tmp`.
+    On failure the file is removed; a killed process leaves `.NAME.<random>.tmp`.
     """
     temporary = path.with_name(f".{path.name}.{_random_name()}{TEMPORARY_SUFFIX}")
     try:
@@ -195,9 +195,9 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(
     path: Path, *, errors: Callable[[Path], AbstractContextManager[object]] = disk_errors
 ) -> Iterator[Path]:
-    """Yield a new folder beside `path` to fill; afterwards it is on the disk and takes the place of `path`.
+    """Yield a new folder beside `path` to fill; afterwards sync it and rename it to `path`.
 
-    On failure it is removed. Only inside `making(path)`, which also removes what killed processes left.
+    On failure the folder is removed. Use this inside `making(path)`, which also removes what killed processes left.
     """
     draft = path.with_name(f".tmp-{path.name}-{_random_name()}")
     try:
@@ -220,7 +220,7 @@ def replacing_folder(
 def making(
     path: Path, what: str, *, errors: Callable[[Path], AbstractContextManager[object]] = disk_errors
 ) -> Iterator[None]:
-    """Be the only process that makes the folder `path`, with `replacing_folder`.
+    """Hold the lock on making the folder `path`, which the caller does with `replacing_folder`.
 
     Folders left by killed processes are removed first; on failure, so are the parents that were made for `path`. The
     lock is `NAME.lock` beside `path`.
@@ -294,7 +294,7 @@ def remove_folders(made: Sequence[Path]) -> None:
 
 
 def _random_name() -> str:
-    """8 hexadecimal digits; a pid would not do on a disk that machines or containers share."""
+    """Return 8 hexadecimal digits; a pid isn't unique on a disk that machines or containers share."""
     return os.urandom(4).hex()
 
 

@@ -24,7 +24,7 @@ def data_fetcher(trainer: Trainer) -> _DataFetcher | None:
 
 
 def accumulates(trainer: Trainer) -> bool:
-    """Return whether the last batch only added to the gradients of a step that is not over."""
+    """Return whether the last batch only accumulated gradients and the optimizer step is still to come."""
     return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
@@ -47,7 +47,7 @@ class _NoHandlers(_SignalConnector):
 
 
 def remove_signal_handling(trainer: Trainer) -> None:
-    """Leave out Lightning's signal handlers and its broadcast, before each training batch, of whether one has run."""
+    """Remove Lightning's signal handlers and its broadcast, before each training batch, of whether one has run."""
     trainer._signal_connector = _NoHandlers(trainer)
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 

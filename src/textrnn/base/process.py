@@ -25,12 +25,12 @@ OFF = "TEXTRNN_ALLOCATOR"
 def keep_freed_memory() -> bool:
     """Make glibc's malloc keep freed memory in this process; return whether it does.
 
-    By default glibc's malloc maps each large block anew and unmaps it when it is freed, and each page of it costs a
-    fault when it is first touched: a GRU's step at IMDB's lengths took 22,500 faults and 17 % more time. The
+    By default glibc's malloc maps each large block and unmaps it when it is freed, so each page of it costs a page
+    fault on first use: a GRU's step at IMDB's lengths took 22,500 faults and 17 % more time. The
     settings are those of `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and M_TRIM_THRESHOLD (the heap's
     end is kept). The process keeps its peak memory (0.9 GB with the defaults) until it ends.
 
-    Does nothing where the C library is another one, or where the user has set malloc already: by `TEXTRNN_ALLOCATOR=
+    Does nothing with another C library, or if the user has configured malloc: by `TEXTRNN_ALLOCATOR=
     system`, by any variable MALLOC_..._, by GLIBC_TUNABLES for malloc, or by loading another allocator with LD_PRELOAD.
     """
     if os.environ.get(OFF) == "system" or _is_set_by_user():
@@ -54,12 +54,12 @@ SPIN_COUNT = "GOMP_SPINCOUNT"
 
 
 def let_idle_threads_sleep() -> None:
-    """Make torch's threads sleep soon after their work, in this process and its children, unless the user has decided.
+    """Make torch's threads sleep soon after their work, in this process and its children, unless the user has set this.
 
-    GCC's OpenMP, which torch runs on under Linux, lets an idle thread count to 300,000 before it sleeps: some
-    milliseconds, in which it holds a core. The compiled recurrence brings threads of its own and needs that core right
-    after torch's products: on two cores an RNN's step at IMDB's lengths took 1.3 times as long so, a GRU's 1.1 times.
-    Counted to 10,000, threads stay awake between one product and the next. The variables are those of libgomp's manual.
+    In GCC's OpenMP, which torch uses on Linux, an idle thread counts to 300,000 before it sleeps: for some
+    milliseconds it holds a core. The compiled recurrence has its own threads and needs that core right after torch's
+    products: on two cores a training step at IMDB's lengths took 1.3 times as long for an RNN, 1.1 times for a GRU. At
+    10,000, threads stay awake from one product to the next. The variables are described in libgomp's manual.
 
     OpenMP reads it once, when torch is imported; after that nothing changes.
     """
@@ -79,9 +79,9 @@ SIGNAL = "scipy.signal"
 def importing() -> Iterator[None]:
     """Exempt what is imported inside (torch, Lightning and their imports) from Python's garbage collector.
 
-    The collector looks through all objects again and again while they are made, and once more before the process ends,
-    although these half a million stay until then: 0.7 and 1.1 of the 6 seconds that a run of a few steps took. 7 MB of
-    what the first imports leave is garbage, and stays.
+    The collector scans all objects repeatedly during imports and once more at exit, although these half a million live
+    until then: 0.7 s and 1.1 s of the 6 s that a run of a few steps took. 7 MB of garbage from the imports is never
+    freed.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -103,8 +103,8 @@ def _keep_objects() -> None:
 def import_torchmetrics() -> None:
     """Import torchmetrics, as Lightning does too, without scipy.signal; later imports of that get the real module.
 
-    torchmetrics 1.x imports scipy.signal, in 0.6 seconds, only to give it a name that another package once missed. It
-    does so where there is scipy, and the sweep engine needs scipy.
+    torchmetrics 1.x imports scipy.signal (0.6 s) only to restore a name for another package, wherever scipy is
+    installed; the sweep engine needs scipy.
     """
     if SIGNAL in sys.modules:
         return
@@ -126,7 +126,7 @@ class _Signal(ModuleType):
             del sys.modules[SIGNAL]
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # what any module may be asked, by `inspect` for example
+        if name.startswith("__"):  # looked up in any module, by `inspect` for example
             raise AttributeError(name)
         self.leave()
         return getattr(importlib.import_module(SIGNAL), name)
@@ -138,10 +138,10 @@ Answer = TypeVar("Answer")
 def in_time(work: Callable[[], Answer], seconds: float) -> Answer:
     """Return what `work` returns or raise what it raises.
 
-    `work` runs in a daemon thread of its own, so that nothing in it can hold this process up.
+    `work` runs in a daemon thread, which can't keep this process from ending.
 
     Raises:
-        TimeoutError: it has not returned within so many seconds; its thread is left behind.
+        TimeoutError: it has not returned within `seconds`; its thread keeps running.
     """
     answers: list[Answer] = []
     errors: list[Exception] = []
@@ -169,15 +169,15 @@ Result = TypeVar("Result")
 def in_advance(
     function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int = 1
 ) -> Generator[Result]:
-    """`map(function, items)`, computed up to `ahead` items before they are asked for.
+    """`map(function, items)`, computed up to `ahead` items in advance.
 
-    Items are taken in the asking thread. An error of `function` is raised where its result would have come. The threads
-    end with the iteration, also with one that is closed or dropped half-way.
+    Items are taken in the caller's thread. An error in `function` is raised in place of its result. The threads end
+    with the iteration, also if it is closed or dropped early.
 
     Args:
         function: Called in other threads.
         items: What it is called with, in order.
-        ahead: Results that may be under way or waiting besides the one that is asked for.
+        ahead: Results that may be in progress or waiting besides the requested one.
         threads: Calls that run at once, if `ahead` is as large.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")

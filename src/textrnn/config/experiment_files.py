@@ -24,7 +24,7 @@ HEADER = "# @package _global_"
 def expand_experiment(argv: Sequence[str]) -> list[str]:
     """Return a command line that Hydra can read, with `experiment=FILE.yaml` replaced by the overrides in the file.
 
-    A key on the command line has priority over the file, wherever it stands. Texts are quoted where Hydra needs quotes.
+    A key on the command line has priority over the file, whatever its place. Texts are quoted where Hydra needs quotes.
 
     Raises:
         InputError: for a file that can't be read or holds anything but keys of a run.
@@ -44,7 +44,7 @@ def read_experiment(path: Path) -> list[str]:
     """Return the overrides in an experiment file.
 
     Raises:
-        InputError: for a file that can't be read or holds anything but keys of a run.
+        InputError: for a file that can't be read or has anything but keys of a run.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

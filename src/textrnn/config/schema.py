@@ -27,9 +27,9 @@ PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-t
 
 
 def rule(holds: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
-    """Return the metadata of a field whose values satisfy `holds`; `wanted` says so in words, after "must be".
+    """Return the metadata of a field whose values satisfy `holds`; `wanted` describes them, after "must be".
 
-    None is checked only where the type is Any; elsewhere the type says whether it is allowed.
+    None is only checked for the type Any; other types state whether it is allowed.
     """
     return {"holds": holds, "wanted": wanted}
 
@@ -40,7 +40,7 @@ def choice(default: str | None, choices: Sequence[str]) -> Any:
 
 
 def text(default: str | None) -> Any:
-    """Return a field whose value is a text that is not empty."""
+    """Return a field whose value is a non-empty text."""
     return field(default=default, metadata=rule(lambda value: bool(value.strip()), "a text that is not empty"))
 
 
@@ -164,7 +164,7 @@ class DataConfig:
     cache_dir: str | None = None
 
     def effective_eval_batch_size(self) -> int:
-        """Return `eval_batch_size`, or for null twice `batch_size`: nothing is kept there for a backward pass."""
+        """Return `eval_batch_size`, or for null twice `batch_size`, as evaluation keeps nothing for a backward pass."""
         return 2 * self.batch_size if self.eval_batch_size is None else self.eval_batch_size
 
 
@@ -183,7 +183,7 @@ class OptimizerConfig:
 
 @dataclass(kw_only=True, slots=True)
 class EarlyStoppingConfig:
-    """Which epoch is the best, and when to stop waiting for a better one."""
+    """The metric that chooses the best epoch, and when to stop without improvement."""
 
     monitor: str = choice("val/accuracy", EARLY_STOPPING_MONITORS)
     patience: int | None = number(3, at_least=1)
@@ -192,14 +192,14 @@ class EarlyStoppingConfig:
 
 @dataclass(kw_only=True, slots=True)
 class CheckpointConfig:
-    """When `last.ckpt` is written besides the end of each epoch."""
+    """When `last.ckpt` is written, besides the end of each epoch."""
 
     every_n_train_steps: int | None = number(None, at_least=1)
 
 
 @dataclass(kw_only=True, slots=True)
 class TrainerConfig:
-    """Plain-valued arguments of `lightning.pytorch.Trainer`, by their own names and with their own meaning.
+    """Plain-valued arguments of `lightning.pytorch.Trainer`, with their names and meanings.
 
     Documentation: https://lightning.ai/docs/pytorch/stable/common/trainer.html. The project sets loggers, callbacks,
     plugins, directories, samplers and the reloading of data; keys without effect on a run are left out.
@@ -271,7 +271,7 @@ class TrackingConfig:
 
 @dataclass(kw_only=True, slots=True)
 class Config:
-    """Everything that makes a run."""
+    """The complete configuration of a run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -288,7 +288,7 @@ class Config:
 
 @dataclass(kw_only=True, slots=True)
 class LauncherConfig:
-    """What `hydra/launcher=slurm` asks SLURM for, job by job; explained in `conf/hydra/launcher/slurm.yaml`."""
+    """Resources per job for `hydra/launcher=slurm`; explained in `conf/hydra/launcher/slurm.yaml`."""
 
     name: str = "textrnn"
     partition: str | None = None

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     import torch
 
 POOL_BATCHES = 100
-"""Batches at most that are sorted by length together: more means less padding, fewer means more mixing."""
+"""Maximum number of batches sorted by length together: more means less padding, fewer means more mixing."""
 
 POOLS = 4
-"""Pools of an epoch at least: with one, each epoch would hold the same batches in another order."""
+"""Minimum number of pools of an epoch: with one, each epoch would have the same batches in another order."""
 
 Indices = npt.NDArray[np.int64]
 Lengths = npt.NDArray[np.integer]
 
 
 class Batch(TypedDict):
-    """What one rank computes in one step."""
+    """The reviews of one rank in one step."""
 
     token_ids: "torch.Tensor"
     """(batch, time) int64, padded with 0 up to the longest review."""
@@ -47,8 +47,8 @@ def plan_epoch(lengths: Lengths, *, batch_size: int, seed: int, epoch: int, shuf
     """Return the steps of an epoch, each review in exactly one.
 
     With `shuffle` the reviews are shuffled, cut into pools of up to `POOL_BATCHES` batches, sorted by length within
-    their pool and cut into batches, whose order is shuffled. Without, all are sorted by length and the order of the
-    batches is always the same one; no part of them is a part of the reviews in particular, for `limit_val_batches`.
+    their pool and cut into batches, whose order is shuffled. Without, all reviews are sorted by length and the batches
+    have a fixed mixed order, so that `limit_val_batches` takes a sample of all lengths.
 
     Args:
         lengths: (reviews,) tokens of each review as the model reads it.
@@ -77,8 +77,8 @@ def _cut(rows: Indices, size: int) -> list[Indices]:
 def shard_step(step: Indices, lengths: Lengths, rank: int, world_size: int) -> tuple[Indices, npt.NDArray[np.float32]]:
     """Return a rank's shard of a step: its rows and their weights.
 
-    The step is sorted by length and dealt out like cards, so that all ranks get about the same work. A rank that gets
-    no review has the step's shortest with weight 0: every rank takes every step.
+    The step is sorted by length and its reviews are dealt to the ranks in turn, so all ranks have about the same work.
+    A rank without a review gets the step's shortest one with weight 0: every rank takes part in every step.
     """
     ordered = step[np.argsort(lengths[step], kind="stable")]
     mine = ordered[rank::world_size]
@@ -93,7 +93,7 @@ def device_share(batch_size: int, world_size: int) -> int:
 
 
 def cells_per_rank(step: Indices, lengths: Lengths, world_size: int) -> npt.NDArray[np.int64]:
-    """Return (world_size,) the cells (reviews times the longest's tokens) of each rank's shard of a step."""
+    """Return (world_size,) the cells of each rank's shard of a step: reviews times the tokens of the longest."""
     ordered = np.sort(lengths[step])
     ranks = np.arange(world_size)
     counts = (len(ordered) - ranks + world_size - 1) // world_size
@@ -104,8 +104,8 @@ def cells_per_rank(step: Indices, lengths: Lengths, world_size: int) -> npt.NDAr
 def straggler_fraction(plan: list[Indices], lengths: Lengths, world_size: int) -> float:
     """Return the fraction of the ranks' time spent waiting for a step's straggler, if time is proportional to cells.
 
-    Ranks wait for each other at the end of each step, to average gradients. 0 with one rank. Other causes of unequal
-    speed are left out.
+    Ranks wait for each other at the end of each step, to average gradients. The result is 0 with one rank; other causes
+    of unequal speed are ignored.
     """
     cells = np.array([cells_per_rank(step, lengths, world_size) for step in plan])
     return 1.0 - float(cells.mean(axis=1).sum() / cells.max(axis=1).sum())
@@ -121,16 +121,16 @@ def collate(
     global_batch_size: int,
     pin_memory: bool = False,
 ) -> Batch:
-    """Return reviews as tensors, padded only to the longest of them; token ids are copied straight from the file's map.
+    """Return reviews as tensors, padded to the longest of them; token ids are copied from the memory-mapped file.
 
     Args:
-        split: Where the reviews are.
+        split: The split.
         indices: (batch,) rows of the split.
         weights: (batch,) 1, or 0 for a filler.
-        max_length: Tokens of a review at most.
+        max_length: Maximum number of tokens of a review.
         truncate: Which end of a longer review is kept: "head" or "tail".
         global_batch_size: Reviews in the step over all ranks.
-        pin_memory: Whether the tensors are in pinned memory, from which a GPU copies while the program goes on.
+        pin_memory: Whether the tensors are in pinned memory, from which a GPU copies asynchronously.
     """
     import torch
 
@@ -155,23 +155,23 @@ def collate(
 
 
 class BatchLoader:
-    """A split's batches for one rank, epoch after epoch, with its length and its exact place.
+    """A split's batches for one rank, epoch after epoch, with a length and an exact position.
 
-    Lightning asks a loader with `state_dict` for its place when it saves a checkpoint and gives it back on resume.
-    Because the loader has a length too, Lightning fetches no batch ahead, so the place is the first untrained batch.
+    Lightning saves the position (`state_dict`) in a checkpoint and restores it on resume. As the loader has a length
+    too, Lightning fetches no batch ahead, so the position is the first untrained batch.
 
     Args:
-        split: Where the reviews are.
+        split: The split.
         batch_size: Reviews in a step over all ranks.
-        max_length: Tokens of a review at most.
+        max_length: Maximum number of tokens of a review.
         truncate: "head" or "tail".
         seed: Decides the order, with the epoch.
         shuffle: Whether `seed` and `epoch` decide the order.
-        epoch: Says which epoch it is; asked when the first batch of an iteration is.
+        epoch: Returns the epoch; called at the first batch of an iteration.
         same_every_epoch: Whether each epoch repeats the first one's plan (Lightning's `overfit_batches`).
         rank: This rank's number.
         world_size: Number of ranks.
-        ahead: Batches that a thread makes before they are asked for; 0: none, and no thread.
+        ahead: Batches that a thread makes in advance; 0: none, and no thread.
         pin_memory: See `collate`.
     """
 
@@ -221,20 +221,20 @@ class BatchLoader:
         return -(-len(self.split) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator, so that nothing is decided before the first batch: Lightning makes iterators that it drops.
+        # A generator, so that the epoch is read at the first batch: Lightning makes iterators that it drops.
         epoch = self._epoch()
         restored, self._restored = self._restored, None
-        # A place in another epoch is that epoch's end: this one starts at its beginning.
+        # A position in another epoch is that epoch's end: this one starts at its beginning.
         start = restored[1] if restored is not None and restored[0] == epoch else 0
         steps = self.plan(epoch)[start:]
         batches = in_advance(self._batch, steps, ahead=self._ahead) if self._ahead else map(self._batch, steps)
         for number, batch in enumerate(batches, start):
-            # Of the batch that is handed out, however many wait: they are untrained.
+            # Counts the batch that is yielded, not those made in advance, which are untrained.
             self._place = (epoch, number + 1)
             yield batch
 
     def _batch(self, step: Indices) -> Batch:
-        """Make the batch of this rank's shard of a step."""
+        """Return the batch of this rank's shard of a step."""
         indices, weights = shard_step(step, self.lengths, self._rank, self._world_size)
         return collate(
             self.split,
@@ -247,10 +247,10 @@ class BatchLoader:
         )
 
     def state_dict(self) -> dict[str, int]:
-        """Return the place of the next batch: `epoch` and `batch`, its number in the epoch."""
+        """Return the position of the next batch: `epoch` and `batch`, its number in the epoch."""
         epoch, batch = self._restored or self._place
         return {"epoch": epoch, "batch": batch}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start the next iteration at a place that `state_dict` gave, if it is of the same epoch."""
+        """Start the next iteration at a position from `state_dict`, if it is of the same epoch."""
         self._restored = (state["epoch"], state["batch"])

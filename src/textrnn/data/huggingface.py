@@ -1,4 +1,4 @@
-"""The `datasets` client: quiet, without copies on the disk, with every stream closed; errors of the Hub."""
+"""The `datasets` client, without log lines and copies on the disk, with every stream closed; errors of the Hub."""
 
 import atexit
 import contextlib
@@ -22,46 +22,46 @@ SHUFFLE_BUFFER = 10_000
 """Rows in the buffer of an interleaved stream, about 15 MB of reviews."""
 
 READ_ROUNDS = 2
-"""How often the client goes back to a stream that broke; each round is six requests of its own, about 25 s of waiting.
-Its default of 20 rounds waits for half an hour on a server that has stopped answering."""
+"""How often the client reopens a broken stream; each attempt is six requests, about 25 s of waiting. The default of 20
+attempts waits half an hour for a server that has stopped answering."""
 
 EXIT_SECONDS = 15.0
-"""Longest time that the interpreter's exit waits for a stream that was left half-read."""
+"""Maximum time that the interpreter's exit waits for a half-read stream, in seconds."""
 
 
 _PLAIN = re.compile(r"[\w./:-]+")
-"""A name that a shell hands on as it is."""
+"""A name that needs no quotes in a shell."""
 
 
 @functools.cache
 def import_datasets() -> Any:
-    """The `datasets` library, set up for streaming: no bars, no messages of its own, no waits without end."""
+    """Import the `datasets` library for streaming: without progress bars, messages and endless waits."""
     with importing():
         import datasets
     datasets.disable_progress_bars()
     silence_libraries()
     datasets.config.STREAMING_READ_MAX_RETRIES = READ_ROUNDS
     datasets.config.STREAMING_OPEN_MAX_RETRIES = READ_ROUNDS
-    # A request to another host than the Hub, which a mirror or a firewall doesn't expect.
+    # This request goes to another host than the Hub, which a mirror or a firewall doesn't expect.
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    # Sleeps at the end of each interleaved stream, against what `_wait_for_pyarrow` waits for once.
+    # This sleeps at the end of each interleaved stream; `_wait_for_pyarrow` waits once, for the same reason.
     datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
-    atexit.register(_wait_for_pyarrow)  # after `importing`, and so called before what that leaves for the end
+    atexit.register(_wait_for_pyarrow)  # after `importing`, so that this runs before its exit function
     return datasets
 
 
 def silence_libraries() -> None:
-    """What goes wrong is raised, caught and told in one sentence; the libraries, once imported, would print it too."""
+    """Silence the imported libraries: errors are raised, caught and reported in one sentence."""
     logging.getLogger("datasets").setLevel(logging.CRITICAL)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _wait_for_pyarrow() -> None:
-    """Wait until pyarrow's threads have let go of the files that were streamed.
+    """Wait until pyarrow's threads have released the streamed files.
 
-    They read and decode ahead, and go on for a moment after a stream is closed. The thread that drops a file last needs
-    the interpreter for it, and aborts the process (status 134, https://github.com/apache/arrow/issues/45214) where the
-    interpreter is already shutting down.
+    They read and decode ahead, and continue for a moment after a stream is closed. The thread that releases a file last
+    needs the interpreter, and aborts the process (status 134, https://github.com/apache/arrow/issues/45214) if the
+    interpreter is shutting down.
     """
     deadline = time.monotonic() + EXIT_SECONDS
     while time.monotonic() < deadline:
@@ -74,30 +74,30 @@ def _wait_for_pyarrow() -> None:
 
 
 def _is_streamed_file(candidate: object) -> bool:
-    # By `type`, because `isinstance` would wake objects that load themselves when they are looked at.
+    # `type`, because `isinstance` would load lazy objects.
     if type(candidate) is io.BufferedReader:
         return candidate.closed and str(candidate.name).lower().endswith(".parquet")
     return type(candidate).__name__ == "HfFileSystemFile"
 
 
 def stream_examples(dataset: Any, data: DataConfig, *, interleave: bool) -> Examples:
-    """Text and label of each row of an `IterableDataset`.
+    """Yield text and label of each row of an `IterableDataset`.
 
-    With `interleave`, rows come from several places of the file at a time and through a shuffle buffer, in an order
-    that is always the same. Parquet is read from as many places as it has row groups; a csv or jsonl file is one piece,
-    of which only the buffer is shuffled.
+    With `interleave`, rows are read from several places of the file at a time and through a shuffle buffer, in a fixed
+    order. Parquet is read from as many places as it has row groups; a csv or jsonl file from one place, so only the
+    buffer shuffles it.
     """
     dataset = dataset.select_columns([data.text_column, data.label_column])
     if interleave:
         dataset = dataset.reshard().shuffle(seed=SHUFFLE_SEED, buffer_size=SHUFFLE_BUFFER)
-    # Left to the garbage collector, a half-read stream would still be open when the interpreter shuts down.
+    # Otherwise a half-read stream could still be open when the interpreter shuts down.
     with contextlib.closing(iter(dataset)) as examples:
         for example in examples:
             yield example[data.text_column], example[data.label_column]
 
 
 def columns_of(dataset: Any) -> list[str]:
-    """The columns of an `IterableDataset`, of which some formats know only once a row is read."""
+    """Return the columns of an `IterableDataset`; for some formats they are known only after reading a row."""
     if dataset.column_names is not None:
         return list(dataset.column_names)
     with contextlib.closing(iter(dataset)) as examples:
@@ -114,7 +114,7 @@ def check_columns(columns: list[str], where: str, data: DataConfig) -> None:
 
 
 def check_separator(header: str, where: str) -> None:
-    """Raise InputError if the first line of a csv file is one column for lack of a comma."""
+    """Raise InputError if the first line of a csv file has other separators than commas."""
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if separator in header and "," not in header:
             raise InputError(
@@ -125,7 +125,7 @@ def check_separator(header: str, where: str) -> None:
 def _advice(key: str, near: list[str]) -> str:
     if not near:
         return f"type {key}=NAME"
-    if any(character in near[0] for character in "'\"\\$\n"):  # which shells and Hydra read in ways of their own
+    if any(character in near[0] for character in "'\"\\$\n"):  # shells and Hydra treat these specially
         return f"rename it in the file, or type {key}=NAME"
     return f"type {key}={near[0]}" if _PLAIN.fullmatch(near[0]) else f"type '{key}=\"{near[0]}\"'"
 
@@ -135,14 +135,14 @@ def _shown(column: str) -> str:
 
 
 def network_errors() -> tuple[type[Exception], ...]:
-    """What the Hub's client raises when the network or the server fails; ValueError: it sent what can't be parsed."""
-    # The name by which the client passes on its HTTP library, which is httpx or httpx2 with its version.
+    """Return the Hub client's exceptions for a failing network or server; ValueError: an answer can't be parsed."""
+    # The client's name for its HTTP library, httpx or httpx2 depending on its version.
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     return (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL)
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop."""
+    """Return the first line of an error's message, without its full stop."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The data module: a token store's splits as batches for Lightning, on every process its share."""
+"""The data module: a token store's splits as batches for Lightning, each process with its share."""
 
 from typing import TypedDict
 
@@ -13,7 +13,7 @@ from textrnn.data.segments import Segments, new_directory
 from textrnn.data.store import Store
 
 BATCHES_AHEAD = 2
-"""Batches that wait while a GPU computes."""
+"""Batches that are made in advance while a GPU computes."""
 
 
 class ReviewsDataModule(pl.LightningDataModule):
@@ -23,8 +23,8 @@ class ReviewsDataModule(pl.LightningDataModule):
     which is this module's `reload_dataloaders_every_n_epochs`.
 
     Args:
-        data: How reviews become batches.
-        store: The store that was prepared with this `data`.
+        data: The data configuration.
+        store: The store that was prepared with it.
         seed: The run's seed; it decides the order of training reviews.
     """
 
@@ -36,11 +36,11 @@ class ReviewsDataModule(pl.LightningDataModule):
         self._segments: Segments | None = None
         self._waited_seconds = 0.0
         self.straggler_fraction: float | None = None
-        """`batches.straggler_fraction` of the first epoch's plan, also in a resumed run; None before training."""
+        """`batches.straggler_fraction` of the first epoch's plan, in a resumed run too; None before training."""
 
     @property
     def reload_dataloaders_every_n_epochs(self) -> int:
-        """What the trainer's argument of this name must be: 1 with segments, else 0."""
+        """Value for the trainer's argument of this name: 1 with segments, else 0."""
         return 0 if self.data.segment_size is None else 1
 
     @property
@@ -80,7 +80,7 @@ class ReviewsDataModule(pl.LightningDataModule):
         return self.loader_for("test")
 
     def loader_for(self, split: str) -> BatchLoader:
-        """Batches of a whole split sorted by length, for this process of the trainer or, without one, the only one."""
+        """Batches of a whole split sorted by length, for this process of the trainer, or without one for all ranks."""
         rank, world_size, feeding = 0, 1, _Feeding()
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
@@ -96,9 +96,9 @@ class ReviewsDataModule(pl.LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Batches are made on the processor; where training is there too, Lightning needn't go through their tensors.
+        """Return the batch itself when training is on the CPU, else copy it to the device as Lightning does.
 
-        It takes a tenth of a millisecond a batch to find that there is nothing to do.
+        Lightning takes a tenth of a millisecond per batch to find that there is nothing to copy.
         """
         if device.type == "cpu":
             return batch
@@ -123,11 +123,11 @@ class ReviewsDataModule(pl.LightningDataModule):
             )
 
     def _epoch(self) -> int:
-        """The epoch that the trainer is in; `current_epoch` lags behind right after a resume at an epoch's end."""
+        """Return the trainer's epoch; `current_epoch` is one behind right after a resume at an epoch's end."""
         return processed_tracker(self._attached_trainer().fit_loop.epoch_progress.current).processed
 
     def _open_segments(self) -> Segments:
-        """The run's segments, encoded by the first process, whose directory the others read."""
+        """Open the run's segments, which the first process encodes into a directory that the others read."""
         if self._segments is None:
             trainer = self._attached_trainer()
             directory = new_directory(self.data)
@@ -139,7 +139,7 @@ class ReviewsDataModule(pl.LightningDataModule):
         return self._segments
 
     def _attached_trainer(self) -> pl.Trainer:
-        assert self.trainer is not None, "Lightning attaches the trainer before it asks for batches"
+        assert self.trainer is not None, "Lightning attaches the trainer before it requests batches"
         return self.trainer
 
 
@@ -149,11 +149,11 @@ class _Feeding(TypedDict, total=False):
 
 
 def _feeding(trainer: pl.Trainer) -> _Feeding:
-    """How batches reach the device.
+    """Return how batches are made for the device.
 
-    A GPU's steps take milliseconds: a thread makes their batches ahead, in pinned memory, from which Lightning's copies
-    go on beside the computation. A step on the CPU takes hundreds of times as long as making its batch (0.2 ms), and a
-    thread would only take that from the step's own cores.
+    A GPU's steps take milliseconds: a thread makes their batches in advance, in pinned memory, so that Lightning's
+    copies overlap with the computation. A step on the CPU takes hundreds of times as long as making its batch (0.2 ms),
+    and a thread would compete with the step for the cores.
     """
     if trainer.strategy.root_device.type != "cuda":
         return {}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from textrnn.base.files import disk_errors
 
 ROWS_PER_BATCH = 1000
-"""Reviews in each of a file's record batches but the last; a review's place is found from it."""
+"""Reviews in each of a file's record batches except the last; it gives a review's place in the file."""
 
 TEXTS = pa.schema([("label", pa.int8()), ("text", pa.large_string())])
 REVIEWS = pa.schema([("label", pa.int8()), ("text", pa.large_string()), ("token_ids", pa.list_(pa.int32()))])
@@ -35,7 +35,7 @@ class ReviewWriter:
             self._writer = pa.ipc.new_file(self._file, schema)
 
     def write(self, *columns: Sequence[Any]) -> None:
-        """Add a record batch: the schema's columns, `ROWS_PER_BATCH` long or, at the end of the file, shorter."""
+        """Add a record batch: the schema's columns, each `ROWS_PER_BATCH` long or, at the end of the file, shorter."""
         arrays = [
             lists_of_ids(column) if field.name == "token_ids" else pa.array(column, type=field.type)
             for column, field in zip(columns, self._schema, strict=True)
@@ -43,7 +43,7 @@ class ReviewWriter:
         self.write_batch(pa.record_batch(arrays, schema=self._schema))
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Add a record batch of the schema, of as many reviews as with `write`."""
+        """Add a record batch of the schema, of the same length as in `write`."""
         with disk_errors(self._directory):
             self._writer.write_batch(batch)
 
@@ -58,7 +58,7 @@ class ReviewWriter:
 
 
 def lists_of_ids(reviews: Sequence[list[int]]) -> Any:
-    """The column `token_ids`; Arrow's own conversion of lists of lists takes twice as long."""
+    """Return the column `token_ids`; Arrow's own conversion of lists of lists takes twice as long."""
     values, offsets = array("i"), [0]
     for ids in reviews:
         values.fromlist(ids)
@@ -67,7 +67,7 @@ def lists_of_ids(reviews: Sequence[list[int]]) -> Any:
 
 
 def read_texts(path: Path, rows: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatch]:
-    """The columns `TEXTS` of a file, `rows` reviews of a record batch at a time: views on its map."""
+    """Yield the columns `TEXTS` of a file, `rows` reviews of a record batch at a time, as views on the mapped file."""
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
@@ -76,14 +76,14 @@ def read_texts(path: Path, rows: int = ROWS_PER_BATCH) -> Iterator[pa.RecordBatc
 
 
 class Split:
-    """The reviews of one split; token ids and texts stay on the disk until they are asked for.
+    """The reviews of one split; token ids and texts are read from the disk when they are needed.
 
     Attributes:
         lengths: (reviews,) int32, tokens of each whole review, at least 1.
         labels: (reviews,) int8, 0 negative or 1 positive.
 
     Raises:
-        OSError, ValueError: the file is missing or is no file of reviews.
+        OSError, ValueError: the file is missing or not a file of reviews.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class Split:
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         if any(len(batch) != ROWS_PER_BATCH for batch in batches[:-1]):
             raise ValueError(f"{path} has record batches of other than {ROWS_PER_BATCH} reviews")
-        # NumPy views on the map, which they keep open.
+        # NumPy views on the mapped file, which they keep open.
         self._offsets: list[npt.NDArray[np.int32]] = [_view(b.column("token_ids").offsets) for b in batches]
         self._values: list[npt.NDArray[np.int32]] = [_view(b.column("token_ids").values) for b in batches]
         self._texts = [b.column("text") for b in batches]
@@ -105,27 +105,27 @@ class Split:
         )
 
     def token_ids(self, index: int) -> npt.NDArray[np.int32]:
-        """Token ids of a whole review, (length,) int32: a read-only view on the file."""
+        """Return the token ids of a whole review, (length,) int32: a read-only view on the file."""
         batch, row = divmod(int(index), ROWS_PER_BATCH)
         offsets = self._offsets[batch]
         return self._values[batch][offsets[row] : offsets[row + 1]]
 
     def token_counts(self, vocab_size: int) -> npt.NDArray[np.int64]:
-        """How often each token comes in the whole reviews, (vocab_size,)."""
+        """Return how often each token occurs in the whole reviews, (vocab_size,)."""
         counts = np.zeros(vocab_size, dtype=np.int64)
         for ids in self._values:
             counts += np.bincount(ids, minlength=vocab_size)
         return counts
 
     def crc32(self) -> int:
-        """Checksum of what a model reads: labels, and the reviews' token ids."""
+        """Return the checksum of labels and token ids."""
         checksum = zlib.crc32(self.lengths.data, zlib.crc32(self.labels.data))
         for offsets, ids in zip(self._offsets, self._values, strict=True):
             checksum = zlib.crc32(ids[offsets[0] : offsets[-1]].data, checksum)
         return checksum
 
     def text(self, index: int) -> str:
-        """A review as its source gave it."""
+        """Return the original text of a review."""
         batch, row = divmod(int(index), ROWS_PER_BATCH)
         return str(self._texts[batch][row].as_py())
 
@@ -134,12 +134,12 @@ class Split:
 
 
 def _view(array: Any) -> npt.NDArray[Any]:
-    """A read-only NumPy view on an Arrow array; `to_numpy` would first import pandas, which nothing here needs."""
+    """Return a read-only NumPy view on an Arrow array; `to_numpy` would import pandas."""
     return np.from_dlpack(array)
 
 
 def file_summary(path: Path) -> dict[str, int]:
-    """Size and checksum of a file, to find it damaged later."""
+    """Return size and checksum of a file, to detect damage later."""
     checksum = 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):

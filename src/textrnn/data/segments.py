@@ -1,8 +1,8 @@
-"""Segments: a corpus larger than memory or disk, some training reviews at a time.
+"""Segments: training on a corpus larger than memory or disk, some of its reviews at a time.
 
-Segment 0 is the training split of the store. While one segment trains, a process of its own streams and encodes the
-next; the one before is deleted, so that at most two files exist. A pass over the source ends with a shorter segment and
-the next pass begins.
+Segment 0 is the training split of the store. While the run trains on one segment, a separate process streams and
+encodes the next; the previous one is deleted, so at most two files exist. A pass over the source ends with a shorter
+segment, then the next pass begins.
 """
 
 import atexit
@@ -36,7 +36,7 @@ class SegmentStream:
     """A source's training reviews, cut into segments, pass after pass.
 
     Args:
-        source: What is read, from the start for each pass.
+        source: The source, read from the start for each pass.
         size: Reviews in a segment; the last of a pass may have fewer.
     """
 
@@ -49,7 +49,7 @@ class SegmentStream:
         self._segments_a_pass: int | None = None
 
     def segment(self, index: int, check: Callable[[], None] = lambda: None) -> Iterator[Row]:
-        """Rows of a segment that has not begun yet; those before it are read and dropped, calling `check` on the way.
+        """Yield the rows of a segment that has not begun yet; skip the rows before it, calling `check` meanwhile.
 
         Raises:
             InputError: the source has no training review.
@@ -57,7 +57,7 @@ class SegmentStream:
         while self._next < index:
             a_pass = self._segments_a_pass
             if a_pass is not None and index - self._next >= a_pass:
-                self._next += (index - self._next) // a_pass * a_pass  # the same place, passes later
+                self._next += (index - self._next) // a_pass * a_pass  # the same position, passes later
             else:
                 for number, _ in enumerate(self._take()):
                     if number % ROWS_PER_BATCH == 0:
@@ -65,7 +65,7 @@ class SegmentStream:
         return self._take()
 
     def _take(self) -> Iterator[Row]:
-        """The next segment's rows."""
+        """Yield the next segment's rows."""
         rows = self._rows
         first = None if rows is None else next(rows, None)
         if first is None:
@@ -93,11 +93,11 @@ class SegmentStream:
 
 SECONDS_BETWEEN_LOOKS = 0.1
 FEWEST_TO_JUDGE = 32
-"""Reviews from which on a segment of one class is no accident: mixed rows give one such in 2**31."""
+"""Size from which on a segment of one class is not by chance: in shuffled rows its probability is 2**-31."""
 
 
 def new_directory(data: DataConfig) -> Path:
-    """A name for a run's segments that no other run has; nothing is made."""
+    """Return a unique name for a run's segments, without making the directory."""
     return cache_dir(data) / "segments" / f"{uuid.uuid4().hex[:8]}-{os.getpid()}"
 
 
@@ -105,14 +105,14 @@ class Segments:
     """The training reviews, a segment at a time; one process of a run encodes, all read.
 
     Args:
-        data: Where reviews come from; `segment_size` is set.
+        data: The data configuration, with `segment_size`.
         store: The store made with this `data`: its tokenizer encodes, its training split is segment 0.
-        directory: Where the run's segments are, from `new_directory`; the same for all processes.
-        encodes: Whether this is the process that encodes; it exists before the others are made.
-        source: The source to read instead of `open_source(data)`; it goes to another process, pickled.
+        directory: The folder of the run's segments, from `new_directory`; the same for all processes.
+        encodes: Whether this process encodes; its object must be made before those of the other processes.
+        source: The source to read instead of `open_source(data)`; it must be picklable.
 
     Attributes:
-        waited_seconds: Time that `segment` waited for encoding so far.
+        waited_seconds: Total time that `segment` has waited for encoding.
 
     Raises:
         InputError: the directory cannot be made.
@@ -135,13 +135,13 @@ class Segments:
                     remove_if_abandoned(lock.with_suffix(""), lock)
                 directory.mkdir()
             self._encoder = _Encoder(_pinned(data, store), store, directory, source)
-            atexit.register(self.close)  # a daemon process may be ended in the middle of a file
+            atexit.register(self.close)  # a daemon process may be killed in the middle of a file
 
     def segment(self, index: int) -> Split:
-        """Segment `index`, counted over all passes; waits until it is encoded, then has the next one encoded.
+        """Return segment `index`, counted over all passes, when it is encoded, and start encoding the next one.
 
         Raises:
-            InputError: the disk is full, or the source is so sorted that the segment has one class only.
+            InputError: the disk is full, or the source is sorted so that the segment has a single class.
             RuntimeError: encoding failed; the message holds the other process's traceback.
         """
         if self._current is not None and self._current[0] == index:
@@ -169,7 +169,7 @@ class Segments:
         return split
 
     def close(self) -> None:
-        """Stop encoding and delete what is on the disk; files that are open stay readable."""
+        """Stop encoding and delete the files; open files stay readable."""
         if self._encoder is not None:
             self._encoder.stop()
             self._encoder = None
@@ -180,7 +180,7 @@ class Segments:
             atexit.unregister(self.close)
 
     def _wait(self, index: int) -> None:
-        """Wait for a file that another process of the run makes."""
+        """Wait for a file that another process of the run writes."""
         path = _segment_path(self._directory, index)
         while not path.exists():
             if not self._lock.is_held():
@@ -189,7 +189,7 @@ class Segments:
 
 
 class _Encoder:
-    """The background process and the one segment it was told to encode."""
+    """The background process and the one segment that it encodes."""
 
     def __init__(self, data: DataConfig, store: Store, directory: Path, source: Source | None) -> None:
         self._arguments = (data, store.tokenizer_json, directory, source, os.getpid())
@@ -198,7 +198,7 @@ class _Encoder:
         self._index: int | None = None
 
     def begin(self, index: int) -> None:
-        """Have a segment encoded; one that is under way for another index is given up."""
+        """Start encoding a segment; encoding of another one is canceled."""
         if self._index == index:
             return
         if self._index is not None:
@@ -209,7 +209,7 @@ class _Encoder:
             self._process = context.Process(target=_encode_segments, args=(theirs, *self._arguments), daemon=True)
             self._process.start()
             theirs.close()
-        with contextlib.suppress(BrokenPipeError):  # it has died: `finish` says how
+        with contextlib.suppress(BrokenPipeError):  # the process has ended: `finish` reports how
             self._connection.send(index)
         self._index = index
 
@@ -238,7 +238,7 @@ class _Encoder:
     def stop(self) -> None:
         """End the process."""
         if self._process is not None:
-            self._connection.close()  # the process sees the end of its orders, within a batch of reviews
+            self._connection.close()  # the process notices this within a batch of reviews
             self._process.join(timeout=5)
             self._process.kill()
             self._process.join()
@@ -247,7 +247,7 @@ class _Encoder:
 
 
 class _StoppedError(Exception):
-    """The parent process has no use for the segment any more."""
+    """The parent process doesn't need the segment any more."""
 
 
 def _encode_segments(
@@ -258,16 +258,16 @@ def _encode_segments(
     source: Source | None,
     parent: int,
 ) -> None:
-    """Body of the background process: encode the segments that are ordered until the orders end."""
-    # Ctrl-C, and what a cluster sends to all processes of a job, reach both; the parent decides.
+    """Body of the background process: encode the ordered segments until the orders end."""
+    # Ctrl-C and a cluster's signals reach all processes of a job; the parent handles them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    # tqdm, which `datasets` brings along, would make a lock between processes: a semaphore that only the ordinary way
-    # out gives back, so that Python would warn of a leaked one.
+    # tqdm, which `datasets` imports, would make a lock between processes: a semaphore that only a normal exit releases,
+    # so Python would warn of a leak.
     from tqdm import tqdm
 
     tqdm.set_lock(threading.RLock())
-    # Half of the cores: the others train. Read when the library starts its threads.
+    # Half of the cores, as the others train. The library reads this when it starts its threads.
     os.environ.setdefault(RAYON_THREADS, str(max(1, available_cores() // 2)))
     assert data.segment_size is not None
 
@@ -293,7 +293,7 @@ def _encode_segments(
     except BaseException as error:
         is_input = isinstance(error, InputError)
         _report(orders, (is_input, str(error) if is_input else traceback.format_exc()))
-    # The stream is half-read: leaving by the ordinary way can abort the interpreter in the libraries' threads.
+    # The stream is half-read: a normal exit can abort the interpreter in the libraries' threads.
     os._exit(0)
 
 
@@ -309,13 +309,13 @@ def _next_order(orders: Connection, parent: int) -> int:
 
 
 def _report(orders: Connection, failure: tuple[bool, str] | None) -> None:
-    """Tell the parent that a segment is there, or why not; a parent that no longer listens needs no answer."""
+    """Send the parent the end of a segment's encoding, or the error; ignore a parent that no longer listens."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         orders.send(failure)
 
 
 def _pinned(data: DataConfig, store: Store) -> DataConfig:
-    """`data` with the commit that the store was made from, should a branch have moved since."""
+    """Return `data` with the commit that the store was made from, as a branch may have moved since."""
     revision = store.meta["key"]["source"].get("revision")
     return data if revision is None else dataclasses.replace(data, revision=revision)
 

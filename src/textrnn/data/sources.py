@@ -1,4 +1,4 @@
-"""Rows of labelled reviews: the protocol of all sources, the splits, and the rows that are refused."""
+"""Rows of labeled reviews: the protocol of all sources, the splits, and the checks of rows."""
 
 import contextlib
 import hashlib
@@ -10,13 +10,13 @@ from textrnn.base.errors import InputError
 from textrnn.config.schema import DataConfig
 
 HASHED_SHARE = 0.1
-"""Share of the training rows that stands in for a validation or a test split which the source doesn't hold."""
+"""Share of the training rows that replaces a missing validation or test split."""
 
 Shares = Mapping[str, float]
-"""Splits and the share of the rows that each gets; the shares add up to 1."""
+"""Splits and their shares of the rows, which add up to 1."""
 
 Examples = Generator[tuple[object, object], None, None]
-"""Texts and labels as they were read, not looked at yet."""
+"""Texts and labels as they were read, not yet checked."""
 
 
 class Row(NamedTuple):
@@ -28,24 +28,24 @@ class Row(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows that are read in one stream."""
+    """Rows of one stream."""
 
     where: str
     """Its name in a message, such as "train.csv"."""
     examples: Examples
     in_order: bool = True
-    """Whether the stream keeps the order of the file, so that a row can be named by its number."""
+    """Whether the stream keeps the order of the file, so that messages can give a row's number."""
 
 
 def split_shares(held: Collection[str]) -> dict[str, Shares]:
-    """Which splits the rows of each split that a source holds go to: a missing validation or test is cut from train."""
+    """Return the splits that each split of a source is divided into: a missing validation or test is cut from train."""
     cut = {split: HASHED_SHARE for split in ("validation", "test") if split not in held}
     whole: dict[str, Shares] = {split: {split: 1.0} for split in ("validation", "test") if split in held}
     return {"train": {**cut, "train": 1 - sum(cut.values())}, **whole}
 
 
 def split_of(text: str, shares: Shares) -> str:
-    """The split that a text belongs to, by its hash alone: equal texts are always in the same split."""
+    """Return the split of a text, which depends on its hash alone: equal texts are always in the same split."""
     point = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
     for split, share in shares.items():
         if point < share:
@@ -57,7 +57,7 @@ def split_of(text: str, shares: Shares) -> str:
 def expected_rows(
     shares: Mapping[str, Shares], splits: Collection[str], count: Callable[[str], int | None]
 ) -> int | None:
-    """About how many rows `splits` have; `count` tells how many a held split has, or None if only reading would."""
+    """Return about how many rows `splits` have; `count` returns the rows of a source's split, or None if unknown."""
     expected = 0.0
     for held, parts in shares.items():
         wanted = sum(share for split, share in parts.items() if split in splits)
@@ -76,14 +76,14 @@ def stream_rows(
     splits: Collection[str],
     data: DataConfig,
 ) -> Iterator[Row]:
-    """The rows of `splits` in one pass over the held splits that they come from.
+    """Yield the rows of `splits` in one pass over the source's splits that they come from.
 
     Args:
-        origin: Where the rows come from as it is typed, such as "data.path=reviews.csv".
-        shares: What `split_shares` made of the splits that the source holds.
-        parts: Opens the streams of a held split.
+        origin: The source as it is typed, such as "data.path=reviews.csv".
+        shares: From `split_shares`, for the source's splits.
+        parts: Opens the streams of one of the source's splits.
         splits: The wanted splits.
-        data: Names the columns, for messages.
+        data: The data configuration, for the columns' names in messages.
 
     Raises:
         InputError: a text or a label is refused, a wanted split has no rows, or the training rows are of one class.
@@ -143,31 +143,31 @@ def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[t
 
 
 class Source(Protocol):
-    """Labelled reviews in the splits train, validation and test."""
+    """Labeled reviews in the splits train, validation and test."""
 
     name: str
-    """For people: "stanfordnlp/imdb@main", a path, or "synthetic reviews"."""
+    """Name for messages: "stanfordnlp/imdb@main", a path, or "synthetic reviews"."""
 
     def identity(self) -> dict[str, str | int | float | None]:
-        """Everything that shapes the rows, fit for JSON; "revision" is the Hub's commit.
+        """Return everything that determines the rows, as JSON values; "revision" is the Hub's commit.
 
         Raises:
-            HubUnreachable: the Hub doesn't answer; `error.identity` is all but the revision.
+            HubUnreachable: the Hub doesn't answer; `error.identity` is the identity without the revision.
             InputError: the Hub doesn't have it.
         """
 
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
-        """One streamed pass over what `splits` need: training rows first, the test rows last.
+        """Stream the rows of `splits` in one pass: training rows first, the test rows last.
 
-        With `interleave`, training rows come from many places at a time, in an order that is always the same, so that
-        a file sorted by label doesn't begin with thousands of one class. Read to the end or close it
+        With `interleave`, training rows are read from many places at a time, in a fixed order, so that a file sorted by
+        label doesn't begin with thousands of rows of one class. The caller must read to the end or close the iterator
         (`contextlib.closing`).
 
         Raises:
-            InputError: a file, a column, a text or a label is not as it should be, a wanted split has no rows, or the
-                training rows are of one class only.
+            InputError: a file, a column, a text or a label is invalid, a wanted split has no rows, or the training rows
+                are of one class only.
             HubUnreachable: the connection broke.
         """
 
     def expected_rows(self, splits: Collection[str]) -> int | None:
-        """About how many rows `splits` have, for a progress bar; None if only reading would tell."""
+        """Return about how many rows `splits` have, for a progress bar; None if unknown before reading."""

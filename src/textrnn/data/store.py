@@ -1,8 +1,8 @@
 """The token store: the reviews of a source, read and encoded once, then memory-mapped by every run that needs them.
 
-A store is a folder named by the fingerprint of everything that shaped it. It is written under another name, renamed
-when it is whole, and made under a kernel lock: of many processes that need it, one makes it. Reviews are kept whole, so
-`data.max_length`, `data.truncate` and the batch sizes don't shape it.
+A store is a folder named by the fingerprint of everything that determines its content. It is written under another name
+and renamed when it is whole, under a kernel lock: of many processes that need it, one makes it. Reviews are kept whole,
+so `data.max_length`, `data.truncate` and the batch sizes have no influence.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from textrnn.data.synthetic import SyntheticSource
 from textrnn.data.tokenizer import load_tokenizer, spacy_version, vocabulary
 
 FORMAT = 1
-"""Version of a store's files and of the rules that make them; another version is another store."""
+"""Version of a store's files and rules; part of the fingerprint."""
 
 
 class DamagedStoreError(Exception):
-    """A store's folder does not hold what its `meta.json` promises."""
+    """A store's folder does not match its `meta.json`."""
 
 
 class Store:
@@ -38,8 +38,8 @@ class Store:
 
     Attributes:
         path: The folder.
-        meta: Contents of `meta.json`: `fingerprint`, `key` (what the fingerprint is made of), `request` (where the
-            reviews were asked from), `created` (UTC, ISO 8601), `splits` (`reviews` and `tokens` of each),
+        meta: Contents of `meta.json`: `fingerprint`, `key` (the fingerprinted values), `request` (the typed source of
+            the reviews), `created` (UTC, ISO 8601), `splits` (`reviews` and `tokens` of each),
             `empty_reviews`, `repeated_reviews` (those of validation and test that are training reviews too; {} with
             segments), `files` (`bytes` and `crc32` of each).
         fingerprint: Name of the folder.
@@ -70,11 +70,11 @@ class Store:
         self.vocab_size = len(self.vocabulary)
 
     def split(self, name: str) -> Split:
-        """The reviews of "train", "validation" or "test"."""
+        """Return the reviews of "train", "validation" or "test"."""
         return self._splits[name]
 
     def record(self) -> dict[str, Any]:
-        """What a checkpoint says of the data: `fingerprint`, `revision` (of the Hub's commit, else None), `splits`."""
+        """Return the record of the data in a checkpoint: `fingerprint`, `revision` (Hub's commit or None), `splits`."""
         return {
             "fingerprint": self.fingerprint,
             "revision": self.meta["key"]["source"].get("revision"),
@@ -90,10 +90,10 @@ class Store:
 
 
 def cache_dir(data: DataConfig) -> Path:
-    """Where stores are: `data.cache_dir`, else `user_cache()`.
+    """Return the folder of the stores: `data.cache_dir`, else `user_cache()`.
 
     Raises:
-        InputError: there is no home directory that either would be in, or the path can't be looked up.
+        InputError: there is no home directory for it, or the path is invalid.
     """
     if data.cache_dir is None:
         return user_cache()
@@ -101,7 +101,7 @@ def cache_dir(data: DataConfig) -> Path:
 
 
 def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
-    """Everything that shapes a store: the source's `identity`, the tokenizer's settings, this format."""
+    """Return everything that determines a store: the source's `identity`, the tokenizer's settings, the format."""
     rules = {"spacy": f"en {spacy_version()}"} if data.tokenizer == "spacy" else {}
     return rules | {
         "source": identity,
@@ -113,21 +113,21 @@ def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(key: dict[str, Any]) -> str:
-    """20 hexadecimal digits of the SHA-256 of a `store_key`."""
+    """Return 20 hexadecimal digits of the SHA-256 of a `store_key`."""
     canonical = json.dumps(key, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
 
 def prepare_store(data: DataConfig, *, source: Source | None = None) -> Store:
-    """Open the store that `data` asks for, or read the source once and make it.
+    """Open the store for `data`, or read the source once and make it.
 
     Args:
-        data: Where reviews come from and how they are cut into tokens.
+        data: The data configuration: source and tokenizer.
         source: The source to read instead of `open_source(data)`.
 
     Raises:
         InputError: the source has no reviews for a split, the store cannot be written, or the Hub is out of reach and
-            no store stands in for it.
+            its data set is not stored here.
     """
     stores = cache_dir(data) / "stores"
     try:
@@ -139,18 +139,18 @@ def prepare_store(data: DataConfig, *, source: Source | None = None) -> Store:
 
 
 def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
-    """The store that a run began with: the one that is kept here, else made again, of the same commit of the Hub.
+    """Return the store of an existing run: the one kept here, else a new one from the same commit of the Hub.
 
-    Whether it holds the same reviews is for the caller to see (`Store.differing`).
+    The caller must check that it holds the same reviews (`Store.differing`).
 
     Args:
-        data: The run's.
-        record: What its checkpoint has of `Store.record`.
+        data: The run's data configuration.
+        record: The `Store.record` in its checkpoint.
 
     Raises:
         InputError: as `prepare_store`.
     """
-    if data.segment_size is None:  # with segments the source is read on
+    if data.segment_size is None:  # with segments the source is read again
         with contextlib.suppress(DamagedStoreError):
             store = Store(cache_dir(data) / "stores" / record["fingerprint"])
             if data.path is not None and Path(data.path).exists() and _name(data) != store.fingerprint:
@@ -163,7 +163,7 @@ def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
 
 
 def _name(data: DataConfig) -> str | None:
-    """What the store of what is in `data.path` now is called; None where that can't be read any more."""
+    """Return the name of the store for the present content of `data.path`; None if that can't be read any more."""
     try:
         return fingerprint(store_key(data, open_source(data).identity()))
     except (InputError, OSError):
@@ -185,15 +185,15 @@ def _open_or_make(path: Path, key: dict[str, Any], data: DataConfig, source: Sou
 
 
 def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> Store:
-    """The newest store that was made by the same request while the Hub could be reached."""
+    """Return the newest store that was made by the same request while the Hub could be reached."""
     settings, request = store_key(data, {}), _request(data)
     found: list[tuple[str, Path]] = []
     for path in stores.glob("[!.]*/meta.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # damaged: no stand-in
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # a damaged store is skipped
             meta = json.loads(path.read_text(encoding="utf-8"))
             made_from = meta["key"]["source"]
             asked = dict(meta["request"])
-            if made_from.get("revision") == data.revision:  # asked for by its commit now, by a branch then
+            if made_from.get("revision") == data.revision:  # `data.revision` is a commit now and was a branch then
                 asked["revision"] = data.revision
             if asked == request and meta["key"] | {"source": {}} == settings:
                 found.append((meta["created"], path.parent))
@@ -212,15 +212,15 @@ def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> St
 
 
 def _request(data: DataConfig) -> dict[str, str | None]:
-    """Where the reviews were asked from, as typed."""
+    """Return the source of the reviews, as typed."""
     return {name: getattr(data, name) for name in ("source", "path", "repo", "revision", "text_column", "label_column")}
 
 
 def open_source(data: DataConfig) -> Source:
-    """The source that `data` asks for, after local checks only: nothing is read and nobody is asked.
+    """Return the source for `data`, after local checks only: nothing is read and no server is queried.
 
     Raises:
-        InputError: `data.path` is missing, holds no usable files, or mixes formats.
+        InputError: `data.path` is missing, has no usable files, or mixes formats.
     """
     if data.path is not None:
         return LocalSource(data)

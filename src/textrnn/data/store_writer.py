@@ -1,4 +1,4 @@
-"""Making a token store: one streamed pass over a source, a tokenizer trained on what came, every review encoded."""
+"""Making a token store: stream a source once, train a tokenizer on its texts, encode every review."""
 
 import contextlib
 import datetime
@@ -33,8 +33,8 @@ from textrnn.data.sources import Row, Source
 from textrnn.data.tokenizer import encode_batch, encoding_threads, load_tokenizer, train_tokenizer
 
 TEXTS_AT_A_TIME = 50
-"""Texts that a thread encodes at once, a divisor of `ROWS_PER_BATCH`: few enough that their encodings, which take a
-hundred bytes a token, are still in the core's cache when their ids are read."""
+"""Texts that a thread encodes at once, a divisor of `ROWS_PER_BATCH`: so few that their encodings (100 bytes per token)
+are still in the core's cache when their ids are read."""
 
 
 def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, Any]) -> None:
@@ -43,8 +43,8 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
     Args:
         path: The store's folder; a damaged store there is replaced.
         data: Tokenizer and segment settings.
-        source: What is read.
-        facts: What `meta.json` says besides what is counted here.
+        source: The source.
+        facts: Entries of `meta.json` besides the counts.
 
     Raises:
         InputError: the source has no reviews for a split, or the disk refuses.
@@ -74,7 +74,7 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
 
 
 def _rows(source: Source, data: DataConfig) -> Generator[Row]:
-    """The rows of the store: all, or with segments the first segment, what validates it, and the test set."""
+    """Yield the rows of the store: all, or with segments the first segment, the validation and the test set."""
     if data.segment_size is None:
         yield from source.rows(SPLITS)
         return
@@ -86,14 +86,14 @@ def _rows(source: Source, data: DataConfig) -> Generator[Row]:
             validation += row.split == "validation"
             if training == data.segment_size:
                 break
-    if not validation:  # the source holds it apart from the training reviews
+    if not validation:  # the source has a split of its own for it
         yield from source.rows(("validation",))
     yield from source.rows(("test",))
 
 
 @contextlib.contextmanager
 def closing_rows(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
-    """Close rows that may be left half-read: a stream that is dropped open can abort the interpreter at its exit."""
+    """Close rows that may be half-read: an open stream can abort the interpreter at its exit."""
     try:
         yield rows
     finally:
@@ -102,7 +102,7 @@ def closing_rows(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
 
 
 def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], int, dict[str, int]]:
-    """Stream the source's texts into a file per split; reviews per split, how many are empty, and `_repeated`."""
+    """Stream the source's texts into a file per split; return reviews per split, empty ones, and `_repeated`."""
     reviews: Counter[str] = Counter()
     empty = 0
     hashes = {name: array("q") for name in SPLITS}
@@ -131,7 +131,7 @@ def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], 
 
 
 def _repeated(hashes: dict[str, "array[int]"]) -> dict[str, int]:
-    """How many reviews of the other splits are training reviews too; 64 bits tell texts apart."""
+    """Return how many reviews of each other split are training reviews too, by 64-bit hashes."""
     train, *others = (np.frombuffer(hashes[name], dtype=np.int64) for name in SPLITS)
     return {name: int(np.isin(other, train).sum()) for name, other in zip(SPLITS[1:], others, strict=True)}
 
@@ -161,7 +161,7 @@ def _train(draft: Path, data: DataConfig, total: int) -> str:
 
 
 def _encode(draft: Path, tokenizer_json: str, total: int) -> Counter[str]:
-    """Turn each split's texts into its file of reviews; tokens per split."""
+    """Turn each split's texts into its file of reviews; return tokens per split."""
     tokenizer = load_tokenizer(tokenizer_json)
     tokens: Counter[str] = Counter()
     with Progress("encoded", total) as progress:
@@ -175,15 +175,15 @@ def _encode(draft: Path, tokenizer_json: str, total: int) -> Counter[str]:
 def encode_file(
     texts: Path, reviews: Path, tokenizer: Tokenizer, advance: Callable[[int], None] = lambda _: None
 ) -> int:
-    """Encode a file of texts into a file of reviews; tokens in it.
+    """Encode a file of texts into a file of reviews; return its number of tokens.
 
-    Threads encode the next texts, a thread a core, while those before are written.
+    Threads, one per core, encode the next texts while the previous ones are written.
 
     Args:
         texts: File with the columns `TEXTS`.
         reviews: The file to write, with the columns `REVIEWS`.
         tokenizer: Encodes.
-        advance: Told how many reviews more are written.
+        advance: Called with the number of newly written reviews.
 
     Raises:
         InputError: the disk refuses.

@@ -1,10 +1,10 @@
-"""Generated movie reviews whose label is in the order of the words, not in their counts.
+"""Generated movie reviews whose label depends on the order of the words, not on their counts.
 
-Each review holds the writer's verdict on the film and one opposite opinion: somebody else's, or the writer's own from
-before. Both are drawn from the same distribution of opinion words, negators and concessions; only who holds them
-differs. So for either label a review has the same expected count of every word, and whoever wants the label must find
-the writer's verdict and apply its negation. Around these two stand plain sentences about the film, and further opinions
-(of others, on other films, on single aspects) whose polarity is a coin flip.
+Each review has the writer's verdict on the film and one opposite opinion: another person's, or an earlier one of the
+writer. Both are drawn from the same distribution of opinion words, negators and concessions; only the holder differs.
+So the expected count of every word is the same for both labels, and a model must find the writer's verdict and apply
+its negation. The rest are plain sentences about the film and further opinions (of others, on other films, on single
+aspects) of random polarity.
 """
 
 import re
@@ -22,7 +22,7 @@ from textrnn.data.sources import HASHED_SHARE, Part, Row, expected_rows, split_s
 from textrnn.data.synthetic_words import FACTS, POOLS, PREDICATES, SENTENCES
 
 GENERATOR_VERSION = 1
-"""Part of the token store's fingerprint; bump it whenever the text of any review changes."""
+"""Part of the token store's fingerprint; increase it whenever the text of any review changes."""
 
 MIN_WORDS, MAX_WORDS = 20, 400
 
@@ -31,16 +31,16 @@ Template = tuple[str, tuple[str | tuple[str, ...], ...]]
 
 
 def _template(sentence: str) -> Template:
-    """Parse a sentence into a %-format and what fills it: a pool to draw from, or the name of a fact of the review."""
+    """Parse a sentence into a %-format and its fillings: pools to draw from, or names of facts of the review."""
     parts = re.split(r"\{(\w+)\}", sentence)
     return "%s".join(parts[::2]), tuple(name if name in FACTS else POOLS.get(name, name) for name in parts[1::2])
 
 
 _TEMPLATES = {kind: tuple(_template(sentence) for sentence in sentences) for kind, sentences in SENTENCES.items()}
-# The opinion that the writer rejects is another's; now and then the writer also says so.
+# The opposite opinion is usually another person's; sometimes the writer disagrees with it explicitly.
 _TEMPLATES |= {f"rejected{kind[5:]}": _TEMPLATES[kind] for kind in SENTENCES if kind.startswith("other_")}
 _TEMPLATES["rejected_long"] += _TEMPLATES["disagreement"]
-# Steps that visit every plain sentence once before any comes again.
+# Step sizes that visit every plain sentence once before any is repeated.
 _STRIDES = tuple(step for step in range(1, len(_TEMPLATES["plain"])) if gcd(step, len(_TEMPLATES["plain"])) == 1)
 _Choice = TypeVar("_Choice")
 
@@ -50,7 +50,7 @@ def _pick(draw: Draw, choices: Sequence[_Choice]) -> _Choice:
 
 
 class _Reviewer:
-    """The facts and sentences of one review. All chance comes from `draw`, uniform on [0, 1)."""
+    """The facts and sentences of one review. All random numbers are from `draw`, uniform on [0, 1)."""
 
     def __init__(self, draw: Draw, difficulty: float) -> None:
         self.draw = draw
@@ -63,7 +63,7 @@ class _Reviewer:
         self.stride = _pick(draw, _STRIDES)
 
     def fill(self, kind: str) -> str:
-        """A sentence of a kind with its gaps filled; plain ones don't come again before all have come."""
+        """Return a sentence of a kind with its gaps filled; no plain one is repeated before all have been used."""
         draw, facts = self.draw, self.facts
         templates = _TEMPLATES[kind]
         if kind == "plain":
@@ -74,15 +74,15 @@ class _Reviewer:
         return pattern % tuple([facts[slot] if isinstance(slot, str) else _pick(draw, slot) for slot in slots])
 
     def view(self, positive: bool) -> str:
-        """Words that say good (`positive`) or bad, perhaps by the negation of the opposite."""
+        """Return words for good (`positive`) or bad, perhaps as the negation of the opposite."""
         negated = self.draw() < self.negated_share
         return _pick(self.draw, PREDICATES[positive != negated, negated])
 
     def opinion(self, positive: bool, holder: str) -> str:
-        """Somebody's opinion of the film: one process for the writer and for all others, but for the frames."""
+        """Return a holder's opinion of the film; the writer's and the others' differ in their frames only."""
         draw, facts = self.draw, self.facts
         frames = f"{holder}_long" if draw() < self.long_share else f"{holder}_short"
-        # A third of the negations stand in the frame: "I would not say that the film is bad".
+        # A third of the negations are in the frame: "I would not say that the film is bad".
         if draw() < self.negated_share / 3:
             frames += "_negated"
             facts["view"] = _pick(draw, PREDICATES[not positive, False])
@@ -96,7 +96,7 @@ class _Reviewer:
         return f"{text}."
 
     def filler(self) -> str:
-        """A sentence that is the same for either label: plain, or an opinion by the flip of a coin."""
+        """Return a sentence that is independent of the label: plain, or an opinion of random polarity."""
         if self.draw() >= self.opinionated_share:
             return self.fill("plain")
         positive = self.draw() < 0.5
@@ -109,14 +109,14 @@ class _Reviewer:
 
 def _compose(draw: Draw, difficulty: float) -> tuple[str, int]:
     label = draw() < 0.5
-    # Reviews differ in how hard they are: none is at difficulty 0, all are as hard as can be at 1. The easy ones in
-    # between are what a network learns first.
+    # Reviews differ in how hard they are: at difficulty 0 none is hard, at 1 all are. In between, a network learns the
+    # easy ones first.
     hardness = draw() ** (2 * (1 - difficulty) / difficulty) if difficulty else 0.0
     reviewer = _Reviewer(draw, hardness)
     verdict = reviewer.opinion(label, "writer")
     rejected = reviewer.opinion(not label, "rejected")
     words = len(verdict.split()) + len(rejected.split())
-    # The mean of two draws, bent by the exponent: short reviews are the most frequent, all lengths occur.
+    # The mean of two draws, with an exponent: short reviews are the most frequent, all lengths occur.
     target = MIN_WORDS + (MAX_WORDS - MIN_WORDS) * ((draw() + draw()) / 2) ** (6 - 5 * hardness)
     late_share = 0.5 * hardness + draw() * (0.1 + 0.4 * hardness)
     room_after = late_share * (target - words)
@@ -151,18 +151,18 @@ def _check(split: str, index: int, difficulty: float) -> None:
 
 
 def _generate(seed: int, split: str, index: int, difficulty: float) -> tuple[str, int]:
-    # Without the difficulty: review i has the same label at each. Only Random.random is drawn from: Python promises its
-    # numbers, unlike those of Random's other methods, to be the same in every version.
+    # The seed doesn't include the difficulty, so review i has the same label at each. Only Random.random is used:
+    # Python guarantees its sequence in every version, unlike those of Random's other methods.
     digest = blake2b(f"{seed}/{split}/{index}".encode(), digest_size=8).digest()
     return _compose(Random(int.from_bytes(digest, "big")).random, difficulty)
 
 
 def generate_review(seed: int, split: str, index: int, difficulty: float) -> tuple[str, int]:
-    """Review `index` of a split: its text, of 20 to 400 words, and its label (1 positive, 0 negative).
+    """Return review `index` of a split: its text, of 20 to 400 words, and its label (1 positive, 0 negative).
 
-    It depends on the arguments alone, so any review can be had without those before it. `difficulty` in [0, 1] makes
-    negated verdicts, concessions and other opinions more frequent, reviews longer, and the verdict further from the
-    end. Raises InputError for a difficulty outside [0, 1], ValueError for an unknown split or a negative index.
+    It depends on the arguments alone, so no earlier review is needed. A larger `difficulty` in [0, 1] makes negated
+    verdicts, concessions and other opinions more frequent, reviews longer, and the verdict further from the end. Raises
+    InputError for a difficulty outside [0, 1], ValueError for an unknown split or a negative index.
     """
     _check(split, index, difficulty)
     return _generate(seed, split, index, difficulty)
@@ -171,7 +171,7 @@ def generate_review(seed: int, split: str, index: int, difficulty: float) -> tup
 def generate_reviews(
     seed: int, split: str, difficulty: float, start: int = 0, count: int | None = None
 ) -> Iterator[tuple[str, int]]:
-    """Reviews `start`, `start + 1`, ... of a split as (text, label): `count` of them, or without end if it is None.
+    """Yield reviews `start`, `start + 1`, ... of a split as (text, label): `count` of them, or endlessly if it is None.
 
     Raises as `generate_review` does, at the call and not at the first review.
     """
@@ -191,7 +191,7 @@ class SyntheticSource:
         self._shares = split_shares(self._counts)
 
     def identity(self) -> dict[str, str | int | float | None]:
-        """The generator's settings and version."""
+        """Return the generator's settings and version."""
         settings = self._data.synthetic
         return {
             "kind": "synthetic",
@@ -204,11 +204,11 @@ class SyntheticSource:
         }
 
     def expected_rows(self, splits: Collection[str]) -> int | None:
-        """About how many rows `splits` have."""
+        """Return about how many rows `splits` have."""
         return expected_rows(self._shares, splits, self._counts.__getitem__)
 
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:  # noqa: ARG002 - mixed anyway
-        """The generated reviews; see `Source.rows`."""
+        """Yield the generated reviews; see `Source.rows`."""
         return stream_rows("data.synthetic", self._shares, self._parts, splits, self._data)
 
     def _parts(self, held: str) -> Iterator[Part]:

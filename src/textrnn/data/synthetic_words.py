@@ -1,4 +1,4 @@
-"""The words and sentences of generated reviews; `synthetic.py` says what they are made into."""
+"""The words and sentences of generated reviews, which `synthetic.py` composes."""
 
 import re
 
@@ -9,7 +9,7 @@ def _table(text: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(" ".join(phrase.split()) for phrase in row.split("|")) for name, row in rows}
 
 
-# What fills the gaps of a sentence, drawn anew at each gap.
+# Fillings of a sentence's gaps, drawn for each gap.
 POOLS = _table("""
     aspect = acting | music | photography | pacing | script | dialogue | editing | ending | lighting | casting | score
         | camera work | sound | opening scene | set design | voice-over | humour | love story | middle act | make-up
@@ -59,21 +59,21 @@ POOLS["other_title"] = tuple(
     for noun in POOLS["title_noun"]
 )
 
-# Drawn once a review, so that its sentences speak of one film. All opinions of a review share one tense, or the tense
-# would tell the writer's verdict from the others.
+# Drawn once per review, so that its sentences are about one film. All opinions of a review share one tense, or the
+# tense would distinguish the writer's verdict from the others.
 FACTS = {"title": "other_title", "director": "name", "star": "name", "hero": "first"}
 FACTS |= {fact: fact for fact in ("genre", "place", "tense")}
 
-# Opinions by (polarity of the opinion word itself, whether a negator stands before it).
+# Opinions by (polarity of the opinion word itself, whether it is negated).
 PREDICATES = {
     (positive, negated): tuple(f"{modifier} {word}".strip() for modifier in modifiers for word in words)
     for positive, words in ((True, POOLS["good"]), (False, POOLS["bad"]))
     for negated, modifiers in ((True, POOLS["negator"]), (False, POOLS["adverb"]))
 }
 
-# {view} is an opinion, {reverse} one of the opposite polarity, {claim} is "the film was {view}". Negated frames stand
-# around an opinion without a negator. Words that tell the holder never stand right beside an opinion, or pairs of words
-# would give the label.
+# {view} is an opinion, {reverse} one of the opposite polarity, {claim} is "the film was {view}". Negated frames enclose
+# an opinion without a negator. Words that identify the holder are never adjacent to an opinion, or pairs of words would
+# give the label.
 SENTENCES = _table("""
     opening = {title} is a {genre} by {director}, set in {place}. | {director} has made a {genre} called {title}.
         | I saw {title} {seen_at} last {day}. | In {title}, {star} plays {hero}, a {job} in {place}.

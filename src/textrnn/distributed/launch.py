@@ -31,7 +31,7 @@ class Launch:
 
     @property
     def is_external(self) -> bool:
-        """Whether another launcher than Lightning has started several ranks."""
+        """Whether torchrun or srun has started several ranks."""
         return self.by != "lightning" and self.world_size > 1
 
     @property
@@ -43,8 +43,8 @@ class Launch:
 def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
     """Read the launch from the environment.
 
-    Of SLURM's variables only those of a step count: a job's are also set in its batch script, which is one process. In
-    a trial of a W&B sweep the step's tasks are agents, and each trial is a run of its own.
+    Only SLURM's variables of a step are read: those of a job are also set in its batch script, which is one process. In
+    a W&B sweep the tasks of a step are agents, and each trial is a run of its own.
     """
     environment = os.environ if environment is None else environment
 
@@ -91,7 +91,7 @@ def refuse_ranks(program: str) -> None:
     """Refuse several ranks, for a program that runs as one process.
 
     Raises:
-        InputError: from the first process, which says so; from the others RefusedElsewhere.
+        InputError: on the first rank; on the others RefusedElsewhere.
     """
     launch = read_launch()
     if launch.is_external:
@@ -103,13 +103,13 @@ def check_layout(trainer: TrainerConfig, launch: Launch) -> None:
     """Check the devices in the configuration against what the launcher has started.
 
     Raises:
-        InputError: if they contradict each other, or several machines are asked for without a launcher.
+        InputError: if they contradict each other, or if several machines are requested without a launcher.
     """
     if not launch.is_external:
         if trainer.num_nodes > 1:
             raise InputError(
-                f"trainer.num_nodes={trainer.num_nodes}: a run on several machines is started by srun or torchrun, "
-                "which this one was not; docs/cluster.md says how."
+                f"trainer.num_nodes={trainer.num_nodes}: a run on several machines must be started by srun or "
+                "torchrun; see docs/cluster.md."
             )
         return
     if trainer.num_nodes not in (1, launch.nodes):
@@ -162,7 +162,8 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
     """Check the devices in the configuration against the visible ones; imports torch if it has to count GPUs.
 
     Raises:
-        InputError: for more GPUs than are visible, more than two processes a core, or what contradicts the launcher.
+        InputError: for more GPUs than are visible, more than two processes per core, or a contradiction with the
+            launcher.
     """
     check_layout(trainer, launch)
     if trainer.accelerator in ("auto", "cpu") and trainer.devices in ("auto", -1, 1) and not launch.is_external:
@@ -176,7 +177,7 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
     if launch.is_external and 0 < gpus < launch.local_world_size and not sees_own_gpu_only(trainer, launch):
         raise InputError(
             f"{launch.by} has started {launch.local_world_size} processes on {socket.gethostname()}, where {gpus} "
-            "GPU(s) are visible: start one process a GPU, or type trainer.accelerator=cpu."
+            "GPU(s) are visible: start one process per GPU, or type trainer.accelerator=cpu."
         )
     numbers = wanted if isinstance(wanted, list) else []
     count = len(numbers) if numbers else wanted if isinstance(wanted, int) else None
@@ -190,6 +191,6 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
         cores = available_cores()
         if count > _MANY_PROCESSES_A_CORE * cores:
             raise InputError(
-                f"trainer.devices={wanted}: more than two processes a core on {cores} core(s); "
+                f"trainer.devices={wanted}: more than two processes per core on {cores} core(s); "
                 f"type trainer.devices={cores} or less."
             )

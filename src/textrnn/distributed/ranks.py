@@ -31,7 +31,7 @@ POLL = 0.05
 
 
 class Ranks:
-    """This process among the ranks of its run. A single process waits for nobody and imports no torch."""
+    """The ranks of a run, seen from this process. A single process waits for no other and doesn't import torch."""
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
@@ -41,11 +41,11 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, the one that records."""
+        """Whether this is rank 0, which writes the records."""
         return self.launch.rank == 0
 
     def rendezvous(self) -> None:
-        """Connect to rank 0, if another launcher than Lightning has started several ranks.
+        """Connect to rank 0, if torchrun or srun has started several ranks.
 
         Raises:
             InputError: if rank 0 can't serve the store.
@@ -57,7 +57,7 @@ class Ranks:
             self._store = self._meeting = _meet(self.launch)
 
     def begin_job(self, number: int) -> None:
-        """Begin job `number` of a multirun: ranks that left the job before, such as by a refusal, take part again."""
+        """Begin job `number` of a multirun: ranks that left the previous job, by wrong input for example, return."""
         if self._meeting is None:
             return
         from torch._C._distributed_c10d import PrefixStore
@@ -89,10 +89,10 @@ class Ranks:
 
     @contextlib.contextmanager
     def barrier(self, *, patience: float = PATIENCE) -> Iterator[None]:
-        """Run what is inside on all ranks; none continues before all have done it.
+        """Run the body on all ranks; none continues before all have finished it.
 
         Raises:
-            RefusedElsewhere: if another rank has refused its input; if several have, on all but the first of them.
+            RefusedElsewhere: if another rank has refused its input; if several have, on all but the first one.
             Preempted: if another rank is pre-empted.
             RankLost: if another rank has ended or does not answer.
         """
@@ -186,7 +186,7 @@ class Ranks:
         try:
             return bool(self._store.check([key]))
         except RuntimeError as error:
-            raise RankLost("the ranks' meeting point is gone: rank 0 or torchrun has ended") from error
+            raise RankLost("the ranks' key-value store is gone: rank 0 or torchrun has ended") from error
 
     def _get(self, key: str) -> str:
         assert self._store is not None
@@ -226,7 +226,8 @@ def _meet(launch: Launch) -> "Store":
         except RuntimeError as error:
             if launch.rank == 0 and not served:
                 raise InputError(
-                    f"port {port} on {socket.gethostname()} can't be used for the ranks to meet: set MASTER_PORT."
+                    f"port {port} on {socket.gethostname()} can't be used by the ranks' key-value store: set "
+                    "MASTER_PORT to a free port."
                 ) from error
             if time.monotonic() > deadline:
                 raise RankLost(f"rank 0 is not at {host}:{port}; its log may say why") from error

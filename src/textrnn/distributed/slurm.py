@@ -16,11 +16,11 @@ class Job:
     """A batch job that SLURM can requeue."""
 
     id: str
-    """As `scontrol` takes it; in an array with the task's number."""
+    """The id for `scontrol`; in an array with the task's number."""
     restarts: int
     """How often SLURM has requeued it."""
     state: str
-    """Its state in SLURM's words, such as RUNNING."""
+    """SLURM's name of its state, such as RUNNING."""
 
 
 def batch_job() -> Job | None:

@@ -1,6 +1,6 @@
-"""Predictions of a split, and what is computed from them: metrics, curves, accuracy by length and mistakes.
+"""Predictions of a split and their metrics, curves, accuracy by length and mistakes.
 
-torchmetrics takes as long to import as all else here, so only the functions that use it import it.
+torchmetrics takes as long to import as everything else here, so only the functions that use it import it.
 """
 
 import math
@@ -19,7 +19,7 @@ from textrnn.data.review_file import Split
 from textrnn.model.network import TextClassifier
 
 CONFIDENCE_95 = 1.959964
-"""Half the width, in standard deviations, of an interval that holds 95 % of a normal distribution."""
+"""Half width, in standard deviations, of the interval that holds 95 % of a normal distribution."""
 
 Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """x and y of a curve's points, in order."""
@@ -30,7 +30,7 @@ class LengthBin:
     """The reviews of similar length."""
 
     shortest: int
-    """Tokens of the shortest review; of whole reviews, also where the model reads only a part."""
+    """Tokens of the shortest review: of the whole review, even if the model reads only a part."""
     longest: int
     """Tokens of the longest."""
     reviews: int
@@ -43,7 +43,7 @@ class LengthBin:
 
 @dataclass(kw_only=True, slots=True)
 class SplitPredictions:
-    """Predictions of reviews of a split, at least one: each field (reviews,), on the CPU, in the order of reading."""
+    """Predictions of at least one review of a split: each field (reviews,), on the CPU, in the order of reading."""
 
     logits: Tensor
     """float32, or float64 for a run in `64-true`."""
@@ -111,7 +111,7 @@ class SplitPredictions:
         return counts
 
     def mistakes(self, most: int) -> list[int]:
-        """Return the places of up to `most` wrong predictions, the most confident first, equal ones by their row."""
+        """Return the indices of up to `most` wrong predictions, the most confident first, ties by row."""
         by_row = self.indices.argsort()
         confidence = torch.where(self.correct, -torch.inf, self.logits.abs().nan_to_num(nan=0.0))[by_row]
         order = by_row[torch.argsort(confidence, descending=True, stable=True)]
@@ -179,10 +179,10 @@ def _length_bin(lengths: npt.NDArray[np.int64], correct: npt.NDArray[np.bool_]) 
 def wilson_interval(share: float, count: int, width: float = CONFIDENCE_95) -> tuple[float, float]:
     """Return the interval of a binomial share of `count`, within 0 and 1 and with the share in it (Wilson 1927)."""
     spread = width**2 / count
-    centre = (share + spread / 2) / (1 + spread)
+    center = (share + spread / 2) / (1 + spread)
     half = width / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    # At 0 and 1 the exact end is the share itself, which rounding may miss.
-    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+    # At 0 and 1 one end is the share itself, which rounding may miss.
+    return min(share, max(0.0, center - half)), max(share, min(1.0, center + half))
 
 
 def thinned(curve: Curve, points: int = 500) -> Curve:

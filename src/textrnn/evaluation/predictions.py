@@ -1,4 +1,4 @@
-"""The callback that gathers a split's predictions, logs their metrics and keeps those that the run reports."""
+"""The callback that gathers a split's predictions, logs their metrics and keeps those for the run's report."""
 
 import math
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from textrnn.evaluation.metrics import SplitPredictions
 
 
 class Predictions(pl.Callback):
-    """Logs `val/...` and `test/...` loss, accuracy, f1 and auroc; keeps the best validation so far and the test.
+    """Log `val/...` and `test/...` loss, accuracy, f1 and auroc; keep the best validation so far and the test.
 
     Each review of all ranks counts once. A step function must return the logits of its batch, (batch,); a batch has
-    `indices` and `weights`, 0 for a filler. The best validation is in the checkpoint, so a resumed run has it too. Put
-    this callback before those that write checkpoints.
+    `indices` and `weights`, 0 for a filler. The best validation is in the checkpoint, so a resumed run has it too; this
+    callback must come before those that write checkpoints.
 
-    Batches are kept as they are and measured together: a metric's update costs as much for a batch of 64 reviews as for
-    thousands, and five of them took 2 % of a validation on two cores.
+    Batches are kept and measured together: a metric's update costs the same for 64 reviews as for thousands, and
+    updates of five metrics per batch took 2 % of a validation on two cores.
 
     Args:
         splits: The splits "validation" and "test".
@@ -43,7 +43,7 @@ class Predictions(pl.Callback):
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the batches of an earlier epoch."""
+        """Drop the batches of an earlier epoch."""
         self._batches = []
 
     @override
@@ -61,7 +61,7 @@ class Predictions(pl.Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the metrics; keep the predictions if they are the best, as their checkpoint is: not if they are equal."""
+        """Log the metrics; keep the predictions if they are better than the best, by the rule of `best.ckpt`."""
         predictions = self._gather(trainer, self._splits["validation"])
         value = self._sign * _log_metrics(pl_module, predictions, "val")[self._monitor]
         value = -math.inf if math.isnan(value) else value
@@ -70,7 +70,7 @@ class Predictions(pl.Callback):
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the batches of an earlier epoch."""
+        """Drop the batches of an earlier epoch."""
         self._batches = []
 
     @override
@@ -105,24 +105,24 @@ class Predictions(pl.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best validation so far from `state_dict`."""
+        """Restore the best validation so far."""
         self._best_value = state_dict["best_value"]
         self.validation = SplitPredictions.of_rows(
             self._splits["validation"], state_dict["indices"], state_dict["logits"]
         )
 
     def _add(self, logits: Tensor, batch: Any) -> None:
-        # Without a look at the numbers, so that no step waits for the device.
+        # The values are not read here, so that no step waits for the device.
         self._batches.append((logits, batch["weights"], batch["indices"]))
 
     def _gather(self, trainer: pl.Trainer, split: Split) -> SplitPredictions:
-        """Return the predictions of all ranks, the same on each, and forget the batches."""
+        """Return the predictions of all ranks, the same on each, and drop the batches."""
         logits, weights, indices = (torch.cat(parts) for parts in zip(*self._batches, strict=True))
         self._batches = []
         is_review = weights > 0
         logits, indices = logits.to(torch.promote_types(logits.dtype, torch.float32))[is_review], indices[is_review]
         if trainer.world_size > 1:
-            # Each rank has zeros where others have a review, so the sum is exact.
+            # Each rank has zeros in place of the other ranks' reviews, so the sum is exact.
             by_row = logits.new_zeros(2, len(split))
             by_row[:, indices] = torch.stack((logits, torch.ones_like(logits)))
             by_row = trainer.strategy.reduce(by_row, reduce_op="sum")
@@ -133,13 +133,13 @@ class Predictions(pl.Callback):
 
 
 def _log_metrics(module: pl.LightningModule, predictions: SplitPredictions, prefix: str) -> dict[str, float]:
-    """Log and return the metrics as `<prefix>/loss` and so on; a line says so if AUROC has to be left out."""
+    """Log and return the metrics as `<prefix>/loss` and so on; without AUROC, if it has no value, and with a line."""
     metrics = {f"{prefix}/{name}": value for name, value in predictions.metrics().items()}
     if not predictions.both_labels:
         LOGGER.info("%s/auroc is left out: all reviews have the same label", prefix)
     for name, value in metrics.items():
-        # Lightning would round a float to float32. All ranks have the same value, of which the maximum is exact, unlike
-        # the mean; without `sync_dist` Lightning warns.
+        # Lightning would round a float to float32. All ranks have the same value; their maximum is exact, unlike their
+        # mean. Without `sync_dist` Lightning warns.
         exact = torch.tensor(value, dtype=predictions.logits.dtype, device=module.device)
         module.log(name, exact, on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
     return metrics

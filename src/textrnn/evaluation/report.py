@@ -25,15 +25,15 @@ def write_evaluation(
 ) -> None:
     """Write `metrics.json`, `predictions.csv`, `mistakes.csv` and `evaluation.png`, each atomically.
 
-    In `metrics.json` NaN is null; confusion matrix and accuracy by length of a diverged model are left out.
+    In `metrics.json` NaN is null. A diverged model has no confusion matrix and no accuracy by length.
 
     Args:
-        folder: The folder; made if it is missing.
+        folder: The folder, which is made if it is missing.
         predictions: The predictions.
         split: The split's name, the prefix of the metrics' names.
         name: The run's name, for the picture's title.
-        max_length: Tokens of a review that the model reads at most.
-        mistakes: Rows of `mistakes.csv` at most, the most confident first.
+        max_length: Maximum number of tokens of a review that the model reads.
+        mistakes: Maximum number of rows of `mistakes.csv`, the most confident first.
         text: Returns a review's text by its row in the split.
 
     Raises:

@@ -1,4 +1,4 @@
-"""W&B charts of a split's predictions, from our own numbers: `wandb.plot`'s functions would need scikit-learn."""
+"""W&B charts of a split's predictions, from our own metrics: the functions of `wandb.plot` would need scikit-learn."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from wandb.plot.custom_chart import CustomChart
 
 CONFUSION_MATRIX, CURVE = "wandb/confusion_matrix/v1", "wandb/area-under-curve/v0"
-"""W&B's own charts, which its server knows by these names."""
+"""Names of built-in charts on W&B's server."""
 
 
 def evaluation_charts(
     predictions: SplitPredictions, *, prefix: str, picture: Path, mistakes: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
-    """Return what to log, by its key: charts, `evaluation.png` and, if there are mistakes, their table.
+    """Return what to log by key: charts, `evaluation.png` and, if there are mistakes, their table.
 
     Args:
         predictions: The predictions; without both labels there are no curves.

@@ -1,8 +1,8 @@
-"""The recurrence as a loop that can be read: the cells' equations on a batch, token by token.
+"""The recurrence as a readable loop: the cells' equations on a batch, token by token.
 
-The same equations as in `equations.py`, whose docstring says how weights are stacked. What a token asks of the input
-weights doesn't wait for the state before it, so one product over all tokens answers it before the loop begins: half of
-the work, at more than twice the speed of a product for each token. Tensors are time-major, (time, batch, features).
+The equations are those of `equations.py`, whose docstring describes the stacked weights. The product of a token's
+vector and the input weights doesn't depend on the state, so one product over all tokens is computed before the loop:
+half of the work, at more than twice the speed of a product per token. Tensors are time-major, (time, batch, features).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ CellStep = Callable[[Tensor, State], State]
 
 
 def run_cell(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
-    """A loop over time; before and after a review's own tokens its state stands still.
+    """Loop over time; a review's state changes only at its own tokens.
 
     steps (time, batch, input) -> outputs (time, batch, hidden), padding 0.
     """
@@ -26,7 +26,7 @@ def run_cell(direction: Direction, steps: Tensor, lengths: Tensor, state: State,
     state = state or direction.zero_state(steps.shape[1])
     tokens = _gate_inputs(direction, steps).unbind()
     inside = (torch.arange(len(tokens), device=steps.device).unsqueeze(1) < lengths).unsqueeze(2)
-    whole = inside.all(dim=1).flatten().tolist()  # steps that all reviews have, where nothing needs a choice
+    whole = inside.all(dim=1).flatten().tolist()  # steps inside every review, which need no mask
     outputs = [steps.new_empty(0)] * len(tokens)
     for t in reversed(range(len(tokens))) if backward else range(len(tokens)):
         new_state = step(tokens[t], state)
@@ -39,7 +39,7 @@ def run_cell(direction: Direction, steps: Tensor, lengths: Tensor, state: State,
 
 
 def _gate_inputs(direction: Direction, steps: Tensor) -> Tensor:
-    """W_ih x + b_ih of all tokens, (time, batch, gates * hidden); but for a gru with b_hh, which is added to it too."""
+    """W_ih x + b_ih of all tokens, (time, batch, gates * hidden), plus b_hh except for a gru."""
     weight_ih, _, *biases = direction.weights
     bias: Tensor | None = None
     if biases:
@@ -68,7 +68,7 @@ def _lstm(direction: Direction) -> CellStep:
 
 
 def _gru(direction: Direction) -> CellStep:
-    """h' = (1 - z) n + z h, with b_hh behind the reset gate r."""
+    """h' = (1 - z) n + z h; the reset gate r multiplies W_hn h + b_hn."""
     _, weight_hh, *biases = direction.weights
     bias_hh = biases[1] if biases else None
 

@@ -1,4 +1,4 @@
-"""The training of a network: the loss, the optimiser and the random state of each step."""
+"""Training of a network: the loss, the optimizer and the random state of each step."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ from textrnn.model.network import TextClassifier
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, total_steps: float, schedule: str) -> float:
-    """What the learning rate is multiplied with in optimiser step `step` (from 0), of `total_steps`.
+    """Return the factor of the learning rate in optimizer step `step` (from 0) of `total_steps`.
 
     Linear warm-up from 1 / (warmup_steps + 1) to 1, then constant, or decay to 0 at step `total_steps`: linear, or
     half a cosine (Loshchilov & Hutter 2017).
@@ -33,7 +33,7 @@ def learning_rate_factor(step: int, *, warmup_steps: int, total_steps: float, sc
 
 
 def step_seed(seed: int, global_step: int, micro_batch: int, rank: int) -> int:
-    """A 63-bit seed for a training batch; numpy's SeedSequence makes neighbouring steps independent."""
+    """Return a 63-bit seed for a training batch; NumPy's SeedSequence makes adjacent steps independent."""
     mixed = np.random.SeedSequence([seed, global_step, micro_batch, rank]).generate_state(1, np.uint64)
     return int(mixed[0] >> np.uint64(1))
 
@@ -42,18 +42,18 @@ class ReviewClassifier(pl.LightningModule):
     """Training and evaluation of a TextClassifier.
 
     Parameters are drawn from `seed` alone. The random state of each training batch is seeded from `seed` and the
-    batch's place, so that a resumed run draws the dropout that it would have drawn.
+    batch's position, so a resumed run draws the same dropout as an uninterrupted one.
 
-    Logs `train/loss`, `train/accuracy`, `lr` and `train/grad_norm` every `trainer.log_every_n_steps` optimiser steps,
-    the first two as means over the reviews of all ranks since the last time, the others of that step alone. The
+    Logs `train/loss`, `train/accuracy`, `lr` and `train/grad_norm` every `trainer.log_every_n_steps` optimizer steps:
+    the first two as means over the reviews of all ranks since the last row, the others of that step alone. The
     callback `Predictions` logs `val/...` and `test/...`.
 
     Args:
         model: The model.
-        optimizer: The optimiser and its schedule.
+        optimizer: The optimizer and its schedule.
         vocab_size: Tokens in the vocabulary.
         seed: The run's seed, not negative.
-        vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
+        vectors: (vocab_size, embedding size), initial values of the embedding; None: random.
 
     """
 
@@ -74,11 +74,11 @@ class ReviewClassifier(pl.LightningModule):
         self.model_config = model
         self.seed = seed
         self.train_metrics: dict[str, float] = {}
-        """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last steps that were logged."""
+        """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last logged row."""
         self._total_steps: float | None = None
         self._epoch_batches: int | None = None  # of the run's first epoch, where epochs are segments
-        # Sum of losses, correct reviews, reviews since train/loss was last logged; on the device, so that no step
-        # waits for it, and no buffer, which half precision would round.
+        # Sum of losses, correct reviews and reviews since train/loss was last logged. On the device, so that no step
+        # waits for it; not a buffer, which half precision would round.
         self._train_sums = torch.zeros(3)
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -87,14 +87,14 @@ class ReviewClassifier(pl.LightningModule):
         return logits
 
     def on_fit_start(self) -> None:
-        """Bring the sums, zero or from a checkpoint, to the device."""
+        """Move the sums, zero or from a checkpoint, to the device."""
         dtype = torch.promote_types(self.model.output.weight.dtype, torch.float32)
         self._train_sums = self._train_sums.to(self.device, dtype)
 
     def on_train_start(self) -> None:
-        """Give optimiser and schedule the configuration's values: a checkpoint has brought those of its time.
+        """Set optimizer and schedule to the configuration's values, as a checkpoint has restored its own.
 
-        Only now does the trainer know the last step, on which the learning rate depends.
+        The learning rate depends on the last step, which the trainer doesn't know before this hook.
         """
         config = self.optimizer_config
         (optimizer,), scheduler = self.trainer.optimizers, self.lr_schedulers()
@@ -108,14 +108,14 @@ class ReviewClassifier(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
         """Seed torch's generators, of the CPU and of all devices, for this batch.
 
-        The place is the optimiser step and the batch within its accumulation: unlike Lightning's total batch index,
-        neither counts a batch that was begun before an interruption.
+        The seed depends on the optimizer step and the batch's number within its accumulation: unlike Lightning's total
+        batch index, neither counts a batch that was begun before an interruption.
         """
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(step_seed(self.seed, self.trainer.global_step, micro_batch, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Return the loss of a batch."""
         plugin = self.trainer.precision_plugin
         scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
         step = training_loss(
@@ -133,11 +133,11 @@ class ReviewClassifier(pl.LightningModule):
         return step.loss
 
     def _log_training(self, batch_idx: int) -> None:
-        """Turn the sums into `train_metrics` and forget them, if this batch ends an optimiser step to be logged.
+        """Turn the sums into `train_metrics` and reset them, if this batch ends an optimizer step that is logged.
 
-        Here and not after the step: callbacks that save a checkpoint after this step must find the sums forgotten.
-        Lightning hands what is logged here to the loggers only after such callbacks, and a kill in between would lose
-        the row; so the tracking's callback takes `train_metrics` to the loggers first (`logger=False`).
+        This happens before the step, because callbacks that save a checkpoint after it must find the sums reset.
+        Lightning passes metrics to the loggers only after such callbacks, and a kill in between would lose the row; so
+        a callback of `tracking` passes `train_metrics` to the loggers first (`logger=False`).
         """
         trainer = self.trainer
         ends_epoch = trainer.is_last_batch or batch_idx + 1 == trainer.num_training_batches
@@ -152,8 +152,8 @@ class ReviewClassifier(pl.LightningModule):
         self._train_sums = torch.zeros_like(self._train_sums)
 
     def _step_is_logged(self) -> bool:
-        """Whether the optimiser step that is under way is one to be logged."""
-        # Lightning sets it from a connector, where types don't see it.
+        """Return whether the current optimizer step is logged."""
+        # Lightning sets the attribute in a connector, which the type checker doesn't see.
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return every != 0 and (self.trainer.global_step + 1) % every == 0
 
@@ -163,10 +163,9 @@ class ReviewClassifier(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Measure the gradients as the optimiser's step finds them, then clip them as Lightning does.
+        """Measure the norm of the gradients (L2 over all parameters), then clip them as Lightning does.
 
-        Lightning comes here once a step, with the gradients of all ranks averaged and, in half precision, unscaled.
-        The norm is that over all parameters (L2), before clipping.
+        Lightning calls this once per step, with the gradients averaged over all ranks and, in half precision, unscaled.
         """
         if self._step_is_logged():
             parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
@@ -180,16 +179,16 @@ class ReviewClassifier(pl.LightningModule):
         return sums
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a resumed run needs to log the train/loss and to take the learning rate of an undisturbed one."""
+        """Store what a resumed run needs for the train/loss and the learning rate of an uninterrupted run."""
         sums = self.all_gather(self._train_sums)
         assert isinstance(sums, Tensor)
         checkpoint["train_sums"] = sums.reshape(-1, 3).cpu()
         checkpoint["epoch_batches"] = self._epoch_batches
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give each rank its sums; if there are more ranks now, or fewer, the first one gets those of all."""
-        # Lightning loads weights before it gives the parameters the type that `trainer.precision` says; single ones
-        # would round double weights.
+        """Restore each rank's sums; with another number of ranks, the first one gets the sums of all."""
+        # Lightning loads weights before it converts the parameters to `trainer.precision`; float32 parameters would
+        # round float64 weights.
         if isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.double()
         self._epoch_batches = checkpoint["epoch_batches"]
@@ -208,7 +207,7 @@ class ReviewClassifier(pl.LightningModule):
         return self.forward(batch["token_ids"], batch["lengths"])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with decoupled weight decay of weight matrices only, warm-up and decay step by step."""
+        """Return AdamW, with weight decay of weight matrices only, and a schedule that is updated every step."""
         config = self.optimizer_config
         embeddings = set(self.model.embedding.parameters())
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -221,17 +220,17 @@ class ReviewClassifier(pl.LightningModule):
             betas=(first, second),
             fused=True,  # one pass over each parameter: 1.5 ms instead of 8.7 for 10,000 embeddings of 100
         )
-        # Torch's mark of optimisers that undo a loss scale by themselves, with which Lightning refuses to clip.
-        # Without it the gradients are unscaled before they are clipped, as for any other optimiser.
+        # torch marks optimizers that undo a loss scale themselves, and Lightning refuses to clip with them. Without
+        # the mark the gradients are unscaled before they are clipped, as with any other optimizer.
         optimizer._step_supports_amp_scaling = False
         scheduler = LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _learning_rate_factor(self, step: int) -> float:
-        """The factor of a step, which needs the last step only after the first.
+        """Return the factor of a step; the last step is only needed after the first.
 
-        The trainer is not asked before: Lightning 2.6 would then set up the batches ahead of restoring a checkpoint,
-        and forget the loader's place in it.
+        An earlier call to the trainer would make Lightning 2.6 set up the batches before it restores a checkpoint, and
+        lose the loader's position.
         """
         if step > 0 and self._total_steps is None:
             self._total_steps = self._estimated_steps()
@@ -242,13 +241,13 @@ class ReviewClassifier(pl.LightningModule):
         )
 
     def _estimated_steps(self) -> float:
-        """The last optimiser step, by the trainer's limits; an epoch counts as many batches as the run's first one.
+        """Return the last optimizer step by the trainer's limits, with as many batches per epoch as in the first one.
 
-        Where epochs are segments, one that goes on in a shorter segment than the first would find fewer.
+        With segments, a run resumed in a shorter segment than the first one would count fewer.
         """
         trainer = self.trainer
         steps: float = trainer.estimated_stepping_batches  # sets up the first epoch's batches, if nothing has
-        # A connector of Lightning's sets it, which types don't see.
+        # Lightning sets the attribute in a connector, which the type checker doesn't see.
         in_segments = trainer.reload_dataloaders_every_n_epochs > 0  # type: ignore[attr-defined]
         if not in_segments or trainer.max_epochs in (None, -1):
             return steps

@@ -1,23 +1,23 @@
-"""Dropout (Srivastava et al. 2014) with cheap random bits on the processor."""
+"""Dropout (Srivastava et al. 2014) with cheap random bits on the CPU."""
 
 import torch
 from torch import Tensor, nn
 
 LEVELS = 1 << 16
-"""Steps of a probability: a component's fate is decided by 16 random bits."""
+"""Resolution of a probability: 16 random bits decide whether a component is dropped."""
 
 
 class Dropout(nn.Module):
-    """Zeroes components with a probability and scales the others, in training.
+    """Zero components with a probability and scale the others, in training.
 
-    The same as `torch.nn.Dropout`, but on the processor, where torch draws a 64-bit number for each component and a
-    fifth of a small network's step went into it, four components share one. The probability is rounded to 1/65536 and
-    the scale is that of the rounded one, so that the mean stays what it was.
+    Like `torch.nn.Dropout`, but on the CPU four components share one 64-bit random number. torch draws one for each
+    component, which took a fifth of a small network's step. The probability is rounded to 1/65536 and the scale is that
+    of the rounded probability, so the mean is preserved.
 
     Args:
         probability: From 0 to 1, below 1.
-        shared: The dimension along which all components share one fate; None: each has its own. Shared over time it
-            is the variational dropout of Gal & Ghahramani (2016), and what `dropout=` of Keras' recurrent layers does.
+        shared: The dimension along which all components are dropped together; None: each on its own. Shared over time
+            it is the variational dropout of Gal & Ghahramani (2016), and `dropout=` of Keras' recurrent layers.
 
     """
 
@@ -27,7 +27,7 @@ class Dropout(nn.Module):
         self.shared = shared
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs of any shape; the same shape."""
+        """Drop components of `inputs`, of any shape; the result has the same shape."""
         if not self.training or self.probability == 0:
             return inputs
         masked = inputs if self.shared is None else inputs.detach().narrow(self.shared, 0, 1)
@@ -43,7 +43,7 @@ class Dropout(nn.Module):
 
 
 def dropout_mask(like: Tensor, probability: float) -> Tensor:
-    """0 with `probability`, else the scale that keeps the mean; shape and type of `like`, drawn on the processor."""
+    """Return 0 with `probability`, else the scale that keeps the mean; shape and type of `like`, drawn on the CPU."""
     dropped = min(round(probability * LEVELS), LEVELS - 1)
     bits = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
     draws = bits.view(torch.int16)[: like.numel()]  # uniform from -32768 to 32767

@@ -1,4 +1,4 @@
-"""From token ids to vectors: the table and its dropouts."""
+"""Embedding of token ids: the table of vectors and its dropouts."""
 
 import torch
 from torch import Tensor, nn
@@ -7,8 +7,8 @@ from textrnn.config.schema import PAD_ID, UNK_ID, ModelConfig
 from textrnn.model.dropout import Dropout
 
 INITIAL_STD = 0.01
-"""Standard deviation of vectors that start random. Words too rare to learn keep theirs, which is noise to the model:
-with 0.1 the loss of a GRU on IMDB stood at 0.52 after 240 steps, with 0.01 at 0.46."""
+"""Standard deviation of random initial vectors. Rare words keep theirs, which is noise to the model: with 0.1 the loss
+of a GRU on IMDB was 0.52 after 240 steps, with 0.01 it was 0.46."""
 
 
 class TokenEmbedding(nn.Module):
@@ -20,8 +20,8 @@ class TokenEmbedding(nn.Module):
     Args:
         config: The model.
         vocab_size: Tokens in the vocabulary, `<pad>` (0) and `<unk>` (1) included.
-        vectors: (vocab_size, size) to start from. None: normal with standard deviation 0.01, also for
-            `kind: vectors` when the values are about to come from a checkpoint.
+        vectors: (vocab_size, size), initial values. None: normal with standard deviation 0.01, also for
+            `kind: vectors` when the values will be loaded from a checkpoint.
 
     """
 
@@ -35,7 +35,7 @@ class TokenEmbedding(nn.Module):
         self.dropout = Dropout(config.embedding_dropout, shared=0 if config.variational_dropout else None)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Vectors of tokens.
+        """Return the vectors of tokens.
 
         Args:
             token_ids: (batch, time) int64, padded with 0.
@@ -47,7 +47,7 @@ class TokenEmbedding(nn.Module):
         if self.training and self.word_dropout > 0:
             dropped = torch.rand(token_ids.shape, device=token_ids.device) < self.word_dropout
             token_ids = token_ids.masked_fill(dropped & (token_ids != PAD_ID), UNK_ID)
-        # Looked up time-major, which is how the recurrent kernels read them; a transpose of ids costs nothing.
+        # Looked up time-major, as the recurrent kernels read them; a transpose of ids costs nothing.
         vectors: Tensor = self.dropout(self.table(token_ids.T))
         return vectors.transpose(0, 1)
 
@@ -65,20 +65,20 @@ def _table(config: ModelConfig, vocab_size: int, vectors: Tensor | None) -> nn.E
 
 
 class _OneHot(nn.Module):
-    """A 1 at the token's id, 0 elsewhere and for padding: no parameters, but as many components as there are tokens.
+    """One-hot vectors: a 1 at the token's id, 0 elsewhere and for padding; as many components as there are tokens.
 
-    The first layer's W_ih then has a column for each token, which is that token's vector; an embedding of `size`
-    components says the same with a product of two narrow matrices.
+    There are no parameters: the first layer's W_ih has a column for each token, which is that token's vector. An
+    embedding of `size` components factorizes this matrix into two narrow ones.
     """
 
     def __init__(self, vocab_size: int) -> None:
         super().__init__()
         self.vocab_size = vocab_size
-        # Follows the model's type and device, as the parameters do that others have.
+        # Follows the model's type and device, as parameters do.
         self.register_buffer("zero", torch.zeros(()), persistent=False)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Ids of any shape -> (..., vocab_size)."""
+        """Return the vectors of ids of any shape, (..., vocab_size)."""
         assert isinstance(self.zero, Tensor)
         vectors = self.zero.new_zeros(*token_ids.shape, self.vocab_size)
         vectors.scatter_(-1, token_ids.unsqueeze(-1), 1.0)

@@ -1,4 +1,4 @@
-"""Recurrent layers on top of each other: token vectors in, states out. Batch first."""
+"""Stacked recurrent layers: token vectors in, states out. Batch first."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from textrnn.model.recurrent import Direction, State
 
 
 class RecurrentLayer(nn.Module):
-    """One recurrent layer, in one or both reading directions; the parameters don't depend on the implementation.
+    """One recurrent layer, in one or both directions; the parameters don't depend on the implementation.
 
     Args:
         cell: rnn, lstm or gru.
@@ -45,11 +45,11 @@ class RecurrentLayer(nn.Module):
             for _ in range(1 + bidirectional)
         )
 
-    def initialise(self, recurrent_init: str, forget_bias: float) -> None:
-        """Draw all weights; see `Direction.initialise`."""
+    def initialize(self, recurrent_init: str, forget_bias: float) -> None:
+        """Draw all weights; see `Direction.initialize`."""
         for direction in self.directions:
             assert isinstance(direction, Direction)
-            direction.initialise(recurrent_init, forget_bias)
+            direction.initialize(recurrent_init, forget_bias)
 
     def forward(self, inputs: Tensor, lengths: Tensor, initial_state: Sequence[Tensor] | None = None) -> Tensor:
         """States after each token of each review.
@@ -58,7 +58,7 @@ class RecurrentLayer(nn.Module):
             inputs: (batch, time, input); finite everywhere, padding included.
             lengths: (batch,) int64, each from 1 to time.
             initial_state: The state before the first token (of the backward direction: before the last), instead of
-                zeros or the learned one: (h,), of an lstm (h, c), each (directions, batch, hidden).
+                zeros or the learned one: (h,), or for an lstm (h, c), each (directions, batch, hidden).
 
         Returns:
             (batch, time, directions * hidden), the forward direction first; 0 after a review's last token.
@@ -67,7 +67,7 @@ class RecurrentLayer(nn.Module):
             ValueError: for an initial state of another shape, type or device.
 
         """
-        # A ModuleList gives back plain modules, as far as types know.
+        # To the type checker a ModuleList holds plain modules.
         directions: list[Direction] = list(self.directions)  # type: ignore[arg-type]
         states: list[State]
         if initial_state is None:
@@ -81,10 +81,10 @@ class RecurrentLayer(nn.Module):
 
 
 def check_state(state: Sequence[Tensor], cell: str, shape: tuple[int, int, int], like: Tensor) -> None:
-    """Refuse a given initial state that doesn't fit; the C code would read past its end.
+    """Check a given initial state, as the C code would read past the end of a smaller one.
 
     Raises:
-        ValueError: it hasn't the cell's number of parts, or a part isn't of `shape` and of `like`'s type and device.
+        ValueError: it has not the cell's number of parts, or a part is not of `shape` and of `like`'s type and device.
 
     """
     names = ("h", "c") if cell == "lstm" else ("h",)
@@ -128,7 +128,7 @@ class Encoder(nn.Module):
                 nonlinearity=config.nonlinearity,
                 bias=config.bias,
             )
-            layer.initialise(config.recurrent_init, config.forget_bias)
+            layer.initialize(config.recurrent_init, config.forget_bias)
             self.layers.append(layer)
         self.dropout = Dropout(config.dropout, shared=1 if config.variational_dropout else None)
 
@@ -138,8 +138,8 @@ class Encoder(nn.Module):
         Args:
             inputs: (batch, time, embedding size); finite everywhere, padding included.
             lengths: (batch,) int64, each from 1 to time.
-            initial_state: The states before the first token, instead of zeros or the learned ones: (h,), of an lstm
-                (h, c), each (layers * directions, batch, hidden) in the order of `torch.nn.RNN`.
+            initial_state: The states before the first token, instead of zeros or the learned ones: (h,), or for an
+                lstm (h, c), each (layers * directions, batch, hidden) in the order of `torch.nn.RNN`.
 
         Returns:
             (batch, time, output_size), the forward direction first; 0 after a review's last token.

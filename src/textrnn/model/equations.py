@@ -1,17 +1,16 @@
-"""The equations of the cells in NumPy, one step and one loop: what every implementation is held against.
+"""The cells' equations in NumPy, as a step and a loop: the reference for every implementation.
 
-Nothing here is fast, and nothing trains: it is what stands in the papers. A step takes one token's vector x, (input,),
-and the state before it; the state after it has the same shape. `weights` are W_ih, W_hh, b_ih and b_hh in torch's
-layout, which stacks the matrices of a cell's gates on each other:
+This module has the equations of the papers; it is not fast and does not train. A step takes one token's vector x,
+(input,), and the state before it; the state after it has the same shape. `weights` are W_ih, W_hh, b_ih and b_hh in
+torch's layout, which stacks the matrices of a cell's gates:
 
     cell  gates       W_ih                 W_hh                  b_ih, b_hh
     rnn   -           (hidden, input)      (hidden, hidden)      (hidden,)
     lstm  i, f, g, o  (4 * hidden, input)  (4 * hidden, hidden)  (4 * hidden,)
     gru   r, z, n     (3 * hidden, input)  (3 * hidden, hidden)  (3 * hidden,)
 
-An LSTM has four questions to ask the old state (what to let in, what to forget, what is new, what to show), a GRU three
-(what to reset, how much to keep, what is new), and each has a (hidden, hidden) matrix of its own: one product with the
-stack answers all of them.
+Each gate multiplies the old state with a (hidden, hidden) matrix of its own: four in an LSTM (input, forget, new value,
+output), three in a GRU (reset, update, new value). One product with the stacked matrix computes all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,7 +69,7 @@ STEPS: dict[str, Step] = {"rnn": rnn_step, "relu_rnn": relu_rnn_step, "lstm": ls
 
 
 def run(step: Step, weights: Weights, tokens: Array, state: State) -> Array:
-    """Read a review token by token: tokens (time, input), state before the first; the states h, (time, hidden)."""
+    """Read a review token by token: tokens (time, input), the state before the first -> states h, (time, hidden)."""
     states = []
     for x in tokens:
         state = step(weights, x, state)

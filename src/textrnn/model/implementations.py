@@ -1,9 +1,9 @@
-"""The recurrence of one layer: four implementations of the same numbers, over the same parameters.
+"""The recurrence of one layer: four implementations with the same parameters and the same results.
 
 Reviews of a batch have different lengths. All implementations read exactly a review's own tokens, whatever the padding:
-`compiled` runs our own C code on the processor, `fused` torch's kernels on the padded batch, `packed` the same on a
-packed one, `cell` is a loop over the tokens through the cells' equations. Tensors are time-major, (time, batch,
-features), the order in which the kernels walk through memory.
+`compiled` runs our C code on the CPU, `fused` torch's kernels on the padded batch, `packed` the same on a packed batch,
+`cell` a loop over the tokens with the cells' equations. Tensors are time-major, (time, batch, features), which is the
+order in which the kernels read memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ def _reorder(steps: Tensor, index: Tensor) -> Tensor:
 
 
 def reverse_by_length(steps: Tensor, lengths: Tensor) -> Tensor:
-    """Turn each review round within its own length: step t becomes step l-1-t, padding stays where it is.
+    """Reverse each review within its own length l: step t becomes step l-1-t; padding stays where it is.
 
     Args:
         steps: (time, batch, features).
@@ -56,10 +56,10 @@ def reverse_by_length(steps: Tensor, lengths: Tensor) -> Tensor:
 
 
 def run_fused(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
-    """Torch's kernel on the padded batch, exact because padding comes after a review's last token.
+    """torch's kernel on the padded batch, exact because padding comes after a review's last token.
 
-    For the backward direction each review is reversed within its own length, so that its padding still comes last.
-    Nothing here waits for the device. steps (time, batch, input) -> outputs (time, batch, hidden), padding 0.
+    For the backward direction each review is reversed within its own length, so its padding still comes last. Nothing
+    here waits for the device. steps (time, batch, input) -> outputs (time, batch, hidden), padding 0.
     """
     if backward:
         steps = reverse_by_length(steps, lengths)
@@ -71,7 +71,7 @@ def run_fused(direction: Direction, steps: Tensor, lengths: Tensor, state: State
 
 
 def run_packed(direction: Direction, steps: Tensor, lengths: Tensor, state: State, backward: bool) -> Tensor:
-    """Torch's kernel on a PackedSequence; waits for the device, as packing needs the lengths on the host."""
+    """torch's kernel on a PackedSequence; waits for the device, as packing needs the lengths on the host."""
     if backward:
         steps = reverse_by_length(steps, lengths)
     packed = pack_padded_sequence(steps, lengths.cpu(), enforce_sorted=False)
@@ -94,7 +94,7 @@ def _each_direction(run: Callable[[Direction, Tensor, Tensor, State, bool], Tens
 
 
 def run_compiled(directions: Sequence[Direction], steps: Tensor, lengths: Tensor, states: Sequence[State]) -> Tensor:
-    """Our own C code, both directions at once; shapes as in `IMPLEMENTATIONS`.
+    """Our C code, both directions at once; shapes as in `IMPLEMENTATIONS`.
 
     Raises:
         ValueError: the lengths don't fit `steps`; the C code would read past its end.
@@ -125,9 +125,9 @@ zeros) -> outputs (time, batch, directions * hidden), which are 0 after a review
 
 @cache
 def _has_half_lstm(dtype: torch.dtype) -> bool:
-    """Whether torch's LSTM runs under autocast to `dtype` on this processor: without AVX-512 oneDNN raises an error.
+    """Return whether torch's LSTM runs under autocast to `dtype` on this CPU: without AVX-512 oneDNN raises an error.
 
-    Asked of the kernel itself, with one unit and one token, as torch has no public question for it.
+    This runs the kernel with one unit and one token, as torch has no public function for it.
     """
     one = torch.zeros(1, 1, 1)
     weights = [torch.zeros(4, 1)] * 2 + [torch.zeros(4)] * 2
@@ -140,34 +140,33 @@ def _has_half_lstm(dtype: torch.dtype) -> bool:
 
 
 def check_implementation(name: str, cell: str, like: Tensor, low: torch.dtype | None) -> None:
-    """Whether weights like `like` can go through the implementation of this name, `low` being autocast's type, if any.
+    """Check that the implementation `name` runs on this machine, for weights like `like` and autocast's type `low`.
 
     Raises:
-        InputError: this machine can't run it.
+        InputError: it doesn't.
 
     """
     if name == "compiled" and not compiled.is_available(like):
         raise InputError(
-            "model.implementation=compiled needs the processor, float32 or float64, and a C compiler; type "
+            "model.implementation=compiled needs the CPU, float32 or float64, and a C compiler; type "
             "model.implementation=auto."
         )
     through_torch = name in ("fused", "packed") and cell == "lstm" and like.device.type == "cpu"
     if through_torch and low is not None and not _has_half_lstm(low):
         raise InputError(
-            f"model.implementation={name}: torch has no LSTM in mixed precision for this processor, which lacks "
-            "AVX-512; type model.implementation=auto or trainer.precision=32-true."
+            f"model.implementation={name}: torch has no LSTM in mixed precision for a CPU without AVX-512; type "
+            "model.implementation=auto or trainer.precision=32-true."
         )
 
 
 def choose_implementation(name: str, cell: str, like: Tensor) -> str:
-    """The implementation that `model.implementation` stands for, for weights like `like`; docs/speed.md has figures.
+    """Return the implementation for `model.implementation` and weights like `like`; docs/speed.md has figures.
 
-    On GPUs cuDNN is the fastest. On the processor our C code is, where it could be compiled; only for an LSTM under
-    autocast torch has a kernel (oneDNN's) whose recurrence too runs in half precision on some processors where ours
-    doesn't.
+    cuDNN is the fastest on GPUs and our C code on CPUs, if it could be compiled. The exception is an LSTM under
+    autocast on CPUs where torch's kernel (oneDNN) runs the recurrence, too, in half precision and ours doesn't.
 
     Raises:
-        InputError: it is none that this machine can run.
+        InputError: this machine can't run it.
 
     """
     low = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None

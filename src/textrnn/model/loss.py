@@ -1,4 +1,4 @@
-"""The loss of a training batch: smoothed labels, and a second pass over reviews moved against the model."""
+"""The loss of a training batch, with label smoothing and adversarial training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,12 +24,12 @@ def review_losses(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothi
 
 
 def step_loss(losses: Tensor, global_batch_size: int, world_size: int) -> Tensor:
-    """This rank's loss, such that the mean of all ranks' gradients is that of the mean over the step's reviews."""
+    """Return this rank's loss, scaled so that the ranks' mean gradient is that of the mean over the step's reviews."""
     return losses.sum() / global_batch_size * world_size
 
 
 class TrainingLoss(NamedTuple):
-    """What a training batch comes to."""
+    """Loss, losses and logits of a training batch."""
 
     loss: Tensor
     """A scalar to take the gradient of."""
@@ -50,16 +50,16 @@ def training_loss(
     """The loss of a batch by `label_smoothing` and `adversarial` of the configuration.
 
     Adversarial training (Miyato, Dai & Goodfellow 2017) takes the mean of two losses: of the reviews as they are, and
-    of the same reviews with their tokens' vectors moved along the loss's gradient, which is where the model is wrong
-    soonest. The move of a review has `adversarial` times the length of its vectors, all taken as one; the paper moves
-    by a fixed length and normalises its vectors instead. Both passes see the same dropped words and components.
+    of the same reviews with their tokens' vectors moved along the loss's gradient, the direction in which the loss
+    grows fastest. The move of a review has `adversarial` times the L2 norm of all its vectors together; the paper uses
+    a fixed norm and normalized vectors instead. Both passes see the same dropped words and components.
 
     Args:
         network: The network, in training.
         batch: token_ids (batch, time), lengths, labels and weights (batch,), and global_batch_size.
         config: The model.
         world_size: Ranks that share the step.
-        scale: What half precision multiplies a loss with before its gradient is taken; None: nothing.
+        scale: The loss scale of half precision, applied before the gradient is taken; None: none.
 
     """
     labels, weights = batch["labels"], batch["weights"]
@@ -72,8 +72,8 @@ def training_loss(
     vectors: Tensor = network.embedding(batch["token_ids"])
     if config.adversarial == 0:
         return TrainingLoss(*passed(vectors))
-    # The first pass's gradient is taken here, as it says where to move, and kept. It must not be written into the
-    # parameters: DDP lets each be written once a step.
+    # The first pass's gradient is needed for the move, so it is taken here and kept. It must not be written into the
+    # parameters: DDP allows one write per parameter and step.
     leaf = vectors.detach().requires_grad_()
     loss, losses, logits = passed(leaf)
     parameters = [parameter for name, parameter in network.named_parameters() if not name.startswith("embedding.")]
@@ -87,7 +87,7 @@ def training_loss(
 
 
 def adversarial_move(vectors: Tensor, gradient: Tensor, share: float) -> Tensor:
-    """The move of each review along its gradient, `share` times as long as its vectors together.
+    """Return the move of each review along its gradient, with `share` times the norm of its vectors.
 
     Args:
         vectors: (batch, time, size), 0 at padding.
@@ -104,18 +104,18 @@ def adversarial_move(vectors: Tensor, gradient: Tensor, share: float) -> Tensor:
 
 
 class _Known(torch.autograd.Function):
-    """A loss whose gradients, times a factor, have been taken already."""
+    """A loss whose gradients, times a factor, are known already."""
 
     @staticmethod
     def forward(ctx: Any, loss: Tensor, factor: Tensor, gradients: Sequence[Tensor], *_: Tensor) -> Tensor:
-        """The loss; the tensors that it depends on come last, in the order of their gradients."""
+        """Return the loss; the tensors that it depends on come last, in the order of their gradients."""
         ctx.factor, ctx.gradients = factor, gradients
         return loss.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients, which are forgotten."""
+        """Return the gradients and drop them."""
         gradients, ctx.gradients = ctx.gradients, None
         rest = outer[0] / ctx.factor
         return None, None, None, *(gradient * rest for gradient in gradients)

@@ -1,4 +1,4 @@
-"""The network: reviews in, logits out. Needs torch alone, so that a prediction doesn't wait for what trains."""
+"""The network: reviews in, logits out. Imports torch only, so that predictions don't wait for Lightning."""
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class TextClassifier(nn.Module):
     Args:
         config: The model.
         vocab_size: Tokens in the vocabulary, `<pad>` (0) and `<unk>` (1) included.
-        vectors: (vocab_size, embedding size) that the embedding starts from; None: random.
+        vectors: (vocab_size, embedding size), initial values of the embedding; None: random.
 
     """
 
@@ -31,20 +31,20 @@ class TextClassifier(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Logits of the reviews being positive.
+        """Return the logits of the positive class.
 
         Args:
             token_ids: (batch, time) int64, padded with 0.
             lengths: (batch,) int64, each from 1 to time.
 
         Returns:
-            (batch,), float32 also under half precision, float64 if the parameters are.
+            (batch,), float64 for float64 parameters, else float32, also under half precision.
 
         """
         return self.classify(self.embedding(token_ids), lengths)
 
     def classify(self, vectors: Tensor, lengths: Tensor) -> Tensor:
-        """Logits from the tokens' vectors.
+        """Return logits from the tokens' vectors.
 
         Args:
             vectors: (batch, time, embedding size), 0 at padding.
@@ -60,7 +60,7 @@ class TextClassifier(nn.Module):
 
 
 def parameter_counts(model: TextClassifier) -> dict[str, int]:
-    """Numbers of parameters: total, trainable, and of the parts embedding, recurrent and output."""
+    """Return the numbers of parameters: total, trainable, and of the parts embedding, recurrent and output."""
     parts: dict[str, nn.Module] = {"embedding": model.embedding, "recurrent": model.encoder, "output": model.output}
     counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,4 +1,4 @@
-"""From a review's states to one vector: pooling over its tokens."""
+"""Pooling of a review's states over its tokens to one vector."""
 
 import ctypes
 
@@ -10,13 +10,13 @@ from textrnn.model.kernels.library import load_library
 
 
 class Pooling(nn.Module):
-    """One vector a review out of its states, untouched by padding.
+    """Pool the states of each review, without padding, to one vector.
 
     Args:
         kind: last: each direction's state after the last token that it reads; mean, max: over the review's tokens;
             max_mean: both, joined.
         bidirectional: Whether the second half of the features belongs to the backward direction.
-        implementation: Of the layers: with auto and compiled, our C code finds the largest states on the processor.
+        implementation: That of the layers: with auto and compiled, our C code finds the largest states on the CPU.
 
     """
 
@@ -80,13 +80,13 @@ class _Pool(ctypes.Structure):
 
 
 def find_largest(steps: Tensor, lengths: Tensor) -> Tensor:
-    """At which of a review's tokens each feature is largest, the first of several; our C code.
+    """Return the token at which each feature of a review is largest (the first of several), with our C code.
 
-    torch would copy all states to take the padding out, which with the pooling itself took an eighth of an evaluation.
+    torch would copy all states to mask the padding; with the pooling itself that took an eighth of an evaluation.
 
     Args:
         steps: (time, batch, features), for which `compiled.is_available`.
-        lengths: (batch,) int64, each from 1 to time, which is not checked here.
+        lengths: (batch,) int64, each from 1 to time; not checked here.
 
     Returns:
         (batch, features) int64.

@@ -1,4 +1,4 @@
-"""The parameters of a recurrent layer in one reading direction: weights, initial state, and how they start."""
+"""The parameters of a recurrent layer in one direction: weights, initial state and their initialization."""
 
 import math
 from typing import Any
@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 KERNELS: dict[str, type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
-"""Gates of a cell: how many (hidden, ·) matrices torch stacks in one weight; `equations.py` says which."""
+"""Gates of a cell: the number of (hidden, ·) matrices that torch stacks in one weight; see `equations.py`."""
 LSTM_FORGET_GATE = 1
-"""Place of the forget gate in torch's order input, forget, cell, output."""
+"""Index of the forget gate in torch's order input, forget, cell, output."""
 
 State = tuple[Tensor, ...]
 """What a cell carries from token to token, each (batch, hidden): (h,) for rnn and gru, (h, c) for lstm."""
 
 
 class Direction(nn.Module):
-    """The parameters of one layer in one reading direction.
+    """The parameters of one layer in one direction.
 
     `kernel` is torch's own module with one layer and one direction; `initial` holds a learned initial state, one
     vector (hidden,) for each part of the cell's state, and is empty where the state starts from zeros.
@@ -41,7 +41,7 @@ class Direction(nn.Module):
 
     @property
     def weights_and_biases(self) -> list[Tensor]:
-        """As `weights`, with zeros for biases that there are not."""
+        """As `weights`, with zeros for missing biases."""
         weights: list[Tensor] = [*self.weights]
         zeros = weights[0].new_zeros(weights[0].shape[0])
         return weights if len(weights) == 4 else [*weights, zeros, zeros]
@@ -64,7 +64,7 @@ class Direction(nn.Module):
         return self.kernel(steps, tuple(parts) if self.cell == "lstm" else parts[0])[0]
 
     @torch.no_grad()
-    def initialise(self, recurrent_init: str, forget_bias: float) -> None:
+    def initialize(self, recurrent_init: str, forget_bias: float) -> None:
         """Draw the weights from torch's default generator.
 
         Recurrent weights: each gate's matrix orthogonal (Saxe et al. 2014), or all uniform in +-1/sqrt(hidden).

@@ -25,10 +25,10 @@ class ComparedRun:
     """One run among those that are compared."""
 
     overrides: list[str]
-    """What sets it apart, such as `model=gru` and `seed=0`."""
+    """Its overrides that vary, such as `model=gru` and `seed=0`."""
     run_dir: Path
     done: bool
-    """Whether it ended with what was typed; if not, the directory may hold an earlier run."""
+    """Whether this job finished; if not, the directory may hold an earlier run."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,13 +38,13 @@ class Setting:
     name: str
     """The overrides without the seed, joined; `all` where nothing else varies."""
     seeds: list[int] = field(default_factory=list)
-    """Of the finished jobs, each once: the same run again is no further evidence."""
+    """Seeds of the finished jobs, each once: a repeated run is no further evidence."""
     metrics: dict[str, list[float]] = field(default_factory=dict)
-    """Final value of each metric, one a seed."""
+    """Final values of each metric, one per seed."""
     unfinished: int = 0
-    """Jobs that have no final value: failed, stopped or never started."""
+    """Jobs without a final value: failed, stopped or never started."""
     diverged: int = 0
-    """Jobs whose final validation or test is not finite; they are in no mean."""
+    """Jobs whose final validation or test is not finite; no mean includes them."""
 
     def mean(self, metric: str) -> float:
         """Mean over the seeds; NaN without a value."""
@@ -60,7 +60,7 @@ class Setting:
 
 
 def compared_runs(jobs: Sequence[Job]) -> list[ComparedRun]:
-    """Return the runs of a multirun's jobs, in Hydra's order; what all of them share is left out of their names."""
+    """Return the runs of a multirun's jobs, in Hydra's order, without the overrides that all of them share."""
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     return [
         ComparedRun(
@@ -76,7 +76,7 @@ def settings_of(runs: Sequence[ComparedRun]) -> list[Setting]:
     """Group runs by what they vary besides the seed, in the order of their first run.
 
     Raises:
-        InputError: for a `summary.json` or `config.yaml` that is not whole.
+        InputError: for a damaged `summary.json` or `config.yaml`.
     """
     settings: dict[str, Setting] = {}
     for run in runs:
@@ -99,9 +99,9 @@ def settings_of(runs: Sequence[ComparedRun]) -> list[Setting]:
 
 
 def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
-    """Return the settings as a table: mean ± standard deviation of each metric, and how many jobs stand behind it."""
+    """Return the settings as a table: mean ± standard deviation of each metric, and the number of jobs."""
     shown = Table(title_justify="left", show_edge=False)
-    shown.add_column("setting", overflow="fold")  # cut short, two of them could read the same
+    shown.add_column("setting", overflow="fold")  # cropped names could be equal
     for metric in metrics:
         shown.add_column(metric, justify="right")
     shown.add_column("runs", justify="right")
@@ -128,10 +128,10 @@ def conclude(multirun: Multirun) -> None:
 def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> Table | None:
     """Write `comparison.csv` and `comparison.png` beside the runs and return the table; None if no run has finished.
 
-    The picture shows test accuracy, or where no test was made, validation's.
+    The picture shows test accuracy, or validation accuracy if no test was made.
 
     Raises:
-        InputError: for a `summary.json` that is not whole.
+        InputError: for a damaged `summary.json`.
     """
     settings = settings_of(runs)
     measured = [metric for metric in METRICS if any(metric in setting.metrics for setting in settings)]
@@ -153,7 +153,7 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> Table | None:
 
 
 def _final(run: ComparedRun) -> dict[str, float] | None:
-    """The final metrics of a finished run."""
+    """Return the final metrics of a finished run."""
     if not run.done:
         return None
     try:

@@ -1,6 +1,6 @@
-"""The jobs of a multirun and the folders that are theirs, also when the list of jobs is another one than before.
+"""The jobs of a multirun and their folders; a job keeps its folder when the list of jobs changes.
 
-PARENT/jobs.json     for each number what its run is: the keys in which it differs from the schema's defaults
+PARENT/jobs.json     for each number the keys in which its job differs from the schema's defaults
 PARENT/NUMBER        the run directory
 """
 
@@ -28,13 +28,13 @@ from textrnn.tracking.identity import refuse_one_id_for_all
 RECORD = "jobs.json"
 LOCK = f".{RECORD}.lock"
 WHEREABOUTS = ("run_dir", "resume")
-"""Keys that say where a job is and not what."""
+"""Keys of a job's place, which don't identify it."""
 OPEN = (
     *("trainer.max_", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy"),
     *("trainer.enable_", "trainer.log_every_n_steps", "trainer.profiler", "early_stopping.patience", "test"),
     *("checkpoint.", "tracking.", "data.cache_dir", "data.eval_batch_size", "data.path", "model.implementation"),
 )
-"""How keys begin that say how long a job goes on, where, and what is recorded: with others it is still the same job."""
+"""Prefixes of the keys for a job's length, devices and records: a job with other values of them is the same job."""
 
 Settings = dict[str, Any]
 
@@ -44,11 +44,11 @@ class Job:
     """One job of a multirun: a run like any other, in a numbered folder."""
 
     config: Config
-    """With the job's own `run_dir`, and the multirun's name as its W&B group unless another one is configured."""
+    """The configuration, with the job's own `run_dir` and, if no W&B group is set, the multirun's name as group."""
     overrides: list[str]
-    """What was typed for it."""
+    """Its overrides, as typed."""
     exit_code: int | None = None
-    """None while it has not ended; also of a job that was never begun."""
+    """None until the job ends; also for a job that was never started."""
 
     @property
     def run_dir(self) -> Path:
@@ -58,23 +58,23 @@ class Job:
 
 @dataclass(kw_only=True, slots=True)
 class Multirun:
-    """The jobs of one command line and the folder that they are in."""
+    """The jobs of one command line and their parent folder."""
 
     parent: Path
     jobs: list[Job]
     """In Hydra's order."""
     is_first: bool = False
-    """Whether nothing was in `parent` before, and this process made it the parent of jobs."""
+    """Whether `parent` was empty or missing before this process."""
     made: list[Path] = field(default_factory=list)
-    """Directories that this process made for that, the innermost first."""
+    """Directories that this process made for it, the innermost first."""
 
     @classmethod
     def claim(cls, configs: Sequence[Config], command_line: CommandLine) -> Self:
-        """Give every job its folder and write that down; a job that was there before keeps its own.
+        """Assign a folder to every job and record that in `jobs.json`; a job of an earlier call keeps its folder.
 
         Args:
             configs: The jobs' configurations.
-            command_line: What they were composed from.
+            command_line: The command line that they were composed from.
 
         Raises:
             InputError: for a parent directory that can't be used, or that holds something else.
@@ -83,7 +83,7 @@ class Multirun:
         parent, again = _parent_directory(configs[0], command_line.overrides)
         made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
         try:
-            with FileLock(parent / LOCK):  # of two that start at once the second sees what the first wrote down
+            with FileLock(parent / LOCK):  # of two processes that start together, the second reads the first's record
                 recorded = _recorded(parent, again=again)
                 is_first = not recorded
                 numbers = _number(configs, recorded, parent)
@@ -111,17 +111,17 @@ class Multirun:
 
     @property
     def exit_code(self) -> int:
-        """The first exit code of a job that isn't 0; a job that was never begun counts as crashed."""
+        """Return the first exit code of a job that isn't 0; a job that was never started counts as crashed."""
         codes = (exits.CRASH if job.exit_code is None else job.exit_code for job in self.jobs)
         return next((code for code in codes if code != exits.DONE), exits.DONE)
 
     def remove_if_unused(self) -> None:
-        """Remove what was made for jobs that were all refused, so that the same command can be typed again."""
+        """Remove the folders of jobs that were all refused, so that the same command can be typed again."""
         if not self.is_first or any(job.run_dir.exists() for job in self.jobs):
             return
         (self.parent / RECORD).unlink(missing_ok=True)
         for folder in self.made:
-            with contextlib.suppress(OSError):  # somebody else uses it
+            with contextlib.suppress(OSError):  # not empty: another process uses it
                 folder.rmdir()
 
 
@@ -135,9 +135,9 @@ def _jobs(configs: Sequence[Config], command_line: CommandLine, parent: Path, nu
 
 
 def _parent_directory(config: Config, overrides: Sequence[str]) -> tuple[Path, bool]:
-    """The folder that holds the jobs, and whether it may hold some already.
+    """Return the folder of the jobs, and whether it may hold some already.
 
-    In a SLURM batch job it is the same one when the job is started again.
+    In a SLURM batch job it is the same folder when the job is requeued.
     """
     job = batch_job()
     if config.run_dir is not None:
@@ -151,10 +151,10 @@ def _parent_directory(config: Config, overrides: Sequence[str]) -> tuple[Path, b
 
 
 def _recorded(parent: Path, *, again: bool) -> dict[int, Settings]:
-    """The jobs of earlier calls by their numbers.
+    """Return the jobs of earlier calls by their numbers.
 
     Raises:
-        InputError: for a folder that can't be gone on with, or not without `resume=auto`.
+        InputError: for a folder whose jobs can't be continued, or not without `resume=auto`.
     """
     found = {entry.name for entry in parent.iterdir()} - {LOCK}
     if found and not again:
@@ -173,15 +173,15 @@ def _recorded(parent: Path, *, again: bool) -> dict[int, Settings]:
         return {int(number): dict(settings) for number, settings in record.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}); type another run_dir, or resume=RUN to go on with one run."
+            f"{path} is damaged ({type(error).__name__}); type another run_dir, or resume=RUN to resume one run."
         ) from error
 
 
 def _number(configs: Sequence[Config], recorded: dict[int, Settings], parent: Path) -> list[int]:
-    """The numbers of the jobs, their own for those that were there before; puts all of them on record.
+    """Return the jobs' numbers, the recorded ones for jobs of earlier calls; add all jobs to `recorded`.
 
-    A job was there before if one on record has the same settings, or if one alone has them but for the open keys that
-    don't vary among the jobs now: with more epochs, say, it goes on.
+    A job is the same as a recorded one with the same settings, or as the only one that has the same settings except for
+    keys in `OPEN` that don't vary among the jobs now, such as a larger number of epochs.
     """
     jobs = [_settings(config) for config in configs]
     keys = {key for job in jobs for key in job}
@@ -207,7 +207,7 @@ def _number(configs: Sequence[Config], recorded: dict[int, Settings], parent: Pa
 
 
 def _settings(config: Config) -> Settings:
-    """What a job is, as JSON keeps it."""
+    """Return the settings of a job, as JSON stores them."""
     changed = [key for key in differences(config, Config()) if key not in WHEREABOUTS]
     settings: Settings = json.loads(json.dumps({key: attrgetter(key)(config) for key in changed}))
     return settings

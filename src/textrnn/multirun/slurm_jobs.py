@@ -1,7 +1,7 @@
-"""The jobs of `-m hydra/launcher=slurm`: submitit hands them to SLURM, and this process waits for what they come to.
+"""The jobs of `-m hydra/launcher=slurm`: submitit submits them to SLURM, and this process waits for their results.
 
-Hydra's own plugin for submitit is not used: a job that is killed would end the wait for all others, a cluster without
-accounting would never tell that it was, and no exit code comes back.
+Hydra's plugin for submitit is not used: a killed job would end the wait for all others, without SLURM's accounting the
+kill would not be noticed, and the plugin returns no exit codes.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ from textrnn.base import exits as exits
 from textrnn.base.errors import InputError
 
 POLL = 1.0
-"""Seconds between two looks at the jobs."""
+"""Seconds between two checks of the jobs."""
 VISIBLE_WITHIN = 15.0
-"""Seconds after which what a job has left on a shared disk must be there for this machine."""
+"""Seconds within which the results of a job on a shared disk must be visible on this machine."""
 TIMEOUT = 30.0
 """Seconds in which SLURM's controller must answer."""
 
 
 class Command:
-    """One job: train.py with the arguments of one run, as if they had been typed where the job runs.
+    """One job: train.py with the arguments of one run, on the job's node.
 
     Args:
-        train: The command, importable where the job runs; takes the arguments, returns the exit code.
+        train: The command, importable on the node; takes the arguments, returns the exit code.
         program: The program's name, for the record.
         argv: The arguments.
     """
@@ -44,29 +44,29 @@ class Command:
         self.argv = list(argv)
 
     def __call__(self) -> int:
-        """Run it; return the exit code."""
+        """Run the command; return its exit code."""
         sys.argv = [self.program, *self.argv]
         code = self.train(self.argv)
         if code in (exits.PREEMPTED, exits.INTERRUPTED):
-            # Without a result, as it isn't over: it has had SLURM start it again.
+            # No result, as the job isn't over: it has asked SLURM to requeue it.
             raise SystemExit(code)
         return code
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit starts again at a signal that comes before the run, or after it."""
+        """Return what submitit resubmits at a signal before or after the run."""
         return DelayedSubmission(self)
 
 
 def launch(
     train: Callable[[Sequence[str]], int], jobs: Sequence[Sequence[str]], settings: Mapping[str, Any], folder: Path
 ) -> list[int]:
-    """Run train.py with each of several argument lists, as an array of SLURM jobs; return their exit codes in order.
+    """Run train.py with each argument list, as a SLURM job array; return the exit codes in order.
 
     Args:
-        train: Runs train.py with one of them.
-        jobs: The arguments.
-        settings: `conf/hydra/launcher/slurm.yaml` with what was typed.
-        folder: Where logs and submitit's files are kept; all nodes must see it.
+        train: Runs train.py with one of the lists.
+        jobs: The argument lists.
+        settings: `conf/hydra/launcher/slurm.yaml` with the typed changes.
+        folder: Folder of the logs and of submitit's files, visible to all nodes.
 
     Raises:
         InputError: if SLURM refuses the jobs.
@@ -94,19 +94,19 @@ def launch(
                 if codes.get(number):
                     print(_failure(job, codes[number]), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
-        print(f"the jobs go on; to end them: scancel {array}", file=sys.stderr)
+        print(f"the jobs continue; to end them: scancel {array}", file=sys.stderr)
         raise
     return [codes[number] for number in range(len(jobs))]
 
 
 def refuse_while_queued(folder: Path) -> None:
-    """Refuse what would train in the run directories of jobs that earlier calls have left in SLURM's queue.
+    """Refuse to train in the run directories of jobs of earlier calls that are still in SLURM's queue.
 
     Args:
-        folder: Where `launch` keeps logs: a folder for each job, of its name.
+        folder: The folder of `launch`, with a folder of logs for each job.
 
     Raises:
-        InputError: naming them.
+        InputError: with the names of those jobs.
     """
     names = {path.name for path in folder.iterdir() if path.name[:1].isdecimal()} if folder.is_dir() else set()
     waiting = sorted(name for array in {name.partition("_")[0] for name in names} for name in _queued(array) or ())
@@ -121,19 +121,19 @@ def refuse_while_queued(folder: Path) -> None:
 def _submit(commands: Sequence[Command], settings: Mapping[str, Any], folder: Path) -> "list[submitit.Job[int]]":
     own = ("name", "timeout_min", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb")
     parameters = {key if key in own else f"slurm_{key}": value for key, value in settings.items() if value is not None}
-    # What submitit counts are time limits that it hears of itself.
+    # submitit only counts the time limits that it is signaled.
     executor = submitit.AutoExecutor(folder=folder.resolve() / "%j", cluster="slurm", slurm_max_num_timeout=1000)
     executor.update_parameters(
         **parameters, stderr_to_stdout=True, slurm_srun_args=["--kill-on-bad-exit=1", "--input=none"]
     )
     is_new = not folder.exists()
     try:
-        with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # the error has what sbatch says
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():  # the error has the output of sbatch
             submitted = [executor.submit(command) for command in commands]
     except (FailedJobError, FailedSubmissionError) as error:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # it holds something else
+            with contextlib.suppress(OSError):  # not empty
                 folder.parent.rmdir()
         said = "; ".join(line.removeprefix("sbatch: error: ") for line in str(error).splitlines())
         raise InputError(
@@ -144,7 +144,7 @@ def _submit(commands: Sequence[Command], settings: Mapping[str, Any], folder: Pa
 
 
 def _queued(array: str) -> set[str] | None:
-    """The jobs of an array that are not over; None if SLURM doesn't say."""
+    """Return the jobs of an array that are not over; None if SLURM doesn't answer."""
     command = ["squeue", "--noheader", "--array", f"--jobs={array}", "--format=%i"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
@@ -156,15 +156,15 @@ def _queued(array: str) -> set[str] | None:
 
 
 def _has_results(job: "submitit.Job[int]") -> bool:
-    """Whether every process of a job has left its result."""
+    """Return whether every process of a job has written its result."""
     return all(job.task(number).paths.result_pickle.exists() for number in range(job.num_tasks))
 
 
 def _code(job: "submitit.Job[int]") -> int:
-    """The exit code of a job with results: the first of its processes' that isn't 0."""
+    """Return the exit code of a job with results: the first one of its processes that isn't 0."""
     try:
         return next((code for code in job.results() if code != exits.DONE), exits.DONE)
-    except FailedJobError:  # an exception before there was a run; its traceback is in the log
+    except FailedJobError:  # an exception before the run began; its traceback is in the log
         return exits.CRASH
 
 

@@ -1,7 +1,7 @@
-"""`tracking.watch`: histograms of gradients and parameters in W&B, in the row of their own step.
+"""`tracking.watch`: histograms of gradients and parameters in W&B, in the row of their step.
 
-`wandb.watch` would count passes rather than steps, with those of validation, see the scaled gradients of half precision
-and, as it logs before the row is begun, show each histogram at the step of the row before.
+`wandb.watch` is not used: it counts passes, including those of validation, instead of steps, sees the scaled gradients
+of half precision, and logs each histogram in the row of the step before.
 """
 
 from typing import TYPE_CHECKING
@@ -22,8 +22,8 @@ BINS = 64
 class Histograms(pl.Callback):
     """Log gradients of every `every_n_steps`th step, before clipping, to the logger's W&B run, if it has one.
 
-    Names are those of `wandb.watch`: `gradients/<parameter>` and, with `what="all"`, `parameters/<parameter>`, which
-    are the ones that the gradients were taken at.
+    Names are those of `wandb.watch`: `gradients/<parameter>` and, with `what="all"`, `parameters/<parameter>`, the
+    values before the step.
     """
 
     def __init__(self, logger: RunLogger, *, what: str, every_n_steps: int) -> None:
@@ -35,7 +35,7 @@ class Histograms(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Log gradients, which are averaged over all ranks and unscaled by now."""
+        """Log the gradients, averaged over all ranks and unscaled."""
         step = trainer.global_step + 1
         if not self._logger.has_wandb_run or step % self._every_n_steps != 0:
             return
@@ -50,7 +50,7 @@ class Histograms(pl.Callback):
 
 
 def _histogram(tensor: Tensor) -> "wandb.Histogram | None":
-    """The finite values' histogram, counted where they are; None if none is finite."""
+    """Return the histogram of the finite values, counted on their device; None if none is finite."""
     import wandb
 
     values = tensor.detach().float()

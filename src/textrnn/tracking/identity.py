@@ -1,4 +1,4 @@
-"""A run's identity: one for its directory, its checkpoints and its W&B run."""
+"""A run's identity, shared by its directory, its checkpoints and its W&B run."""
 
 import json
 import os
@@ -21,25 +21,25 @@ from textrnn.config.schema import Config
 
 ID_LENGTH = 8
 GIT_TIMEOUT = 5.0
-"""Seconds that each git command may take; a checkout on a slow disk goes without a commit."""
+"""Time limit of each git command, in seconds; a checkout on a slower disk has no recorded commit."""
 
 
 @dataclass(kw_only=True, slots=True)
 class RunIdentity:
-    """What is the same for all parts of a run, however often it is resumed. Plain JSON values."""
+    """Facts that all parts of a run share and that a resume doesn't change. Plain JSON values."""
 
     id: str
-    """The W&B run id: 8 characters of a-z and 0-9, or what WANDB_RUN_ID says."""
+    """The W&B run id: 8 characters of a-z and 0-9, or WANDB_RUN_ID."""
     name: str
-    """For people: `tracking.name`, WANDB_NAME, or made like `gru-128x1-bi s0`."""
+    """Display name: `tracking.name`, WANDB_NAME, or cell, size and seed such as `gru-128x1-bi s0`."""
     group: str | None
     """`tracking.group`, or WANDB_RUN_GROUP."""
     created: str
-    """When the run was first started: ISO 8601, UTC."""
+    """Time of the run's first start: ISO 8601, UTC."""
     git_commit: str | None
-    """Commit of the checkout that the package runs from; None without one (an installed wheel)."""
+    """Commit of the checkout that the package runs from; None for an installed wheel."""
     git_dirty: bool | None
-    """Whether that checkout had changes that are in no commit; None without a commit."""
+    """Whether that checkout had uncommitted changes; None without a commit."""
     seed: int
     """The run's seed."""
     version: str
@@ -61,21 +61,21 @@ class RunIdentity:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the identity that `to_dict` made; keys of a newer version are left aside.
+        """Return the identity that `to_dict` made; unknown keys, of a newer version, are ignored.
 
-        Raises `InputError` when a field is missing.
+        Raises `InputError` if a field is missing.
         """
         names = [field.name for field in fields(cls)]
         needed = [field.name for field in fields(cls) if field.default is MISSING]
         if missing := [name for name in needed if name not in values]:
-            raise InputError(f"the run's identity lacks {', '.join(missing)}: it was not written by textrnn.")
+            raise InputError(f"the run's identity has no {', '.join(missing)}: it was not written by textrnn.")
         return cls(**{name: values[name] for name in names if name in values})
 
 
 def new_identity(config: Config, command: Sequence[str], *, slurm_job: str | None = None) -> RunIdentity:
     """Make the identity of a new run; `command` is its command line (`sys.argv`), `slurm_job` its batch job.
 
-    Raises `InputError` when WANDB_RUN_ID is set to what can't be a directory's name.
+    Raises `InputError` if WANDB_RUN_ID can't be the name of a directory.
     """
     commit, dirty = _git_state(Path(textrnn.__file__).resolve().parent)
     return RunIdentity(
@@ -103,23 +103,23 @@ def default_name(config: Config) -> str:
 
 
 def refuse_one_id_for_all() -> None:
-    """Refuse WANDB_RUN_ID where several runs are to begin, which would share one W&B run.
+    """Refuse WANDB_RUN_ID for several runs, which would share one W&B run.
 
     Raises:
-        InputError: naming it.
+        InputError: WANDB_RUN_ID is set.
     """
     if given := os.environ.get("WANDB_RUN_ID"):
         raise InputError(f"WANDB_RUN_ID={given} would make one W&B run of all jobs of -m; unset it, or leave out -m.")
 
 
 def read_identity(run_json: Path) -> RunIdentity:
-    """Read the `run.json` of a run directory; raises `InputError` when it is missing or not whole."""
+    """Read the `run.json` of a run directory; raises `InputError` if it is missing or damaged."""
     try:
         values = json.loads(run_json.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{str(run_json)!r} can't be read ({error}): name a directory that train.py made.") from error
     if not isinstance(values, dict):
-        raise InputError(f"{str(run_json)!r} is no run's identity: name a directory that train.py made.")
+        raise InputError(f"{str(run_json)!r} is not a run's identity: name a directory that train.py made.")
     return RunIdentity.from_dict(values)
 
 
@@ -144,7 +144,7 @@ def _git_state(package: Path) -> tuple[str | None, bool | None]:
     if state is None:
         return None, None
     checkout, commit = state.splitlines()
-    # An installed package may lie in a virtual environment inside somebody else's repository.
+    # An installed package may be in a virtual environment inside another repository.
     if Path(checkout).resolve() / "src" / package.name != package:
         return None, None
     changes = _git(package, "status", "--porcelain")
@@ -152,12 +152,12 @@ def _git_state(package: Path) -> tuple[str | None, bool | None]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what a git command prints, or None where there is no git, no repository, no commit or no answer."""
+    """Return the output of a git command; None without git, repository or commit, or on a timeout."""
     try:
         done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # `status` is to look, not to refresh the index
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},  # `status` must not refresh the index
             capture_output=True,
             text=True,
             timeout=GIT_TIMEOUT,

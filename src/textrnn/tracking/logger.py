@@ -18,13 +18,13 @@ from textrnn.tracking.wandb_run import WandbRun
 class RunLogger(Logger):
     """Write what Lightning logs to `metrics.csv` and, with a W&B run, to W&B. Only rank 0 writes.
 
-    The step of a row is the number of optimizer steps taken. Lightning's own count says one less for what is logged
-    with a step than for what is logged after it, so the `step` it passes is not used: after `attach`, the trainer is
-    asked. All values of one step share a row: the last training step of an epoch, the validation that follows it and,
-    at the end, the test.
+    The step of a row is the number of optimizer steps taken. The `step` that Lightning passes is not used, as it is one
+    less for metrics that are logged with a step than for those logged after it; the trainer has the right one. All
+    values of one step share a row: the last training step of an epoch, the validation that follows it and, at the end,
+    the test.
 
-    W&B can't change a row that it has, so a row is logged there once it is complete: when the next one begins or at
-    the end of the run. A resumed run first logs the rows that W&B lacks.
+    W&B can't change a logged row, so a row is logged there once it is complete: when the next one begins or at the end
+    of the run. A resumed run first logs the rows that are missing in W&B.
     """
 
     def __init__(self, run_dir: Path, identity: RunIdentity) -> None:
@@ -35,7 +35,7 @@ class RunLogger(Logger):
         self._trainer: pl.Trainer | None = None
         self._file: MetricsFile | None = None
         self._open_row: Row | None = None  # the last row, which may get more values
-        self._media: dict[int, dict[str, Any]] = {}  # by step, what goes into W&B's row beside the metrics
+        self._media: dict[int, dict[str, Any]] = {}  # by step, values of W&B's row besides the metrics
         self.latest: dict[str, float] = {}
         """The last value of each metric, for progress lines and the summary; empty on ranks above 0."""
 
@@ -52,7 +52,7 @@ class RunLogger(Logger):
     @override
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log `metrics` at the trainer's global step; raises `ValueError` for a name that has no column."""
+        """Log `metrics` at the trainer's global step; raises `ValueError` for a name without a column."""
         if self._trainer is None or self._file is None:
             raise RuntimeError("RunLogger.attach(trainer) must come before the first metric")
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
@@ -63,7 +63,7 @@ class RunLogger(Logger):
         self.latest.update(values)
         epoch = self._trainer.current_epoch
         if self._trainer.testing:
-            # Lightning counts the last epoch as over, but not where a limit cut it short and the run was resumed.
+            # Lightning counts the last epoch as finished, except in a resumed run whose epoch a limit cut short.
             epoch = max(epoch - 1, self._file.last_epoch)
         self._begin(self._file.write(global_step, epoch, values))
 
@@ -84,16 +84,16 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def close(self, *, over: bool) -> None:
-        """Close `metrics.csv` and send its last row to W&B, unless the run will add to that row when it is resumed.
+        """Close `metrics.csv` and send its last row to W&B, unless a resumed run may add to that row.
 
-        `over` says that the run is not to be resumed. The W&B run is finished by whoever started it.
+        `over`: whether the run has ended for good. The caller that started the W&B run finishes it.
         """
         if self._file is not None:
             self._file.close()
         if self._trainer is not None and self._open_row is not None:
             if over or self._open_row["step"] < self._trainer.global_step:
                 self._send(self._open_row)
-                for step in sorted(self._media):  # of steps that have no row
+                for step in sorted(self._media):  # steps without a row
                     self._send({"step": step, "epoch": self._open_row["epoch"]})
             self._open_row = None
 

@@ -1,4 +1,4 @@
-"""`metrics.csv`: one row a global step, whole after every write, repairable after a kill."""
+"""`metrics.csv`: one row per global step, whole after every write, repairable after a kill."""
 
 import contextlib
 import csv
@@ -27,7 +27,7 @@ METRICS = (
     "test/f1",
     "test/auroc",
 )
-"""Every metric that a run may log. A name that isn't here is an error, not a new column."""
+"""All metrics that a run may log. Any other name is an error, not a new column."""
 COLUMNS = ("step", "epoch", *METRICS)
 HEADER = (",".join(COLUMNS) + "\n").encode()
 
@@ -52,7 +52,7 @@ class MetricsFile:
         self._row_start = self._end - (len(_line(self._row)) if rows else 0)
 
     def write(self, step: int, epoch: int, values: Mapping[str, float]) -> Row:
-        """Put `values` into the row of `step`, which keeps its epoch if it is there, and return the row.
+        """Put `values` into the row of `step` and return it; an existing row keeps its epoch.
 
         Raises `ValueError` for a metric that is not in `METRICS` and for a step before the last row's.
         """
@@ -81,31 +81,31 @@ class MetricsFile:
             self._file = -1
 
     def _write_at(self, offset: int, line: bytes) -> None:
-        # One system call a line: a kill comes before it or after it. The last row is written over in place.
+        # One system call per line, which a kill can't interrupt. The last row is overwritten in place.
         if os.pwrite(self._file, line, offset) != len(line):
             raise OSError("metrics.csv could not be written whole: is the disk full?")
         os.ftruncate(self._file, offset + len(line))
 
 
 def check_names(values: Mapping[str, float]) -> None:
-    """Raise `ValueError` when a name is not in `METRICS`."""
+    """Raise `ValueError` if a name is not in `METRICS`."""
     if unknown := [name for name in values if name not in METRICS]:
         raise ValueError(f"unknown metrics {', '.join(unknown)}: a metric needs its column in tracking/metrics.py")
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """Return the rows of a `metrics.csv`, in the order of steps, each with the cells that are filled.
+    """Return the rows of a `metrics.csv`, in the order of steps, each without its empty cells.
 
-    Raises `InputError` for a file that is none, or whose last line is torn.
+    Raises `InputError` for another file, or for a torn last line.
     """
     return [_parse(path, line) for line in _lines(path)]
 
 
 def repair(path: Path, last_step: int) -> None:
-    """Make the `metrics.csv` of a killed run that of a run at `last_step`, the step of the checkpoint it resumes from.
+    """Reset the `metrics.csv` of a killed run to `last_step`, the step of the checkpoint that it resumes from.
 
-    Rows of later steps go, they will be logged again; so does what is left of a torn last line. A missing file stays
-    missing.
+    Rows of later steps are removed, as they will be logged again, and so is a torn last line. A missing file is not
+    made.
     """
     if not path.exists():
         return
@@ -117,10 +117,10 @@ def repair(path: Path, last_step: int) -> None:
 def surviving_rows(path: Path) -> list[Row]:
     """Return the rows of the `metrics.csv` of a run that may have been killed, without a torn last line.
 
-    Torn it may also be by a row that was written over a longer one: what was left of that one is a line of its own.
+    A row that overwrote a longer one may also leave the rest of that one as a last line.
 
     Raises:
-        InputError: for another line that is no row.
+        InputError: for any other line that is not a row.
     """
     content = path.read_bytes() if path.exists() else b""
     lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()[1:]

@@ -17,16 +17,17 @@ from textrnn.tracking.plots import Operation, plot_profile
 from textrnn.tracking.run_directory import RunDirectory
 
 PROFILED_BATCHES = 3
-"""Training batches that are recorded. On a CPU one may be a hundred thousand operations, of which torch sums up some
-ten thousand a second."""
+"""Number of recorded training batches. On a CPU one may have 100,000 operations, and torch sums up some 10,000 per
+second."""
 
 _EVALUATED = "autograd::engine::evaluate_function: "
 
 
 def lightning_profiler(name: str | None, run_dir: Path) -> Profiler | None:
-    """Lightning's own profiler of this name, "simple" or "advanced", which reports to `<run_dir>/fit-profile.txt`.
+    """Return Lightning's profiler "simple" or "advanced", which writes `<run_dir>/fit-profile.txt`.
 
-    None for "pytorch", which is `StepProfile`'s: Lightning's would write traces of 50 MB and warn of short runs.
+    None for "pytorch", which `StepProfile` does: Lightning's profiler would write traces of 50 MB and warn of short
+    runs.
     """
     kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
     return kinds[name](dirpath=run_dir, filename="profile") if name in kinds else None
@@ -35,9 +36,9 @@ def lightning_profiler(name: str | None, run_dir: Path) -> Profiler | None:
 class StepProfile(pl.Callback):
     """Record the operations of a few training batches and, after training, write `profile.csv` and `profile.png`.
 
-    Recorded are `PROFILED_BATCHES` whole steps, the wait for their data included, from the second batch on (the first
-    one also pays for what is set up once), or fewer where validation or the end of training comes first. The time of an
-    operation is its own, without those that it calls: the device's if training is on a GPU, else the processor's.
+    It records `PROFILED_BATCHES` whole steps, including the wait for data, from the second batch on (the first one
+    includes the set-up), or fewer if validation or the end of training comes first. The time of an operation excludes
+    the operations that it calls; it is the device's on a GPU, else the CPU's.
     """
 
     def __init__(self, directory: RunDirectory) -> None:
@@ -51,7 +52,7 @@ class StepProfile(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Start with the second batch of this process, or the first one if there is no other."""
+        """Start with the second batch of this process, or with the first one if it is the only one."""
         if self._profile is not None:
             return
         alone = trainer.num_training_batches == 1 or trainer.max_steps == 1
@@ -62,7 +63,7 @@ class StepProfile(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop after the last batch to be recorded."""
+        """Stop after the last recorded batch."""
         self._trained += 1
         self._recorded += self._running
         if self._recorded == PROFILED_BATCHES:
@@ -70,7 +71,7 @@ class StepProfile(pl.Callback):
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave validation out."""
+        """Exclude validation."""
         self._stop()
 
     @override
@@ -99,7 +100,7 @@ class StepProfile(pl.Callback):
         )
 
     def _start(self, device: torch.device) -> None:
-        # torch's library for traces would print a line at its start and at its end.
+        # torch's library for traces prints a line at its start and its end.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
         self._profile = torch.profiler.profile(activities=activities)

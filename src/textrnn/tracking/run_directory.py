@@ -1,4 +1,4 @@
-"""The directory of one run: who may use it, and what is where in it."""
+"""The directory of one run: its lock and its files."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ LOCK_NAME = ".lock"
 def default_run_dir(config: Config, identity: RunIdentity) -> Path:
     """Return runs/<stamp>-<cell>-s<seed>-<id>, or in a W&B agent runs/<WANDB_SWEEP_ID>/<WANDB_RUN_ID>.
 
-    The stamp is local time to the second. In a sweep the directory follows from the trial alone, so that the same
-    trial, started again, finds its own; in a SLURM batch job from the job and the configuration, for the same reason:
+    The stamp is local time to the second. In a sweep the directory depends on the trial alone, so that a restarted
+    trial finds it; in a SLURM batch job it depends on the job and the configuration, for the same reason:
     runs/slurm-<job>-<cell>-s<seed>-<digest>.
     """
     if identity.sweep_id and os.environ.get("WANDB_RUN_ID"):
@@ -37,9 +37,9 @@ def default_run_dir(config: Config, identity: RunIdentity) -> Path:
 
 
 class RunDirectory:
-    """A run directory that this process has for itself until `release()` or its end, however it ends.
+    """A run directory that this process has locked until `release()` or its end, however it ends.
 
-    The claim is a kernel lock on `.lock`: it goes with the process, so a killed run leaves nothing to clean up.
+    The kernel releases the lock on `.lock` with the process, so a killed run leaves nothing to clean up.
     """
 
     def __init__(self, path: Path, lock: FileLock | None, *, fresh: bool = False, made: Sequence[Path] = ()) -> None:
@@ -50,10 +50,10 @@ class RunDirectory:
 
     @classmethod
     def claim(cls, path: Path, *, resume: bool) -> Self:
-        """Make `path` (parents too) and take it; with `resume` it may already hold a run.
+        """Make `path` and its parents and lock it; with `resume` it may already hold a run.
 
-        Raises `InputError` when the directory is in use, not empty without `resume`, or can't be made or written.
-        A refusal leaves the file system as it was.
+        Raises `InputError` if the directory is in use, not empty without `resume`, or can't be made or written. Then
+        the file system is unchanged.
         """
         made: list[Path] = []
         try:
@@ -77,7 +77,7 @@ class RunDirectory:
         return cls(path, None)
 
     def discard(self) -> None:
-        """Release the directory and, if it was empty, leave it so: for a run that was refused before it began."""
+        """Release the directory and, if it was empty before, empty it: for a run that was refused before it began."""
         if self._fresh:
             for entry in self.path.iterdir():
                 if entry.is_dir():
@@ -93,13 +93,13 @@ class RunDirectory:
             self._lock.release()
 
     def __enter__(self) -> Self:
-        """Release the directory at the end; after wrong input, if nothing was trained, `discard` it."""
+        """Return this object; on exit release the directory, or `discard` it after wrong input before training."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The folder of checkpoints is made when training begins; from then on nothing is thrown away.
+        # The folder of checkpoints is made when training begins; from then on nothing is discarded.
         if isinstance(error, InputError) and not self.checkpoints.exists():
             self.discard()
         self.release()
@@ -116,12 +116,12 @@ class RunDirectory:
 
     @property
     def metrics_csv(self) -> Path:
-        """One row a global step at which something was logged."""
+        """One row per global step at which metrics were logged."""
         return self.path / "metrics.csv"
 
     @property
     def summary_json(self) -> Path:
-        """Final metrics and how the run ended."""
+        """Final metrics and the run's status."""
         return self.path / "summary.json"
 
     @property
@@ -131,12 +131,12 @@ class RunDirectory:
 
     @property
     def profile_png(self) -> Path:
-        """Where the time of a step goes, with trainer.profiler=pytorch."""
+        """The slowest operations of a step, with trainer.profiler=pytorch."""
         return self.path / "profile.png"
 
     @property
     def profile_csv(self) -> Path:
-        """The operations behind `profile_png`, all of them."""
+        """All operations of a step, with trainer.profiler=pytorch."""
         return self.path / "profile.csv"
 
     def evaluation(self, split: str) -> Path:
@@ -145,17 +145,17 @@ class RunDirectory:
 
     @property
     def early_stop(self) -> Path:
-        """Exists if the run was stopped for good before its end; holds the reason."""
+        """Exists if the run was stopped for good before its end; contains the reason."""
         return self.path / "early-stop"
 
     @property
     def wandb_unsent(self) -> Path:
-        """Exists while W&B may lack the end of the run: from its start until W&B has all of it."""
+        """Exists from the run's start until W&B has all of it."""
         return self.path / "wandb-unsent"
 
     @property
     def train_log(self) -> Path:
-        """What was printed, and a traceback if there was one."""
+        """Log lines, and the traceback of a crash."""
         return self.path / "train.log"
 
     @property
@@ -170,14 +170,14 @@ class RunDirectory:
 
     @property
     def last_ckpt(self) -> Path:
-        """The checkpoint that a resumed run continues from."""
+        """The checkpoint from which the run is resumed."""
         return self.checkpoints / "last.ckpt"
 
 
 def _lock(path: Path, *, resume: bool) -> FileLock:
-    """Take the lock of an existing directory, and remove what a killed process left half-written."""
+    """Lock an existing directory, and remove the temporary files of killed processes."""
     lock = FileLock(path / LOCK_NAME, keep=True)
-    if not lock.path.exists():  # a directory that is no run's gets no lock file
+    if not lock.path.exists():  # a directory that is not a run's gets no lock file
         _check_contents(path, resume=resume)
     if not lock.acquire(blocking=False):
         raise InputError(
@@ -199,14 +199,14 @@ def _holds_something(path: Path) -> bool:
 
 
 def _is_leftover(entry: Path) -> bool:
-    """Return whether a killed process left it half-written."""
+    """Return whether it is a temporary file of a killed process."""
     return entry.name.startswith(".") and entry.suffix == TEMPORARY_SUFFIX and entry.is_file()
 
 
 def _check_contents(path: Path, *, resume: bool) -> None:
-    """Refuse a directory that holds something; with `resume`, one that holds files of a run but no run to resume.
+    """Refuse a directory that is not empty; with `resume`, one with files of a run but no run to resume.
 
-    Other files, such as a job's log, may lie there.
+    Other files, such as a job's log, are allowed.
     """
     if not resume and _holds_something(path):
         raise InputError(

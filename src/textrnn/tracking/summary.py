@@ -1,4 +1,4 @@
-"""What a run came to: `summary.json` and the table at its end."""
+"""A run's result: `summary.json` and the table at its end."""
 
 import json
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ REMEDY = "remove it, and the run, resumed, writes another"
 
 
 class Status(StrEnum):
-    """Where a run stands, in `summary.json`, sweeps, comparisons and W&B."""
+    """Status of a run, in `summary.json`, sweeps, comparisons and W&B."""
 
     WAITING = "waiting"
-    """Drawn by a sweep, and not begun."""
+    """Drawn by a sweep and not started."""
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
@@ -34,27 +34,27 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the run is not to be continued by itself."""
+        """Whether the run has ended for good."""
         return self in (Status.FINISHED, Status.STOPPED, Status.FAILED)
 
     @property
     def exit_code(self) -> int:
-        """What `train.py` returns for a run that ended so."""
+        """Exit code of `train.py` for this status."""
         codes = {Status.PREEMPTED: exits.PREEMPTED, Status.INTERRUPTED: exits.INTERRUPTED, Status.FAILED: exits.CRASH}
         return codes.get(self, exits.DONE)
 
 
 @dataclass(kw_only=True, slots=True)
 class RunSummary:
-    """How a run ended. In `summary.json` the metrics stand beside the other keys, under their own names."""
+    """Result of a run. In `summary.json` the metrics are keys beside the others, under their own names."""
 
     status: Status
     """finished, stopped, preempted, interrupted or failed."""
     metrics: dict[str, float]
-    """Final value of each metric, by its name in `metrics.csv`; validation's at the best step."""
+    """Final value of each metric, by its name in `metrics.csv`; validation metrics are those of the best step."""
     coverage: dict[str, float] = field(default_factory=dict)
-    """Shares of the vocabulary's words and of the training reviews' tokens that have a pretrained vector, by their
-    names, `vectors/...`; empty without such vectors."""
+    """Shares of the vocabulary's words and of the training reviews' tokens with a pretrained vector, as `vectors/...`;
+    empty without pretrained vectors."""
     parameters: int
     """Trained parameters of the model."""
     tokens: int
@@ -62,11 +62,11 @@ class RunSummary:
     seconds: float
     """Seconds of training, without validation and checkpoints."""
     waited_seconds: float = 0.0
-    """Seconds in which training waited for a segment to be encoded, since the last resumption."""
+    """Seconds that training waited for segments to be encoded, since the last resume."""
     world_size: int
-    """Processes that trained together, one a device, since the last resumption."""
+    """Processes that trained together, one per device, since the last resume."""
     batch_size_per_device: int
-    """Reviews at most in a device's share of a batch."""
+    """Maximum number of reviews in a device's share of a batch."""
     straggler_fraction: float | None
     """Fraction of the ranks' time spent waiting for a step's straggler, by the lengths alone; None before training."""
     step: int
@@ -80,7 +80,7 @@ class RunSummary:
         """Return the content of `summary.json`, metrics first."""
         values = asdict(self)
         metrics, coverage = values.pop("metrics"), values.pop("coverage")
-        values["status"] = str(self.status)  # W&B's client would take an enumeration's name
+        values["status"] = str(self.status)  # W&B's client would use the enumeration's name
         return {**{name: metrics[name] for name in METRICS if name in metrics}, **coverage, **values}
 
     @classmethod
@@ -88,7 +88,7 @@ class RunSummary:
         """Return the summary that `to_dict` made; raises `InputError` when a key is missing."""
         names = [item.name for item in fields(cls) if item.name not in ("metrics", "coverage")]
         if missing := [name for name in names if name not in values]:
-            raise InputError(f"the run's summary lacks {', '.join(missing)}: it was not written by textrnn.")
+            raise InputError(f"the run's summary has no {', '.join(missing)}: it was not written by textrnn.")
         metrics = {name: values[name] for name in METRICS if name in values}
         coverage = {name: value for name, value in values.items() if name.startswith("vectors/")}
         kept = {name: values[name] for name in names} | {"status": Status(values["status"])}
@@ -96,7 +96,7 @@ class RunSummary:
 
 
 def write_summary(summary_json: Path, summary: RunSummary) -> None:
-    """Write `summary.json` atomically. A loss that is not finite stands there as Python's `json` writes it: NaN."""
+    """Write `summary.json` atomically. A loss that is not finite is written as by Python's `json`: NaN."""
     write_atomically(summary_json, json.dumps(summary.to_dict(), indent=2) + "\n")
 
 
@@ -105,7 +105,7 @@ def read_summary(summary_json: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the run hasn't ended.
-        InputError: it is no run's summary, or not whole.
+        InputError: it is damaged or not a run's summary.
     """
     try:
         values = json.loads(summary_json.read_text(encoding="utf-8"))
@@ -117,10 +117,10 @@ def read_summary(summary_json: Path) -> dict[str, Any]:
 
 
 def read_status(summary_json: Path) -> Status | None:
-    """Return how the run ended by its `summary.json`, None without one: it trains, or was killed.
+    """Return the run's status from `summary.json`; None without the file: the run is training or was killed.
 
     Raises:
-        InputError: it is no run's summary, or not whole.
+        InputError: it is damaged or not a run's summary.
     """
     try:
         return Status(read_summary(summary_json)["status"])
@@ -129,8 +129,8 @@ def read_status(summary_json: Path) -> Status | None:
 
 
 def summary_table(name: str, summary: RunSummary) -> Table:
-    """Return the table that ends a run: metrics by split, then what it took."""
-    title = Text(f"{name}: {summary.status}", style="table.title")  # the name as it is, no markup
+    """Return the table at the end of a run: metrics by split, then tokens and time."""
+    title = Text(f"{name}: {summary.status}", style="table.title")  # Text: the name is not markup
     table = Table(title=title, title_justify="left", show_edge=False, min_width=60)
     table.add_column("")
     for split in ("train", "validation", "test"):

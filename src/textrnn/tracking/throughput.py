@@ -13,23 +13,23 @@ from typing_extensions import override
 class Throughput(pl.Callback):
     """Log `train/tokens_per_second` and `train/padding` every `log_every_n_steps` steps, the trainer's own.
 
-    Tokens are those of real reviews (weight above 0), without padding, summed over ranks; positions are those of real
-    reviews with their padding, on the rank that has them. The time is that of whole steps, waiting for data included;
-    validation and the writing of checkpoints stop the clock. Tokens are counted on the device and read only with the
-    clock, so a step costs no synchronization with the host.
+    Tokens are those of real reviews (weight above 0), without padding, summed over ranks; positions include the
+    padding. Time is that of whole steps, including the wait for data; the clock stops for validation and the writing of
+    checkpoints. Tokens are counted on the device and read together with the clock, so a step needs no synchronization
+    with the host.
 
-    The row also gets the module's metrics of the same steps, its `train_metrics`: here, before the callbacks that write
-    checkpoints, so that no checkpoint is ever ahead of `metrics.csv`.
+    The row also gets the module's `train_metrics` of the same steps, before the callbacks that write checkpoints, so
+    that no checkpoint is ahead of `metrics.csv`.
 
-    Totals are in the checkpoint and continue in a resumed run.
+    Totals are stored in the checkpoint and continue in a resumed run.
     """
 
     def __init__(self, log_every_n_steps: int) -> None:
         self._log_every_n_steps = log_every_n_steps
         self.tokens = 0
-        """Tokens trained on so far, over all ranks, epochs and resumptions."""
+        """Tokens trained on so far, over all ranks, epochs and resumes."""
         self.seconds = 0.0
-        """Seconds of training in which they were read."""
+        """Seconds of training for these tokens."""
         self._window = (0, 0, 0.0)  # tokens, positions and seconds since the last report
         self._pending: Tensor | None = None  # tokens and positions of this rank since the clock was last read
         self._started: float | None = None
@@ -43,7 +43,7 @@ class Throughput(pl.Callback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock before the first batch is waited for."""
+        """Start the clock before the wait for the first batch."""
         self._start_clock()
 
     @override
@@ -90,7 +90,7 @@ class Throughput(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Continue the totals of the run that is resumed; the test loads `best.ckpt`, whose totals are older."""
+        """Restore the totals of a resumed run, but not at the test, which loads the older `best.ckpt`."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
         state = checkpoint["throughput"]
@@ -103,13 +103,13 @@ class Throughput(pl.Callback):
             self._started = time.perf_counter()
 
     def _read_clock(self, trainer: pl.Trainer) -> None:
-        """Stop the clock and add what was counted since it started, over all ranks, which all come here together."""
+        """Stop the clock and add the counts since its start over all ranks, which call this together."""
         if self._started is None or self._pending is None:
             return
         counted = trainer.strategy.reduce(self._pending.clone(), reduce_op="sum")
         assert isinstance(counted, Tensor)
         tokens, positions = (int(count) for count in counted.tolist())
-        # Read after the counts, which wait for the device to finish the steps they come from.
+        # Read after the counts, which wait for the device to finish their steps.
         seconds = time.perf_counter() - self._started
         self._started = None
         self._pending.zero_()

@@ -203,9 +203,9 @@ def test_a_misspelt_key_is_never_accepted(key: str, place: int, letter: str) -> 
 
 
 def test_devices_that_are_not_there_are_refused() -> None:
-    with pytest.raises(InputError, match=r"two processes a core|GPU"):
+    with pytest.raises(InputError, match=r"two processes per core|GPU"):
         check_devices(TrainerConfig(devices=10_000), Launch())
-    with pytest.raises(InputError, match="two processes a core"):
+    with pytest.raises(InputError, match="two processes per core"):
         check_devices(TrainerConfig(accelerator="cpu", devices=10_000), Launch())
     check_devices(TrainerConfig(accelerator="cpu", devices=1), Launch())
 

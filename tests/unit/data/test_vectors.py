@@ -127,8 +127,8 @@ def test_words_in_a_broken_encoding_are_skipped(tmp_path: Path) -> None:
         (FILE, 4, r"model\.embedding\.size=4, but .* have 3 numbers; type model\.embedding\.size=3"),
         (FILE, 2, r"model\.embedding\.size=2, but .* have 3 numbers"),
         ("5 3\n" + FILE, 4, r"model\.embedding\.size=4, but .* have 3 numbers"),
-        ("6 3\n" + FILE, 3, r": line 6 is the last one, after 5 words, but line 1 promises 6"),
-        ("4 3\n" + FILE, 3, r": line 6 is the last one, after 5 words, but line 1 promises 4"),
+        ("6 3\n" + FILE, 3, r": line 6 is the last one, after 5 words, but line 1 says 6"),
+        ("4 3\n" + FILE, 3, r": line 6 is the last one, after 5 words, but line 1 says 4"),
         (FILE + "cut 1 2", 3, r": line 6 is not a word and 3 numbers"),
         ("good 1 2 3\nfilm 1 2\n", 3, r"model\.embedding\.vectors=.*: line 2 is not a word and 3 numbers"),
         ("good 1 2 3\nfilm 1 2 3 4\n", 3, r"model\.embedding\.vectors=.*: line 2 is not a word and 3 numbers"),
@@ -137,10 +137,10 @@ def test_words_in_a_broken_encoding_are_skipped(tmp_path: Path) -> None:
         ("good  1 2 3\nfilm 1 2 3\n", 3, r": line 1 is not a word and 3 numbers with one space before each"),
         ("good 1 2 3\nfilm 1 2  3\n", 3, r": line 2 is not a word and 3 numbers with one space before each"),
         ("good 1 2 3\nfilm  1 2 3\n", 3, r": line 2 is not a word and 3 numbers with one space before each"),
-        ("the 1 2 3\ngood 1 x 3\n", 3, r": line 2 holds something that is not a finite number"),
-        ("the 1 2 3\ngood 1 2 3\nnowhere 1 nan 3\nfilm 1 2 3\n", 3, r": line 3 holds something that is not a finite"),
-        ("the 1 2 3\ngood 1 1e39 3\n", 3, r": line 2 holds something that is not a finite number"),
-        ("2 3\nthe 1 2 3\ngood 1 inf 3\n", 3, r": line 3 holds something that is not a finite number"),
+        ("the 1 2 3\ngood 1 x 3\n", 3, r": line 2 has a value that is not a finite number"),
+        ("the 1 2 3\ngood 1 2 3\nnowhere 1 nan 3\nfilm 1 2 3\n", 3, r": line 3 has a value that is not a finite"),
+        ("the 1 2 3\ngood 1 1e39 3\n", 3, r": line 2 has a value that is not a finite number"),
+        ("2 3\nthe 1 2 3\ngood 1 inf 3\n", 3, r": line 3 has a value that is not a finite number"),
         ("the 1 2 3\n", 3, r"model\.embedding\.vectors=.* has no vector for any of the 5 tokens"),
         ("<unk> 1 2 3\n<pad> 1 2 3\n", 3, r"model\.embedding\.vectors=.* has no vector for any of the 5 tokens"),
         ("", 3, r"model\.embedding\.vectors=.* has no vector for any"),
@@ -160,9 +160,9 @@ def test_lines_are_counted_over_the_whole_file(tmp_path: Path, monkeypatch: pyte
     assert opened(write(tmp_path, "".join(lines))).rows[:, 2].tolist() == list(range(7))
     for bad in range(7):
         broken = [line if number != bad else "bad 1 x 3\n" for number, line in enumerate(lines)]
-        with pytest.raises(InputError, match=f": line {bad + 1} holds"):
+        with pytest.raises(InputError, match=f": line {bad + 1} has"):
             opened(write(tmp_path, "".join(broken)))
-        with pytest.raises(InputError, match=f": line {bad + 2} holds"):
+        with pytest.raises(InputError, match=f": line {bad + 2} has"):
             opened(write(tmp_path, "7 3\n" + "".join(broken)))
 
 
@@ -176,7 +176,7 @@ def test_packed_files_that_are_damaged(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"can't be read \(File is not a zip file\)"):
         opened(write(tmp_path, text, "plain.zip"))
     archive = zipped(tmp_path, a_2d_txt="the 1 2\n", a_4d_txt="the 1 2 3 4\n")
-    with pytest.raises(InputError, match=r"It holds a\.2d\.txt, a\.4d\.txt; unpack it"):
+    with pytest.raises(InputError, match=r"It has a\.2d\.txt, a\.4d\.txt; unpack it"):
         opened(archive)
 
 
@@ -204,7 +204,7 @@ def test_an_array_that_is_cut_or_has_no_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mine\.npy can't be read"):
         opened(path)
     (tmp_path / "mine.txt").unlink()
-    with pytest.raises(InputError, match=r"needs its words, one a line in the order of its rows, in .*mine\.txt"):
+    with pytest.raises(InputError, match=r"needs its words, one per line in the order of its rows, in .*mine\.txt"):
         opened(path)
 
 

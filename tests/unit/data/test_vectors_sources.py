@@ -100,7 +100,7 @@ def test_files_of_the_hub(tmp_path: Path) -> None:
     outcomes = from_hub(hub.url, tmp_path, text, "hub:some/vectors/never-asked-for.txt")
     assert outcomes[text] == [[1.0, 2.0, 3.0], 5], "kept by the Hub's client"
     message = outcomes["hub:some/vectors/never-asked-for.txt"]
-    assert re.search(r"^model\.embedding\.vectors=hub:\S+: the Hub is out of reach \(.+\) and has not been", message)
+    assert re.search(r"^model\.embedding\.vectors=hub:\S+: the Hub is out of reach \(.+\) and this file has", message)
 
 
 @pytest.mark.parametrize(

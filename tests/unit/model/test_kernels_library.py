@@ -76,7 +76,7 @@ def test_one_that_cant_be_loaded_is_made_for_the_process_and_a_line_says_so(
     made.write_bytes(b"")
     implementation, line = chosen(environment, TEXTRNN_KERNELS=str(kernels))
     assert implementation == "compiled"
-    assert f"each start compiles recurrence.c anew ({kernels}: file too short)" in line
+    assert f"each start compiles recurrence.c again ({kernels}: file too short)" in line
 
 
 def _umask() -> int:

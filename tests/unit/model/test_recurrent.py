@@ -11,7 +11,7 @@ from textrnn.model.recurrent import Direction
 @pytest.mark.parametrize("cell", CELLS)
 def test_initial_weights(cell: str) -> None:
     direction = Direction(cell, 6, 8, initial_state="zeros", nonlinearity="tanh", bias=True)
-    direction.initialise("orthogonal", forget_bias=1.5)
+    direction.initialize("orthogonal", forget_bias=1.5)
     weight_ih, weight_hh, bias_ih, bias_hh = direction.weights
     gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
     for gate in weight_hh.chunk(gates):
@@ -26,7 +26,7 @@ def test_initial_weights(cell: str) -> None:
 
 def test_uniform_recurrent_weights() -> None:
     direction = Direction("gru", 6, 16, initial_state="zeros", nonlinearity="tanh", bias=True)
-    direction.initialise("uniform", forget_bias=1.0)
+    direction.initialize("uniform", forget_bias=1.0)
     largest = direction.weights[1].abs().max()
     assert 0.9 * 0.25 < largest <= 0.25
 
@@ -35,7 +35,7 @@ def test_lstm_forget_bias_keeps_the_cell_state() -> None:
     # With a large forget bias and no input the cell state of the first token must survive: the bias sits on the
     # right gate of the kernel that is really run.
     layer = RecurrentLayer("lstm", 1, 1, bidirectional=False, implementation="fused")
-    layer.initialise("uniform", forget_bias=100.0)
+    layer.initialize("uniform", forget_bias=100.0)
     direction = layer.directions[0]
     assert isinstance(direction, Direction)
     with torch.no_grad():

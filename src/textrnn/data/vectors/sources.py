@@ -1,4 +1,4 @@
-"""Where pretrained vectors come from: what `model.embedding.vectors` says, opened."""
+"""Sources of pretrained vectors: opening the value of `model.embedding.vectors`."""
 
 import logging
 from pathlib import Path
@@ -12,16 +12,16 @@ from textrnn.data.vectors.arrays import WordVectors, open_array, open_glove
 from textrnn.data.vectors.cache import open_text
 
 PROBE_SECONDS = 5.0
-"""Longest time that the question for a file of the Hub may take."""
+"""Time limit of a query for a file of the Hub, in seconds."""
 
 
 def open_vectors(embedding: EmbeddingConfig, cache_dir: Path) -> WordVectors:
-    """The vectors that `embedding.vectors` names, of length `embedding.size`.
+    """Open the vectors that `embedding.vectors` names, of length `embedding.size`.
 
     A text file is read once and kept below `cache_dir`/vectors; a file of the Hub is kept by the Hub's client.
 
     Raises:
-        InputError: They aren't here or on the Hub, can't be read, or have another size.
+        InputError: they are neither here nor on the Hub, can't be read, or have another size.
 
     """
     check_presence(embedding)
@@ -35,7 +35,7 @@ def open_vectors(embedding: EmbeddingConfig, cache_dir: Path) -> WordVectors:
 
 
 def _from_hub(name: str) -> Path:
-    """Path of a model repository's file in the cache of the Hub's client; of a .npy file with its words beside it."""
+    """Return the path of a Hub file in the client's cache; a .npy file has its words beside it."""
     parts = HUB.fullmatch(name)
     assert parts is not None, "checked before"
     path = _download(name, parts["repo"], parts["file"], parts["revision"])
@@ -57,7 +57,7 @@ def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # errors are reported below
     wrong = f"model.embedding.vectors={name}: the Hub at {constants.ENDPOINT} has no"
     try:
-        # A download would ask for a minute whether a Hub that is out of reach is still out of reach.
+        # A download would retry for a minute with a Hub that is out of reach.
         get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=PROBE_SECONDS)
         return Path(hf_hub_download(repo, file, revision=revision))
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -73,8 +73,8 @@ def _download(name: str, repo: str, file: str, revision: str | None) -> Path:
             kept = Path(hf_hub_download(repo, file, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
             raise InputError(
-                f"model.embedding.vectors={name}: the Hub is out of reach ({reason_of(error)}) and has not been asked "
-                "for this file before; type model.embedding.vectors=FILE with a file of this machine, or glove."
+                f"model.embedding.vectors={name}: the Hub is out of reach ({reason_of(error)}) and this file has not "
+                "been downloaded before; type model.embedding.vectors=FILE with a file of this machine, or glove."
             ) from error
         LOGGER.warning(f"the Hub is out of reach: using {repo}/{file} as kept in {kept}")
         return kept

@@ -1,4 +1,4 @@
-"""The embedding's table from pretrained vectors, and how much of the text they cover."""
+"""The embedding's table from pretrained vectors, and their coverage of the text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ VOCABULARY_COVERAGE, TEXT_COVERAGE = "vectors/vocabulary_coverage", "vectors/tex
 
 @dataclass(frozen=True, slots=True)
 class VectorTable:
-    """What the embedding starts from."""
+    """Initial values of the embedding."""
 
     values: Tensor
     """(vocabulary, size) float32."""
     has_vector: npt.NDArray[np.bool_]
-    """(vocabulary,): the tokens whose values are the source's."""
+    """(vocabulary,), whether the token's vector is from the source."""
 
     def coverage(self, token_counts: npt.NDArray[np.int64]) -> dict[str, float]:
-        """The shares that have a vector: of the vocabulary's words, and of all tokens of the training reviews.
+        """Return the shares with a vector: of the vocabulary's words, and of all tokens of the training reviews.
 
-        `<pad>` and `<unk>` are no words; tokens of the text that are `<unk>` count as having none.
+        `<pad>` and `<unk>` are not words; tokens of the text that are `<unk>` count as having no vector.
 
         Args:
             token_counts: (vocabulary,) occurrences of each token in the training reviews.
@@ -44,8 +44,8 @@ class VectorTable:
 def vector_table(vectors: WordVectors, vocabulary: Sequence[str], *, seed: int) -> VectorTable:
     """Look up the vocabulary's words.
 
-    Words that have no vector, and `<unk>` unless the source has one, start from a normal distribution with the mean
-    and standard deviation, component by component, of the vectors that were found. `<pad>` gets zeros.
+    Words without a vector, and `<unk>` unless the source has one, are drawn from a normal distribution with the mean
+    and standard deviation, component by component, of the vectors that were found. `<pad>` is zero.
 
     Args:
         vectors: The source.
@@ -53,13 +53,13 @@ def vector_table(vectors: WordVectors, vocabulary: Sequence[str], *, seed: int) 
         seed: Of the random vectors.
 
     Raises:
-        InputError: No word has a vector, or one isn't finite.
+        InputError: no word has a vector, or one isn't finite.
 
     """
     wanted = {token.encode(): token_id for token_id, token in enumerate(vocabulary) if token_id != PAD_ID}
     found = [(wanted.pop(word), row) for row, word in enumerate(vectors.words) if word in wanted]
     token_ids, rows = np.array(found, dtype=np.int64).reshape(-1, 2).T
-    with np.errstate(over="ignore"):  # of float64: infinite, which is refused
+    with np.errstate(over="ignore"):  # too large for float32, so infinite, which is refused
         known = vectors.rows[rows].astype(np.float32)
     has_vector = np.zeros(len(vocabulary), dtype=np.bool_)
     has_vector[token_ids] = True
@@ -71,8 +71,8 @@ def vector_table(vectors: WordVectors, vocabulary: Sequence[str], *, seed: int) 
         )
     if not (finite := np.isfinite(known).all(axis=1)).all():
         raise InputError(
-            f"model.embedding.vectors={vectors.name}: row {rows[~finite].min()} (counted from 0) holds something that "
-            "is not a finite number."
+            f"model.embedding.vectors={vectors.name}: row {rows[~finite].min()} (counted from 0) has a value that is "
+            "not a finite number."
         )
     mean, spread = known.mean(axis=0, dtype=np.float64), known.std(axis=0, dtype=np.float64)
     values = np.random.default_rng(seed).normal(mean, spread, (len(vocabulary), known.shape[1])).astype(np.float32)

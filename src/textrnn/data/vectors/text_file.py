@@ -1,4 +1,4 @@
-"""Vectors in a text file, a word and its numbers a line: the formats of GloVe and word2vec, also as .gz or .zip."""
+"""Vectors in a text file, a word and its numbers per line: the formats of GloVe and word2vec, also as .gz or .zip."""
 
 import contextlib
 import gzip
@@ -23,19 +23,19 @@ Floats = npt.NDArray[np.float32]
 def read_text_vectors(path: Path, size: int, name: str) -> Iterator[tuple[list[bytes], Floats]]:
     """Read a file of vectors, `LINES_AT_A_TIME` words at a time, with a progress bar.
 
-    A first line "words size" (the format of word2vec) is a promise that is held against what follows. A word may
-    contain spaces, as some of glove.840B do. Words are bytes: files of this kind hold some in broken encodings.
+    A first line "words size" (the format of word2vec) is checked against the other lines. A word may contain spaces, as
+    some of glove.840B do. Words are bytes, as such files have some in broken encodings.
 
     Args:
-        path: The file; of a .zip with several the one whose name contains, for size 100, ".100d.".
-        size: Numbers of a vector.
-        name: What was typed for it.
+        path: The file; in a .zip with several, the one whose name contains ".100d." is read for size 100.
+        size: Components of a vector.
+        name: The path as typed.
 
     Yields:
         Words, and their vectors, (words, size).
 
     Raises:
-        InputError: The file can't be read, a line is malformed, vectors have another size, the file ends too early.
+        InputError: the file can't be read or is too short, a line is malformed, or vectors have another size.
 
     """
     words: list[bytes] = []
@@ -71,17 +71,17 @@ def read_text_vectors(path: Path, size: int, name: str) -> Iterator[tuple[list[b
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"model.embedding.vectors={name} can't be read{where} ({reason}); give a whole text file with a word and "
-            f"{size} numbers a line."
+            f"{size} numbers per line."
         ) from error
     if promised is not None and rows != promised:
         raise InputError(
-            f"model.embedding.vectors={name}: line {number} is the last one, after {rows} words, but line 1 promises "
+            f"model.embedding.vectors={name}: line {number} is the last one, after {rows} words, but line 1 says "
             f"{promised}; get the whole file."
         )
 
 
 def check_size(actual: int, name: str, size: int) -> None:
-    """Raise InputError unless the vectors called `name` have as many numbers as the model's."""
+    """Raise InputError unless the vectors called `name` are as long as the model's."""
     if actual != size:
         raise InputError(
             f"model.embedding.size={size}, but the vectors in model.embedding.vectors={name} have {actual} numbers;"
@@ -103,7 +103,7 @@ def _opened(path: Path, size: int, name: str) -> Iterator[tuple[IO[bytes], int, 
                 yield packed, member.file_size, packed.tell
         return
     with path.open("rb") as raw:
-        # A GzipFile is read like any file, but typed as none.
+        # A GzipFile is read like any file, but its type says otherwise.
         lines: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
         yield lines, path.stat().st_size, raw.tell
 
@@ -114,14 +114,14 @@ def _member(archive: zipfile.ZipFile, size: int, name: str) -> zipfile.ZipInfo:
     fitting = members if len(members) == 1 else [member for member in members if f".{size}d." in member.filename]
     if len(fitting) != 1:
         raise InputError(
-            f"model.embedding.vectors={name}: which file has vectors of model.embedding.size={size}? It holds "
+            f"model.embedding.vectors={name}: which file has vectors of model.embedding.size={size}? It has "
             f"{', '.join(member.filename for member in members) or 'none'}; unpack it and give the file."
         )
     return fitting[0]
 
 
 def _is_header(fields: list[bytes], name: str, size: int) -> bool:
-    """Whether the first line is word2vec's "words size"; with size 1 it could be a word like any other."""
+    """Return whether the first line is word2vec's "words size"; with size 1 it could be any other word."""
     if size == 1 or len(fields) != 2 or not all(field.isdigit() for field in fields):
         return False
     check_size(int(fields[1]), name, size)
@@ -129,12 +129,12 @@ def _is_header(fields: list[bytes], name: str, size: int) -> bool:
 
 
 def _word(fields: list[bytes], name: str, number: int, size: int, *, first: bool) -> bytes:
-    """The word of a line, whose numbers are only counted here."""
+    """Return the word of a line; its numbers are only counted here."""
     if b"" in fields[max(1, len(fields) - size - 1) :]:
         raise _malformed(name, number, size)
     if first and len(fields) > 2:
         check_size(len(fields) - 1, name, size)
-    # More numbers than `size` are no word with spaces.
+    # With more numbers than `size` the line is malformed, and not a word with spaces.
     if len(fields) <= size or (len(fields) > size + 1 and _is_number(fields[-size - 1])):
         raise _malformed(name, number, size)
     return b" ".join(fields[:-size])
@@ -156,7 +156,7 @@ def _is_number(field: bytes) -> bool:
 
 
 def _vectors(numbers: list[bytes], size: int, name: str, last: int) -> Floats:
-    """The numbers of some lines, of which `last` is the last one."""
+    """Return the numbers of some lines, of which `last` is the last one."""
     with contextlib.suppress(ValueError):
         vectors = _floats(numbers).reshape(-1, size)
         if np.isfinite(vectors).all():
@@ -164,7 +164,7 @@ def _vectors(numbers: list[bytes], size: int, name: str, last: int) -> Floats:
     rows = len(numbers) // size
     bad = next(row for row in range(rows) if not _are_finite(numbers[row * size : (row + 1) * size]))
     raise InputError(
-        f"model.embedding.vectors={name}: line {last - rows + 1 + bad} holds something that is not a finite number."
+        f"model.embedding.vectors={name}: line {last - rows + 1 + bad} has a value that is not a finite number."
     )
 
 

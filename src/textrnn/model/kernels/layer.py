@@ -1,8 +1,8 @@
 """A recurrent layer through `recurrence/`, our C code: both directions at once, exact for every length.
 
-What can be done for all tokens at once is left to torch: one product makes the gates' inputs of both directions, and
-after the backward pass single products make the gradients of all weights. The C code does what must be done token by
-token. Tensors are time-major, (time, batch, features).
+torch computes what can be done for all tokens at once: the gates' inputs of both directions in one product, and after
+the backward pass the gradients of the weights, one product each. The C code computes the steps from token to token.
+Tensors are time-major, (time, batch, features).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ REALS = {torch.float32: "float", torch.float64: "double"}
 
 
 class _Kind(NamedTuple):
-    """What is no tensor: the cell, whether an rnn has relu, 1 or 2 directions, autocast's type or None."""
+    """Arguments that are not tensors: the cell, whether an rnn has relu, 1 or 2 directions, autocast's type or None."""
 
     cell: str
     relu: bool
@@ -28,12 +28,12 @@ class _Kind(NamedTuple):
 
 
 def is_available(steps: Tensor) -> bool:
-    """Whether this machine has the library for tensors like `steps`."""
+    """Return whether this machine has the library for tensors like `steps`."""
     return steps.device.type == "cpu" and steps.dtype in REALS and load_library(REALS[steps.dtype]) is not None
 
 
 def multiplies_bfloat16(like: Tensor) -> bool:
-    """Whether the library for tensors like `like` has a twin whose recurrence too multiplies in bfloat16 (AVX-512)."""
+    """Return whether the recurrence, too, can multiply in bfloat16 for tensors like `like` (AVX-512)."""
     library = load_library("float") if like.device.type == "cpu" and like.dtype == torch.float32 else None
     return library is not None and bool(library.has_low()) and load_library("bfloat16") is not None
 
@@ -47,11 +47,11 @@ def run_layer(
     *,
     relu: bool = False,
 ) -> Tensor:
-    """States of a layer after each token.
+    """Return the states of a layer after each token.
 
-    Under autocast to bfloat16, a processor that multiplies it does so in the recurrence too, adds in float32, and keeps
-    gates in bfloat16 for the backward pass; states stay in float32. Other processors and other types of autocast have
-    only the products over all tokens in autocast's type.
+    Under autocast to bfloat16, on a CPU that supports it, the recurrence too multiplies in bfloat16, adds in float32
+    and keeps gates in bfloat16 for the backward pass; states stay in float32. On other CPUs, and for other types, only
+    the products over all tokens use autocast's type.
 
     Args:
         cell: rnn, lstm or gru.
@@ -59,7 +59,7 @@ def run_layer(
             hidden), b_ih and b_hh (gates * hidden,), with the gates in torch's order.
         initial: For each direction the parts of the state before the first token, each (batch, hidden); empty: zeros.
         steps: (time, batch, input).
-        lengths: (batch,) int64, each from 1 to time, which is not checked here.
+        lengths: (batch,) int64, each from 1 to time; not checked here.
         relu: Whether an rnn's units are max(0, x) instead of tanh(x).
 
     Returns:
@@ -80,7 +80,7 @@ class CompiledLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, kind: _Kind, lengths: Tensor, steps: Tensor, *parts: Tensor) -> Tensor:
-        """States; shapes as in `run_layer`, whose `weights` and `initial` are `parts`, direction by direction."""
+        """Return states; shapes as in `run_layer`. `parts` are its `weights` and `initial`, direction by direction."""
         work = _Work(kind, lengths, parts)
         keep = any(ctx.needs_input_grad)
         tokens = work.tokens(steps)
@@ -93,7 +93,7 @@ class CompiledLayer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of `steps` and `parts`, from those of the states."""
+        """Return the gradients of `steps` and `parts`, from those of the states."""
         work, ctx.work = ctx.work, None
         if work is None:
             raise RuntimeError("a compiled layer's gradient can be taken once; use model.implementation=fused")
@@ -104,7 +104,7 @@ class CompiledLayer(torch.autograd.Function):
 
 
 class _Work:
-    """What a pass through one layer needs besides its input and output.
+    """Buffers and weights of a pass through one layer.
 
     Attributes:
         gates: (time * batch, directions * gates * hidden): the gates' inputs, then their activations, then gradients.
@@ -125,7 +125,7 @@ class _Work:
         ]
         self.hidden = self.weights[0][1].shape[1]
         self.width = self.weights[0][1].shape[0]
-        """Columns of one direction's gates: gates * hidden."""
+        """Number of columns of one direction's gates: gates * hidden."""
         self.gates = self.extra = torch.empty(0)
         self.real = parts[0].dtype
         if self.real == torch.float64:
@@ -175,7 +175,7 @@ class _Work:
         states = outputs.view(len(tokens), -1).to(self.product_dtype or self.real)
         for index, (grad_weight_ih, sums) in enumerate(zip(grad_weights_ih, grad_biases, strict=True)):
             yield from (grad_weight_ih, self._grad_weight_hh(index, states), sums[: self.width])
-            # In memory of its own: autograd keeps what it gets, and clipping would scale a shared one twice.
+            # In its own memory: autograd keeps the tensor, and clipping would scale a shared one twice.
             yield torch.cat([sums[: 2 * self.hidden], sums[3 * self.hidden :]]) if self.cell == "gru" else sums.clone()
         for parts in grad_initial:
             yield from parts
@@ -186,7 +186,7 @@ class _Work:
         return torch.cat([sums, self.extra.sum(1)], dim=1) if self.cell == "gru" else sums
 
     def _grad_weight_hh(self, index: int, states: Tensor) -> Tensor:
-        """Gradient of W_hh: each token's gates times the state before it, which is its neighbour's output."""
+        """Gradient of W_hh: each token's gates times the state before it, which is the adjacent token's output."""
         batch = len(self.lengths)
         mine = states[:, index * self.hidden : (index + 1) * self.hidden]
         later, earlier = slice(batch, None), slice(None, len(states) - batch)
@@ -200,12 +200,12 @@ class _Work:
         return gradient
 
     def _recurrent_gates(self, index: int) -> list[Tensor]:
-        """The gradients that belong to W_hh's product: `gates`, but a GRU's n has its own behind the reset gate."""
+        """The gradients of W_hh's product: `gates`, but for a GRU's n that of W_hn h + b_hn, in `extra`."""
         gates = self.gates[:, index * self.width : (index + 1) * self.width]
         return [gates[:, : 2 * self.hidden], self.extra[index]] if self.cell == "gru" else [gates]
 
     def _input_bias(self, weights: Sequence[Tensor]) -> Tensor:
-        """What is added for all tokens at once: both biases, but a GRU's n keeps its recurrent one for the C code."""
+        """The bias added for all tokens at once: both biases, except the recurrent one of a GRU's n (C code)."""
         bias_ih, bias_hh = weights[2], weights[3].clone()
         if self.cell == "gru":
             bias_hh[2 * self.hidden :] = 0
@@ -217,7 +217,7 @@ class _Work:
         return (left.to(dtype) @ right.to(dtype)).to(self.real)
 
     def _run(self, outputs: Tensor, packed: Sequence[Tensor], **options: Any) -> None:
-        """One pass of the C code."""
+        """Run one pass of the C code."""
         run_pass(
             self.library,
             self.cell,

@@ -1,8 +1,8 @@
-"""The machine's own build of `recurrence/`, our C code: compiled once, kept in the cache, loaded through ctypes.
+"""The build of `recurrence/`, our C code: compiled once per machine, kept in the cache, loaded through ctypes.
 
-A C compiler is all it takes, at run time and not at installation, so that the code fits the processor that runs it. A
-machine without one uses torch's kernels: the same numbers, more slowly. Where the library can't be kept, each process
-compiles its own.
+It is compiled at run time and not at installation, for the CPU that runs it, and needs only a C compiler. A machine
+without one uses torch's kernels: the same results, more slowly. If the library can't be kept, each process compiles its
+own.
 
 Environment variables: CC names another compiler, TEXTRNN_KERNELS another folder than `$XDG_CACHE_HOME/textrnn/kernels`.
 """
@@ -32,16 +32,16 @@ KINDS = {
     "double": ("-DREAL=double",),
     "bfloat16": ("-DREAL=float", "-DLOW=1"),
 }
-"""The libraries that are made of the sources; bfloat16's only runs where float's `has_low()` is true."""
+"""The libraries that are built from the sources; that of bfloat16 only runs where float's `has_low()` is true."""
 COMPILE_SECONDS = 120.0
-"""Longest time that the compiler gets; it takes about three seconds."""
+"""Time limit of the compiler, in seconds; it takes about three."""
 
 
 @functools.cache
 def load_library(kind: str) -> ctypes.CDLL | None:
-    """The library of a kind of `KINDS`, compiled if it has to be; None where that fails.
+    """Return the library of a kind of `KINDS`, compiled if necessary; None if that fails.
 
-    Once a process, a line says why it failed and what would help.
+    A failure is logged once per process, with its reason and a remedy.
     """
     try:
         library = _loaded(kind)
@@ -65,11 +65,11 @@ def load_library(kind: str) -> ctypes.CDLL | None:
 
 
 def _loaded(kind: str) -> ctypes.CDLL:
-    """The compiled library; one that was kept and can't be loaded is compiled anew, for this process."""
+    """Return the compiled library; a kept one that can't be loaded is compiled again, for this process."""
     path = _library(kind)
     try:
         return ctypes.CDLL(str(path))
-    except OSError as error:  # of a folder from which nothing may be run, or cut off by a power failure
+    except OSError as error:  # in a folder mounted noexec, or truncated by a power failure
         reason = str(error).removeprefix(f"{path}: ")  # as below: one folder for all
         own = Path(_own_folder(f"{path.parent}: {reason}").name) / path.name
         _compile(KINDS[kind], own)
@@ -77,9 +77,9 @@ def _loaded(kind: str) -> ctypes.CDLL:
 
 
 def _library(kind: str) -> Path:
-    """Path of the compiled library."""
+    """Return the path of the compiled library."""
     sources = [path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.suffix in (".c", ".h")]
-    # Of the C library too: one that a container has made may need a newer one than its host has.
+    # Depends on the C library too: a library compiled in a container may need a newer one than the host has.
     made_for = (_processor(), platform.libc_ver(), os.environ.get("CC"))
     key = hashlib.sha256(repr((sources, FLAGS, KINDS[kind], made_for)).encode())
     name = f"recurrence-{kind}-{key.hexdigest()[:16]}.so"
@@ -88,9 +88,9 @@ def _library(kind: str) -> Path:
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()  # permission bits don't tell of a disk that is read-only
+        tempfile.TemporaryFile(dir=path.parent).close()  # permission bits don't show a read-only disk
     except (OSError, InputError) as error:
-        # Without the name of the file that was tried, or each library would have a folder and a line of its own.
+        # Without the file's name, or each library would get a folder and a log line of its own.
         reason = f"{path.parent}: {error.strerror}" if isinstance(error, OSError) else str(error)
         path = Path(_own_folder(reason).name) / name
     _compile(KINDS[kind], path)
@@ -99,13 +99,13 @@ def _library(kind: str) -> Path:
 
 @functools.cache
 def _own_folder(reason: str) -> "tempfile.TemporaryDirectory[str]":
-    """A folder for this process, removed with it."""
-    LOGGER.warning("each start compiles recurrence.c anew (%s); name a folder to keep it in TEXTRNN_KERNELS", reason)
+    """Return a folder for this process, removed at its end."""
+    LOGGER.warning("each start compiles recurrence.c again (%s); set TEXTRNN_KERNELS to a folder to keep it in", reason)
     return tempfile.TemporaryDirectory(prefix="textrnn-kernels-")
 
 
 def _compile(defines: Sequence[str], path: Path) -> None:
-    """Compile the library `path`; processes that start at once may all do it, each sees a whole library."""
+    """Compile the library `path`; processes that start together may each do it, and each sees a whole library."""
     compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
     started = time.monotonic()
     with replacing(path) as beside:
@@ -124,7 +124,7 @@ def _run(command: list[str]) -> None:
 
 
 def _processor() -> str:
-    """What "native" means here: a home that different machines share holds a library for each."""
+    """Return what "native" means on this CPU: a home shared by different machines holds a library for each."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,4 +1,4 @@
-"""How the C code in `recurrence/` is called, and the recurrent weights in the order in which it reads them."""
+"""Calls of the C code in `recurrence/`, and the recurrent weights packed in the order in which it reads them."""
 
 import ctypes
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 CELLS = ("rnn", "lstm", "gru")
-"""The cells in the order of their numbers in recurrence/steps.h."""
+"""The cells, in the order of their numbers in recurrence/steps.h."""
 
 _Pointer = ctypes.c_void_p
 
@@ -54,17 +54,17 @@ def run_pass(
     grad_initial: Sequence[Sequence[Tensor]] = (),
     grad_bias: Tensor | None = None,
 ) -> None:
-    """One pass over a layer: forward, or with `grad_outputs` backward.
+    """Run one pass over a layer: forward, or with `grad_outputs` backward.
 
     Args:
-        library: From `load_library`; its types are those of the tensors, which are contiguous.
+        library: From `load_library`, for the types of the tensors; all tensors are contiguous.
         cell: One of `CELLS`.
         outputs: (time, batch, directions * hidden), written by the forward pass, read by the backward pass.
         gates: (time * batch, directions * gates * hidden), overwritten by both.
         extra: (directions, time * batch, hidden), as `gates`; may be empty where the cell or the pass needs none.
         packed: Each direction's recurrent weights, from `pack_forward` or `pack_backward`.
         lengths: (batch,) int64.
-        order: (batch,) int64, the rows by falling length.
+        order: (batch,) int64, the rows by decreasing length.
         relu: See `run_layer`.
         keep: Whether the forward pass keeps what the backward pass needs.
         biases: Of a gru, each direction's recurrent bias of n, (hidden,).
@@ -74,12 +74,12 @@ def run_pass(
         grad_bias: From `bias_sums`, written by the backward pass of bfloat16's library, which needs it.
 
     Raises:
-        MemoryError: none for the tiles.
+        MemoryError: there is no memory for the tiles.
 
     """
     time, batch, _ = outputs.shape
     directions = (_Direction * len(packed))()
-    # What a pointer points at must live until the call is over.
+    # The tensors behind the pointers must live until the call returns.
     kept_c = [parts[1].to(gates.dtype) if len(parts) > 1 else None for parts in initial]
     hidden, width = outputs.shape[2] // len(packed), gates.shape[1] // len(packed)
     for index, direction in enumerate(directions):
@@ -116,20 +116,20 @@ def run_pass(
 
 
 def _pointer(tensor: Tensor, column: int) -> int:
-    """Address of a contiguous tensor's column."""
+    """Return the address of a contiguous tensor's column."""
     return tensor.data_ptr() + column * tensor.element_size()
 
 
 def _pointers(parts: Sequence[Tensor]) -> tuple[int | None, int | None]:
-    """Addresses of the state's parts h and c; None where there is none."""
+    """Return the addresses of the state's parts h and c; None for a missing one."""
     addresses = [part.data_ptr() for part in parts]
     return (addresses[0] if addresses else None), (addresses[1] if len(addresses) > 1 else None)
 
 
 def bias_sums(library: Any, cell: str, outputs: Tensor, directions: int) -> Tensor:
-    """(directions, tiles, sums, hidden), uninitialised: each tile's sums of the gates' gradients over its tokens.
+    """(directions, tiles, sums, hidden), uninitialized: each tile's sums of the gates' gradients over its tokens.
 
-    There is one for each gate, and for a gru's n, whose recurrent bias lies behind the reset gate, another one.
+    There is one sum for each gate, and another one for a gru's n, whose recurrent bias is multiplied by the reset gate.
     """
     tiles = -(-outputs.shape[1] // library.tile_rows(CELLS.index(cell)))
     return outputs.new_empty(directions, tiles, 1 if cell == "rnn" else 4, outputs.shape[2] // directions)
@@ -170,13 +170,13 @@ def _gates(weight: Tensor) -> int:
 
 
 def _blocks(library: Any, weight: Tensor) -> tuple[int, int]:
-    """Vectors that hold the units of one gate, and units of a vector."""
+    """Return the number of vectors for the units of one gate, and the units of a vector."""
     length = library.vector_length()
     return -(-weight.shape[1] // length), length
 
 
 def _padded(weight: Tensor, rows: int, columns: int) -> Tensor:
-    """W_hh as (gates, rows, columns), with zeros for the units that there are not."""
+    """W_hh as (gates, rows, columns), padded with zeros."""
     hidden = weight.shape[1]
     padded = weight.new_zeros(_gates(weight), rows, columns)
     padded[:, :hidden, :hidden] = weight.view(-1, hidden, hidden)

@@ -17,18 +17,18 @@ typedef struct {
   int64_t backward;      /* whether reviews are read from their last token to their first */
   int64_t gates_stride;  /* elements from one token's gates to the next */
   int64_t output_stride; /* the same for output and grad_output */
-  kept_t *gates;         /* (time, batch, gates * hidden) input products; activations; at last their gradients */
-  kept_t *extra;         /* (time, batch, hidden) gru: recurrent part of n, at last its gradient; lstm: cell state c */
+  kept_t *gates;         /* (time, batch, gates * hidden) input products; activations; finally their gradients */
+  kept_t *extra;         /* (time, batch, hidden) gru: recurrent part of n, finally its gradient; lstm: cell state c */
   real *output;          /* (time, batch, hidden) states h, 0 after a review's last token */
   const real *grad_output;
-  const factor_t *packed; /* recurrent weights, packed for the pass at hand */
+  const factor_t *packed; /* recurrent weights, packed for this pass */
   const real *bias;      /* gru: recurrent bias of n, (hidden,) */
   const real *initial_h; /* (batch, hidden) or null: zeros */
   const real *initial_c;
   const kept_t *kept_c;  /* initial_c as `extra` would keep it */
   real *grad_initial_h;  /* (batch, hidden) */
   real *grad_initial_c;
-  real *grad_bias;       /* LOW: (tiles, sums, hidden): of rnn and lstm a sum for each gate, of gru also recurrent n's */
+  real *grad_bias;       /* LOW: (tiles, sums, hidden): a sum for each gate, for a gru another one for recurrent n */
 } direction_t;
 
 typedef struct {
@@ -36,7 +36,7 @@ typedef struct {
   int64_t relu;           /* rnn: max(0, x) instead of tanh */
   int64_t keep;           /* whether the forward pass keeps what the backward pass needs */
   const int64_t *lengths; /* (batch,), each from 1 to time */
-  const int64_t *order;   /* (batch,) rows by falling length: rows of a tile end at about the same time */
+  const int64_t *order;   /* (batch,) rows by decreasing length: rows of a tile end at about the same time */
   direction_t *each;
 } problem_t;
 
@@ -94,7 +94,7 @@ INLINE void set_next(tile_t *t, int64_t at, vec h) {
   if (LOW) set_factor(t->next_factor + at, h);
 }
 
-/* With LOW alone, where what is kept has lost digits; reals are added up more exactly by torch, pair by pair. */
+/* With LOW only, whose kept values have lost digits; torch sums reals more exactly, pair by pair. */
 INLINE void add_up(tile_t *t, int64_t gate, int64_t block, vec gradient) {
   if (LOW) *(vec *)(t->sums + (gate * t->blocks + block) * VL) += gradient;
 }

@@ -1,9 +1,9 @@
-/* Threads for the length of one call: no pool that waits for more work on a core that torch's threads need. */
+/* Threads for one call, not a pool: its idle threads would hold a core that torch's threads need. */
 #pragma once
 #include <pthread.h>
 #include <stdint.h>
 
-/* Runs `run(work)` on so many threads, this one among them; where one can't be had, the others do its share. */
+/* Runs `run(work)` on this many threads, including this one; if one can't be started, the others do its share. */
 static void run_on_threads(int64_t threads, void *(*run)(void *), void *work) {
   if (threads < 1) threads = 1;
   pthread_t others[threads];

@@ -1,4 +1,4 @@
-/* Vectors of the processor's width, and what the cells need of them: exp, tanh, sigmoid, and one blocked product. */
+/* Vectors of the CPU's width and the cells' functions: exp, tanh, sigmoid, and one blocked product. */
 #pragma once
 #include <math.h>
 #include <stdint.h>
