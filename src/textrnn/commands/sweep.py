@@ -84,7 +84,7 @@ def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: Sw
     record(sweep, metric, directory, ended.trials)
     if ended.stop_reason is not None:
         print(f"stopped: {ended.stop_reason}")
-    if ended.stop_reason is not None or any(not trial.status.ended for trial in ended.trials):
+    if not ended.is_over and (ended.stop_reason is not None or any(not trial.status.ended for trial in ended.trials)):
         print(f"resume: python sweep.py --resume {directory.shown()}")
     print(f"sweep directory: {directory.shown()}")
 

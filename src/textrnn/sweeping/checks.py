@@ -11,6 +11,7 @@ from textrnn.config.overrides import check_override, parse_overrides
 from textrnn.config.schema import EARLY_STOPPING_MONITORS, Config, TrainerConfig
 from textrnn.sweeping.engine import Engine, check_hyperband, ends
 from textrnn.sweeping.sweep_file import OWN_KEYS, Sweep
+from textrnn.tracking.wandb_internals import sweep_arguments
 
 COMBINATIONS = 32
 """A grid of no more is composed whole; a larger one by each value alone."""
@@ -27,15 +28,6 @@ def check_values(sweep: Sweep) -> Config:
         return _check(sweep)
     except InputError as error:
         raise InputError(f"{sweep.path}: {error}") from error
-
-
-def arguments(parameters: Mapping[str, Any]) -> list[str]:
-    """Parameters as W&B's agent types them behind the program."""
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
-
-    args = {key: {"value": value} for key, value in parameters.items()}
-    typed: list[str] = create_sweep_command_args({"args": args})["args_no_hyphens"]
-    return typed
 
 
 def _check(sweep: Sweep) -> Config:
@@ -74,7 +66,7 @@ def _check_text(name: str, value: Any) -> None:
         raise InputError(f"parameter {name}: {value} is a mapping; sweep its keys by their dotted names.")
     if not isinstance(value, bool | int | float | str | list):
         raise InputError(f"parameter {name}: YAML reads {value} as a {type(value).__name__}; write a number or a text.")
-    (text,) = arguments({name: value})
+    (text,) = sweep_arguments({name: value})
     try:
         (override,) = parse_overrides([text])
     except InputError as error:
@@ -93,7 +85,7 @@ def _check_text(name: str, value: Any) -> None:
 
 
 def _compose(sweep: Sweep, parameters: Mapping[str, Any], name: str | None = None) -> Config:
-    typed = arguments(parameters)
+    typed = sweep_arguments(parameters)
     try:
         config = compose([*sweep.fixed, *typed, STAND_IN])
         _check_chosen(sweep, config)
