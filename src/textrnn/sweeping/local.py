@@ -69,10 +69,8 @@ class LocalSweep(SweepLoop):
 
         It failed before its first value, or its process was killed and left a checkpoint.
         """
-        killed = trial.exit_code is not None and trial.exit_code < 0
-        return trial.status == Status.FAILED and (
-            not trial.history or (killed and self._directory.run_directory(trial).last_ckpt.is_file())
-        )
+        has_checkpoint = self._directory.run_directory(trial).last_ckpt.is_file()
+        return trial.status == Status.FAILED and (not trial.history or (trial.was_killed and has_checkpoint))
 
     def _look(self) -> None:
         """Read the running trials' metrics, stop the weak ones, and settle those that have ended."""

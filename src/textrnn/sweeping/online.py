@@ -153,19 +153,23 @@ class OnlineSweep(SweepLoop):
                 self._report.line(line)
 
     def _settle_abandoned(self, worker: int | None = None) -> bool:
-        """Settle the trials, of all workers or one, whose agent was killed; return whether any still runs."""
+        """Settle the trials, of all workers or one, whose agent was killed; return whether any still runs.
+
+        A trial may also have ended elsewhere since it was saved: through an agent of another machine, or by hand.
+        """
         alive = False
         for trial in self.trials:
-            if trial.status != Status.RUNNING or worker not in (None, trial.worker):
+            if (trial.status.ended and not trial.was_killed) or worker not in (None, trial.worker):
                 continue
+            summary = self._directory.summary_status(trial)
             if FileLock(self._directory.run_directory(trial).path / LOCK_NAME).is_held():
                 alive = True
                 if worker is None:
                     self._still_runs(trial)
-                continue
-            settle(self._directory, trial, None, interrupted=False)
-            self._follow(trial)
-            self._ended(trial)
+            elif trial.status == Status.RUNNING or (summary is not None and summary.ended):
+                self._follow(trial)
+                settle(self._directory, trial, None, interrupted=False)
+                self._ended(trial)
         return alive
 
     def _conclude(self) -> None:

@@ -53,12 +53,12 @@ def settle(directory: SweepDirectory, trial: Trial, exit_code: int | None, *, in
     """Give a trial that has ended its status and save it; the arguments are those of `outcome`."""
     run, log = directory.run_directory(trial), directory.log(trial)
     summary = directory.summary_status(trial)
-    trial.exit_code = exit_code
-    trial.status, trial.reason = outcome(exit_code, summary, run.early_stop, last_line(log), interrupted=interrupted)
-    if trial.started is not None:
+    if trial.status == Status.RUNNING and trial.started is not None:
         written = [path.stat().st_mtime for path in (log, run.summary_json) if path.exists()]
         ended = time.time() if exit_code is not None else max([trial.started, *written])
         trial.seconds += ended - trial.started
+    trial.exit_code = exit_code
+    trial.status, trial.reason = outcome(exit_code, summary, run.early_stop, last_line(log), interrupted=interrupted)
     if trial.status == Status.FINISHED:  # before it saw the request to stop
         run.early_stop.unlink(missing_ok=True)
     directory.save(trial)

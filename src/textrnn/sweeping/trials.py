@@ -62,6 +62,11 @@ class Trial:
         comparable = [value for value in self.history if value == value]
         return max(comparable, key=lambda value: sign * value) if comparable else None
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended its process, and nobody had asked it to end."""
+        return self.status == Status.FAILED and self.exit_code is not None and self.exit_code < 0
+
     def to_json(self) -> str:
         """Return the content of its file; the history stays in the run directory."""
         kept = {"run" if name == "run_id" else name: value for name, value in asdict(self).items()}

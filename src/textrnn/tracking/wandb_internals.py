@@ -3,7 +3,9 @@
 Imports stand inside the functions: the client takes a second to import, and only some runs need it.
 """
 
+import os
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,8 +60,8 @@ def run_agent(
     Args:
         sweep: The sweep's path, ENTITY/PROJECT/ID.
         begin: Called with a trial's run id and parameters before it starts; returns the file its output is appended to.
-        end: Called, in a thread, with its run id and exit code, whether the agent killed it, and whether by the
-            server's command.
+        end: Called, in a thread, with its run id and exit code, whether the agent has killed it, and whether a signal
+            has ended it by the server's command.
 
     Raises:
         Exception: the client's, when the server doesn't answer or the sweep isn't there.
@@ -73,8 +75,12 @@ def run_agent(
 
         def __init__(self, *, env: dict[str, str], command: list[str], **options: Any) -> None:
             self._run_id, self._killed = env["WANDB_RUN_ID"], False
-            given = yaml.safe_load(Path(env["WANDB_SWEEP_PARAM_PATH"]).read_text(encoding="utf-8"))
-            log = begin(self._run_id, {key: given[key]["value"] for key in given if key != "wandb_version"})
+            try:
+                given = yaml.safe_load(Path(env["WANDB_SWEEP_PARAM_PATH"]).read_text(encoding="utf-8"))
+                log = begin(self._run_id, {key: given[key]["value"] for key in given if key != "wandb_version"})
+            except Exception:
+                traceback.print_exc()
+                os._exit(1)  # the agent would log the error, take the next trial, and so lose them all
             # `exec`: the process that the agent signals is the trial itself.
             command = ["/bin/sh", "-c", 'exec "$@" >> "$0" 2>&1', str(log), *command]
             super().__init__(env=env, command=command, **options)  # type: ignore[no-untyped-call]
@@ -87,7 +93,7 @@ def run_agent(
 
         def _record(self) -> None:
             code = self.wait()
-            end(self._run_id, code, self._killed, self._killed and self.last_sigterm_time is not None)
+            end(self._run_id, code, self._killed, code < 0 and self.last_sigterm_time is not None)
 
     wandb_agent.AgentProcess = RecordedProcess  # type: ignore  # the agent starts its trials by this name
     wandb.agent(sweep, forward_signals=True)
