@@ -18,7 +18,7 @@ QUICK_AGENT = [
 
 AGENTS_LOOK_OFTEN = """
 import sys
-if "agent" in sys.orig_argv:
+if {"agent", "textrnn.sweeping.agents"} & set(sys.orig_argv):
     from wandb.wandb_agent import Agent
     Agent.POLL_INTERVAL = 0.5
 """

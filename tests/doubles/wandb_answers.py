@@ -16,6 +16,10 @@ class UnknownOperationError(Exception):
     """The client requests something that the double doesn't have."""
 
 
+class NotFoundError(Exception):
+    """What the client names was deleted: the answer has HTTP status 404."""
+
+
 def now() -> str:
     """Return the time in the form of W&B's answers."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

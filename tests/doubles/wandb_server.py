@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
-from doubles.wandb_answers import UnknownOperationError, Variables, user
+from doubles.wandb_answers import NotFoundError, UnknownOperationError, Variables, user
 from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
 from doubles.wandb_runs import RunReads, RunStore, ServerRun
 from doubles.wandb_sweeps import ServerSweep, SweepStore
@@ -225,6 +225,8 @@ class _Handler(BaseHTTPRequestHandler):
                     answer = {"data": self._data(body)}
         except UnknownOperationError as error:
             self._refuse(str(error))
+        except NotFoundError as error:
+            self._reply(404, json.dumps({"errors": [{"message": str(error)}]}).encode())
         except Exception:  # a request that isn't as the double expects: shown by the test that finds it in `unknown`
             self._refuse(f"{self.path} {content!r}: {traceback.format_exc()}")
         else:

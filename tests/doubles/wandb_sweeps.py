@@ -6,17 +6,20 @@ At each heartbeat an agent reports the trials that it runs, and the server
   parameters;
 - sends `exit` once `run_cap` runs were handed out or the grid is finished, unless a trial is being pre-empted and may
   come back. The sweep is FINISHED then. `wandb sweep --stop` (agents exit when idle), `--cancel` (at once) and
-  `--pause` (they wait) set the state from outside.
+  `--pause` (they wait) set the state from outside;
+- answers 404 once the sweep is deleted (`del server.sweeps[id]`; the client's `_agent_heartbeat` and its
+  SweepNotFoundError). An agent then lets its trial end and exits with 0; one without a trial exits with 1.
 """
 
 import json
+import math
 import secrets
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from doubles.wandb_answers import Operations, Variables, now, project
+from doubles.wandb_answers import NotFoundError, Operations, Variables, now, project
 from doubles.wandb_runs import RunStore, ServerRun, sampled
 
 with warnings.catch_warnings():
@@ -42,6 +45,13 @@ class ServerSweep:
     def engine_config(self) -> dict[str, Any]:
         """The part of the config that W&B's engine knows."""
         return {key: value for key, value in self.config.items() if key != "run_cap"}
+
+    @property
+    def expected_runs(self) -> int | None:
+        """The number of runs, None where the search doesn't end (`expected_run_count` of the client's `Sweep`)."""
+        grid = [len(values.get("values", [0])) for values in self.config["parameters"].values()]
+        size = math.prod(grid) if self.config["method"] == "grid" else None
+        return min((count for count in (self.config.get("run_cap"), size) if count is not None), default=None)
 
     @property
     def engine_runs(self) -> list[sweeps.SweepRun]:
@@ -97,6 +107,8 @@ class SweepStore:
     def _heartbeat(self, variables: Variables) -> dict[str, Any]:
         agent = variables["id"]
         sweep = self.agents[agent]
+        if sweep.id not in self.sweeps:
+            raise NotFoundError(f"sweep {sweep.id} not found")
         running = [self.runs.runs[run] for run in json.loads(variables.get("runState") or "{}")]
         if sweep.config.get("early_terminate"):
             for weak in sweeps.stop_runs(sweep.engine_config, sweep.engine_runs):
@@ -166,7 +178,7 @@ class SweepStore:
             "updatedAt": sweep.created,
             "heartbeatAt": now(),
             "runCount": len(sweep.runs),
-            "runCountExpected": sweep.config.get("run_cap"),
+            "runCountExpected": sweep.expected_runs,
             "earlyStopJobRunning": False,
             "controller": None,
             "scheduler": None,

@@ -16,6 +16,17 @@ from doubles.wandb_server import WandbServer
 
 from textrnn.base.files import FileLock
 
+TRIAL = """
+import json, os, pathlib, time
+run = pathlib.Path("runs", os.environ["WANDB_SWEEP_ID"], os.environ["WANDB_RUN_ID"])
+run.mkdir(parents=True)
+(run / "begun").touch()
+while not pathlib.Path("over").exists():
+    time.sleep(0.05)
+(run / "summary.json").write_text(json.dumps({"status": "finished"}))
+"""
+"""The program of a sweep without training, whose trials end when there is a file `over`."""
+
 
 @pytest.fixture
 def server(environment: dict[str, str]) -> Iterator[WandbServer]:
@@ -47,7 +58,7 @@ def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, env
     assert directory.name == sweep.id
     rows = leaderboard(directory)
     assert [(row["rank"], row["status"]) for row in rows] == [("1", "finished"), ("2", "finished"), ("", "failed")]
-    assert rows[-1]["reason"] == "RuntimeError: planted"
+    assert rows[-1]["reason"] == "exit code 1: RuntimeError: planted"
     assert {row["run"] for row in rows} == {run.id for run in sweep.runs}
     for row in rows[:2]:
         run = server.runs[row["run"]]
@@ -125,11 +136,37 @@ def test_a_killed_sweep_trains_on_and_resume_takes_up_all_of_it(
     rows = leaderboard(directory)
     assert [row["run"] for row in sorted(rows, key=lambda row: int(row["trial"]))] == [run.id for run in sweep.runs]
     assert [(row["rank"], row["status"]) for row in rows] == [("1", "finished"), ("2", "finished"), ("", "failed")]
-    assert (rows[-1]["trainer.max_epochs"], rows[-1]["reason"]) == ("3", "RuntimeError: planted")
+    assert (rows[-1]["trainer.max_epochs"], rows[-1]["reason"]) == ("3", "exit code 1: RuntimeError: planted")
     assert all(float(row["seconds"]) > 1 for row in rows[:2])
     for number in (1, 2, 3):
         assert sum(line.startswith(f"trial {number} f") for line in output.splitlines()) == 1
     assert (directory / "best.yaml").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("end", "status"), [("cancelled", "stopped"), ("deleted", "finished")])
+def test_a_sweep_that_somebody_ends_in_wandb(
+    server: WandbServer, workplace: Path, environment: dict[str, str], end: str, status: str
+) -> None:
+    (workplace / "trial.py").write_text(TRIAL)
+    environment["PYTHONPATH"] = broken(workplace)
+    parameters = {"optimizer.lr": {"values": [0.01, 0.02, 0.03]}}
+    path = sweep_file(workplace, program="trial.py", tracking="auto", parameters=parameters)
+    process = start([str(path)], workplace, environment)
+    wait(process, lambda: bool(list(workplace.glob("runs/*/*/begun"))))
+    (sweep,) = server.sweeps.values()
+    if end == "cancelled":
+        sweep.state = "CANCELED"  # by `wandb sweep --cancel`, or in the browser
+    else:
+        server.sweeps.clear()
+        time.sleep(2)  # its agent asks and gets 404, and lets the trial end
+        (workplace / "over").touch()
+    output = told(process)
+    assert process.returncode == 1, output
+    assert f"stopped: the sweep was {end} in W&B" in output.splitlines()
+    assert "resume:" not in output
+    (row,) = leaderboard(sweep_directory(workplace))
+    assert (row["status"], row["reason"]) == (status, "stopped through W&B" if end == "cancelled" else "")
 
 
 @pytest.mark.parametrize("refusal", [401, 403])

@@ -1,6 +1,7 @@
 """The files in `sweeps/`: each value of each goes the agent's way into a configuration, and each header tells."""
 
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -8,19 +9,14 @@ import yaml
 from support import ROOT
 
 from textrnn.config.compose import compose
-from textrnn.sweeping.checks import STAND_IN, arguments, check_values
+from textrnn.sweeping.checks import STAND_IN, check_values
 from textrnn.sweeping.engine import ends
 from textrnn.sweeping.sweep_file import read_sweep
+from textrnn.tracking.wandb_internals import sweep_arguments
 
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 COMPARES = ("compare_cells",)
 """Files that choose nothing and may therefore test."""
-
-
-def value_at(config: object, key: str) -> object:
-    for name in key.split("."):
-        config = getattr(config, name)
-    return config
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -34,8 +30,8 @@ def test_every_value_arrives_as_itself(path: Path, monkeypatch: pytest.MonkeyPat
     assert first.test == (path.stem in COMPARES)
     for name, specification in sweep.parameters.items():
         for value in ends(name, specification):
-            config = compose([*sweep.fixed, *arguments({name: value}), STAND_IN])
-            assert value_at(config, "model.cell" if name == "model" else name) == value
+            config = compose([*sweep.fixed, *sweep_arguments({name: value}), STAND_IN])
+            assert attrgetter("model.cell" if name == "model" else name)(config) == value
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -15,9 +15,10 @@ from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.online import OnlineSweep
 from textrnn.sweeping.processes import find_program, share_out, trial_command
 from textrnn.sweeping.results import record
-from textrnn.sweeping.sweep_file import Metric, Sweep, read_sweep
+from textrnn.sweeping.sweep_file import GOALS, Metric, Sweep, read_sweep
 from textrnn.sweeping.sweep_loop import SweepLoop
 from textrnn.sweeping.trials import SweepDirectory
+from textrnn.tracking.metrics_csv import best_is
 from textrnn.tracking.wandb_settings import resolve_mode
 
 COMPARED = ("program", "command", "method", "metric", "parameters", "early_terminate")
@@ -84,7 +85,7 @@ def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: Sw
     record(sweep, metric, directory, ended.trials)
     if ended.stop_reason is not None:
         print(f"stopped: {ended.stop_reason}")
-    if ended.stop_reason is not None or any(not trial.status.ended for trial in ended.trials):
+    if not ended.is_over and (ended.stop_reason is not None or any(not trial.status.ended for trial in ended.trials)):
         print(f"resume: python sweep.py --resume {directory.shown()}")
     print(f"sweep directory: {directory.shown()}")
 
@@ -169,4 +170,4 @@ def _go_where_it_began(directory: SweepDirectory) -> None:
 def _default_metric(config: Config) -> Metric:
     """Return what the trials choose their best checkpoint by."""
     name = config.early_stopping.monitor
-    return Metric(name=name, goal="maximize" if name == "val/accuracy" else "minimize", target=None)
+    return Metric(name=name, goal=GOALS[best_is(name)], target=None)

@@ -1,8 +1,4 @@
-"""W&B's agents: the sweep's registration, the agent's process, and its log, which says when trials start and end.
-
-How a trial ended is in its run directory. But an agent's exit code is 0 whatever its trials', it reports none of
-theirs, and a trial that fails before it has a run directory is known from the agent's log alone.
-"""
+"""W&B's agents: the sweep's registration, and the process of an agent that keeps its trials as a local sweep does."""
 
 import contextlib
 import io
@@ -10,24 +6,23 @@ import os
 import re
 import signal
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import yaml
-
+from textrnn.base import exits
 from textrnn.base.errors import InputError
+from textrnn.base.files import FileLock, write_atomically
 from textrnn.config.schema import Config
-from textrnn.sweeping.processes import TrialProcess, error_line, find_program
+from textrnn.sweeping.processes import SIGNALS, TrialProcess, begin_again, find_program
 from textrnn.sweeping.sweep_file import Sweep
+from textrnn.sweeping.sweep_loop import settle
+from textrnn.sweeping.trials import SweepDirectory, Trial, next_number
+from textrnn.tracking.wandb_internals import run_agent, service_variable
 
-SAYS = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) - \S+ - INFO - "
-STARTING = re.compile(SAYS + r"About to run command: ")
-STARTED = re.compile(SAYS + r"Running runs: \['([\w-]+)'\]")
-ENDED = re.compile(SAYS + r"Cleaning up finished run: ([\w-]+)")
-CHATTER = re.compile((SAYS + ".*").encode())
+STOPPED, CANCELLED, DELETED = 11, 12, 13
+"""Exit codes of an agent whose sweep has ended in W&B before its last trial."""
 
 
 def register(sweep: Sweep, config: Config) -> str:
@@ -57,107 +52,104 @@ def register(sweep: Sweep, config: Config) -> str:
     return "/".join(part for part in (entity, project, name) if part)
 
 
-@dataclass(kw_only=True, slots=True)
-class Event:
-    """A trial has started, or ended."""
+class Agent(TrialProcess):
+    """An agent's process. It runs one trial at a time, and records it in the sweep's directory."""
 
-    run_id: str
-    when: float
-    """Seconds since 1970."""
-    last_line: str | None
-    """Of a trial that has ended, the line that says why it failed, if it did; None of one that has started."""
-
-
-class AgentLog:
-    """The folder of a worker's agents, with the log that all of them append to, one after another."""
-
-    def __init__(self, folder: Path, sweep: str) -> None:
-        self.folder = folder
-        self.path = folder / "agent.log"
-        self.lock = folder / "agent.lock"
-        """Held while an agent lives, whoever started it."""
-        self._sweep = sweep
-        self._read = 0
-        self._starting: float | None = None
-        """When the trial started that the agent has not named yet."""
-        self._since = 0
-
-    def events(self) -> Iterator[Event]:
-        """Yield the events since the last call; at first, since the sweep began."""
-        content = self._content()
-        end = content.rfind(b"\n") + 1
-        for line in content[self._read : end].splitlines(keepends=True):
-            self._read += len(line)
-            text = line.decode(errors="replace")
-            if starting := STARTING.search(text):
-                self._starting = _seconds(starting)
-            elif started := STARTED.search(text):  # logged at the agent's next poll, five seconds later
-                when, self._starting = self._starting or _seconds(started), None
-                yield Event(run_id=started[3], when=when, last_line=None)
-            elif ended := ENDED.search(text):
-                reason = _error_line(content[self._since : self._read])
-                self._since = self._read
-                yield Event(run_id=ended[3], when=_seconds(ended), last_line=reason)
-
-    def last_line(self) -> str:
-        """Return why the last trial, or the agent itself, failed: a line of the log since the trial before."""
-        return _error_line(self._content()[self._since :])
-
-    def lost_its_sweep(self) -> bool:
-        """Whether the agent ended because somebody has deleted the sweep."""
-        return b"Sweep was deleted or agent was not found" in self._content()[self._since :]
-
-    def parameters(self, run_id: str) -> dict[str, Any]:
-        """Return the parameters that an agent gave a trial."""
-        path = self.folder / "wandb" / f"sweep-{self._sweep}" / f"config-{run_id}.yaml"
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {key: item["value"] for key, item in content.items() if key != "wandb_version"}
-
-    def _content(self) -> bytes:
-        return self.path.read_bytes() if self.path.exists() else b""
-
-
-def _error_line(content: bytes) -> str:
-    """Return the line that names an error; the agent's own lines name none."""
-    return error_line(CHATTER.sub(b"", content))
-
-
-def _seconds(logged: re.Match[str]) -> float:
-    return time.mktime(time.strptime(logged[1], "%Y-%m-%d %H:%M:%S")) + int(logged[2]) / 1000
-
-
-class Agent:
-    """One `wandb agent`, which runs one trial at a time."""
-
-    def __init__(self, path: str, log: AgentLog, environment: Mapping[str, str]) -> None:
-        from wandb.env import SERVICE
-
-        self.log = log
-        log.folder.mkdir(parents=True, exist_ok=True)
-        self._process = TrialProcess.start(
-            [sys.executable, "-m", "wandb", "agent", "--forward-signals", path],
-            # WANDB_DIR: where an agent keeps its trials' parameters. PATH: an agent calls `python` by that name.
-            # Not SERVICE, the client's process that the registration started: it ends with us, and the agent continues.
+    @classmethod
+    def of(cls, sweep: str, directory: SweepDirectory, worker: int, environment: Mapping[str, str]) -> "Agent":
+        """Start an agent for a worker; `sweep` is the sweep's path at W&B."""
+        folder = directory.agent_folder(worker)
+        folder.mkdir(parents=True, exist_ok=True)
+        begin_again(folder / "agent.log")
+        return cls.start(
+            [sys.executable, "-m", __name__, sweep, str(directory.path), str(worker)],
+            # WANDB_DIR: where the client keeps its trials' parameters. PATH: it calls `python` by that name. Not the
+            # client's process that the registration started: it ends with us, and the agent continues.
             {
-                **{name: value for name, value in environment.items() if name != SERVICE},
-                "WANDB_DIR": str(log.folder),
+                **{name: value for name, value in environment.items() if name != service_variable()},
+                "WANDB_DIR": str(folder),
                 "PATH": os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", os.defpath))),
             },
-            log=log.path,
-            lock=log.lock,
+            log=folder / "agent.log",
+            lock=folder / "agent.lock",
         )
-
-    def has_ended(self) -> bool:
-        """Whether the agent is over."""
-        return self._process.has_ended()
-
-    @property
-    def exit_code(self) -> int | None:
-        """Its exit code once it is over: 0 whatever its trials' were, 1 where W&B did not answer it."""
-        return self._process.exit_code
 
     def send(self, number: signal.Signals) -> None:
         """Ask the agent to end, with its trial. It takes the second request as `now`, the third as SIGKILL."""
-        self._process.send(signal.SIGTERM)
+        super().send(signal.SIGTERM)
         if number == signal.SIGKILL:  # the third, by another number: two of the same that wait become one
-            self._process.send(signal.SIGINT)
+            super().send(signal.SIGINT)
+
+
+class RecordedTrials:
+    """The trials of one agent, in the files of the sweep's directory."""
+
+    def __init__(self, directory: SweepDirectory, worker: int) -> None:
+        self._directory, self._worker = directory, worker
+        self._running: dict[str, Trial] = {}
+
+    def begin(self, run_id: str, parameters: dict[str, Any]) -> Path:
+        """Record that a trial starts; return its log."""
+        with FileLock(self._directory.path / "agents" / "numbers.lock"):  # agents number their trials together
+            trials = self._directory.trials()
+            found = next((trial for trial in trials if trial.run_id == run_id), None)
+            trial = found or Trial(number=next_number(trials), run_id=run_id, parameters=parameters)
+            self._directory.begin(trial, self._worker)
+        self._running[run_id] = trial
+        return self._directory.log(trial)
+
+    def end(self, run_id: str, exit_code: int, killed: bool, stopped: bool) -> None:
+        """Record how a trial has ended; `stopped`: W&B ended it for good, as by `wandb sweep --cancel`."""
+        trial = self._running.pop(run_id)
+        if stopped:
+            note = self._directory.run_directory(trial).early_stop
+            note.parent.mkdir(exist_ok=True)
+            write_atomically(note, "stopped through W&B\n")
+        settle(self._directory, trial, exit_code, interrupted=killed)
+
+
+def main(sweep: str, folder: str, worker: str) -> int:
+    """Run an agent; return 0 when the sweep has no more trials, or one of `STOPPED`, `CANCELLED` and `DELETED`."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+    trials = RecordedTrials(SweepDirectory(Path(folder)), int(worker))
+    try:
+        run_agent(sweep, trials.begin, trials.end)
+    except Exception:
+        if end_in_wandb(sweep) == DELETED:
+            return DELETED
+        raise
+    return exits.DONE if asked else end_in_wandb(sweep)
+
+
+def end_in_wandb(path: str) -> int:
+    """Ask W&B why a sweep has no more trials, and return the agent's exit code.
+
+    Raises:
+        wandb.Error: W&B doesn't answer.
+    """
+    import wandb
+
+    api: Any = wandb.Api()  # its sweeps have no types
+    try:
+        sweep = api.sweep(path)
+    except wandb.errors.CommError as error:
+        if isinstance(error.exc, ValueError):  # W&B's answer has no such sweep
+            return DELETED
+        raise
+    if sweep.state.upper() == "CANCELED":
+        return CANCELLED
+    # `wandb sweep --stop` finishes a sweep. W&B knows no number of trials for every search.
+    finished_early = sweep.state.upper() == "FINISHED" and sweep.run_count < (sweep.expected_run_count or 0)
+    return STOPPED if finished_early else exits.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What the values of a sweep file come to: each goes the agent's way and Hydra's into a checked configuration."""
+"""Check the values of a sweep file: each is typed as an agent types it, and composed into a run's configuration."""
 
 import itertools
 import math
@@ -11,10 +11,12 @@ from textrnn.config.overrides import check_override, parse_overrides
 from textrnn.config.schema import EARLY_STOPPING_MONITORS, Config, TrainerConfig
 from textrnn.sweeping.engine import Engine, check_hyperband, ends
 from textrnn.sweeping.sweep_file import OWN_KEYS, Sweep
+from textrnn.tracking.wandb_internals import sweep_arguments
 
 COMBINATIONS = 32
-"""A grid of no more is composed whole; a larger one by each value alone."""
+"""A grid of at most so many combinations is composed whole, a larger one value by value."""
 STAND_IN = "run_dir=runs/SWEEP/TRIAL"
+"""Stands for the run directory, which each trial has for itself."""
 
 
 def check_values(sweep: Sweep) -> Config:
@@ -27,15 +29,6 @@ def check_values(sweep: Sweep) -> Config:
         return _check(sweep)
     except InputError as error:
         raise InputError(f"{sweep.path}: {error}") from error
-
-
-def arguments(parameters: Mapping[str, Any]) -> list[str]:
-    """Parameters as W&B's agent types them behind the program."""
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
-
-    args = {key: {"value": value} for key, value in parameters.items()}
-    typed: list[str] = create_sweep_command_args({"args": args})["args_no_hyphens"]
-    return typed
 
 
 def _check(sweep: Sweep) -> Config:
@@ -63,7 +56,7 @@ def _check(sweep: Sweep) -> Config:
 
 
 def _check_text(name: str, value: Any) -> None:
-    """Refuse a value that arrives as another one when an agent has typed it and Hydra has read it."""
+    """Refuse a value that Hydra reads as another one when an agent has typed it."""
     if name == "resume" or name in OWN_KEYS or name.startswith("hydra"):
         raise InputError(f"parameter {name}: is not a setting to search; each trial has its own.")
     if value is None:
@@ -74,7 +67,7 @@ def _check_text(name: str, value: Any) -> None:
         raise InputError(f"parameter {name}: {value} is a mapping; sweep its keys by their dotted names.")
     if not isinstance(value, bool | int | float | str | list):
         raise InputError(f"parameter {name}: YAML reads {value} as a {type(value).__name__}; write a number or a text.")
-    (text,) = arguments({name: value})
+    (text,) = sweep_arguments({name: value})
     try:
         (override,) = parse_overrides([text])
     except InputError as error:
@@ -93,22 +86,22 @@ def _check_text(name: str, value: Any) -> None:
 
 
 def _compose(sweep: Sweep, parameters: Mapping[str, Any], name: str | None = None) -> Config:
-    typed = arguments(parameters)
+    typed = sweep_arguments(parameters)
     try:
         config = compose([*sweep.fixed, *typed, STAND_IN])
         _check_chosen(sweep, config)
         return config
     except InputError as error:
-        # Whatever the sentence says, it must be found in the file.
+        # The sentence names the place in the file, whatever else it says.
         named = name or next((key for key in parameters if str(key) in str(error)), None)
         where = "what all trials share" if named is None else f"parameter {named}"
         raise InputError(f"{where}: {error}") from error
 
 
 def _check_chosen(sweep: Sweep, config: Config) -> None:
-    """Refuse to rank trials by the best of one metric over their epochs where another one chooses the epoch.
+    """Refuse to rank trials by the best value of one metric if another one chooses the epoch.
 
-    What a trial leaves, `best.ckpt` and its final metrics, would be of another epoch than its rank.
+    A trial's `best.ckpt` and final metrics would be of another epoch than its rank.
     """
     name, monitor = "" if sweep.metric is None else sweep.metric.name, config.early_stopping.monitor
     if not name.startswith("val/") or name == monitor:
@@ -129,7 +122,7 @@ def _check_bayes(sweep: Sweep) -> None:
 
 
 def _check_logged(sweep: Sweep, config: Config) -> None:
-    """Refuse a metric that this configuration never logs, or not often enough to stop by."""
+    """Refuse a metric that this configuration never logs, or not often enough for early stopping."""
     if sweep.metric is None:
         return
     name = sweep.metric.name
@@ -158,7 +151,7 @@ def _check_logged(sweep: Sweep, config: Config) -> None:
 
 
 def _validations(trainer: TrainerConfig) -> int | None:
-    """Validations of a whole trial; None where they depend on the data."""
+    """Return the number of validations in a whole trial; None if it depends on the data."""
     interval = 1.0 if trainer.val_check_interval is None else trainer.val_check_interval
     if trainer.max_epochs in (None, -1) or not isinstance(interval, float):
         return None

@@ -1,4 +1,4 @@
-"""W&B's own open-source engine, package `sweeps`: what to try next, and which trials to stop early."""
+"""W&B's open-source engine, package `sweeps`: proposes parameters and stops trials early."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from textrnn.sweeping.trials import Trial
 from textrnn.tracking.summary import Status
 
 STATES = {
-    # A stopped trial counts with what it reached; as killed, the engine would take the worst value of all for it.
+    # A stopped trial counts with its own best value; for a killed one the engine would take the worst value of all.
     Status.STOPPED: "finished",
     Status.FINISHED: "finished",
     Status.FAILED: "failed",
@@ -19,20 +19,20 @@ STATES = {
 
 
 class Engine:
-    """Proposes parameters and stops trials, from nothing but the file and the trials so far."""
+    """Proposes parameters and stops trials; it has no state but the sweep file and the trials so far."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._config = {key: value for key, value in sweep.config.items() if key != "run_cap"}  # not in its schema
         self._metric = sweep.metric
 
     def propose(self, trials: Iterable[Trial]) -> dict[str, Any] | None:
-        """The next trial's parameters; None when a grid is exhausted.
+        """Return the next trial's parameters; None when a grid is exhausted.
 
         Raises:
-            InputError: for a combination of method and parameters that the engine can't do.
+            InputError: for a combination of method and parameters that the engine does not support.
         """
         with warnings.catch_warnings():
-            # Of the package's own making: pydantic's renamed settings, and means over no trial yet.
+            # The package causes them: renamed settings of pydantic, means of empty lists.
             warnings.simplefilter("ignore")
             from sweeps.run import next_run
 
@@ -43,7 +43,7 @@ class Engine:
         return None if run is None else {name: plain(item["value"]) for name, item in run.config.items()}
 
     def to_stop(self, trials: Iterable[Trial]) -> dict[str, str]:
-        """The running trials that early stopping would end, by id, each with the reason."""
+        """Return the running trials that early stopping ends: the reason by run id."""
         if "early_terminate" not in self._config:
             return {}
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ class Engine:
 
         name = None if self._metric is None else self._metric.name
         return [
-            # By these names, or else pydantic drops them without a word.
+            # By exactly these names: pydantic ignores all others.
             SweepRun(
                 name=trial.run_id,
                 state=STATES.get(trial.status, "pending"),
@@ -86,15 +86,15 @@ class Engine:
 
 
 def plain(value: Any) -> Any:
-    """A value of the engine without numpy's types."""
+    """Return a value of the engine as a plain Python value instead of numpy's."""
     return value.item() if hasattr(value, "item") else value
 
 
 def ends(name: str, specification: Mapping[str, Any]) -> list[Any]:
-    """The values of a parameter, or of a range its two ends (near them, where it has none).
+    """Return a parameter's values; of a range its two ends, of an unbounded distribution two extreme quantiles.
 
     Raises:
-        InputError: for a specification that is none of W&B's kinds.
+        InputError: for a specification of no kind that W&B knows.
     """
     if "value" in specification and len(specification) == 1:
         return [specification["value"]]
@@ -124,7 +124,7 @@ def check_hyperband(early_terminate: Any) -> int:
     """Check `early_terminate:` and return the first rung: the number of values after which a trial may be stopped.
 
     Raises:
-        InputError: for what is not hyperband, or without a rung.
+        InputError: if it is not hyperband, or has no rung.
     """
     if not isinstance(early_terminate, dict) or early_terminate.get("type") != "hyperband":
         raise InputError("early_terminate: needs type: hyperband, W&B's only kind, and min_iter: or max_iter: and s:.")

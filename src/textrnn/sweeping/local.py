@@ -9,9 +9,9 @@ from textrnn.base.files import write_atomically
 from textrnn.config.experiment_files import as_override
 from textrnn.config.schema import TrackingConfig
 from textrnn.sweeping.engine import Engine
-from textrnn.sweeping.processes import TrialProcess, Worker, begin_again, last_line, trial_command
+from textrnn.sweeping.processes import TrialProcess, Worker, trial_command
 from textrnn.sweeping.sweep_file import Metric, Sweep
-from textrnn.sweeping.sweep_loop import POLL, SweepLoop
+from textrnn.sweeping.sweep_loop import POLL, SweepLoop, settle
 from textrnn.sweeping.trials import SweepDirectory, Trial, new_id, next_number
 from textrnn.tracking.summary import Status
 
@@ -53,24 +53,24 @@ class LocalSweep(SweepLoop):
         """Resume what an earlier process left: trials that still run, ended unwatched, or are to be continued."""
         self._report.resumed(self.trials)
         for trial in self.trials:
-            # A failure before the first value has a cause outside the trial, which whoever types --resume has removed.
-            if trial.status.ended and (trial.status != Status.FAILED or trial.history):
+            if trial.status.ended and not self._deserves_another_start(trial):
                 continue
             process = TrialProcess.find(self._directory.lock(trial))
             if process is not None:
                 self._running[trial.run_id] = process
                 self._still_runs(trial)
             elif trial.status == Status.RUNNING:
-                trial.seconds += self._unwatched_seconds(trial)
                 self._end(trial, exit_code=None)
             else:
                 trial.status = Status.WAITING
 
-    def _unwatched_seconds(self, trial: Trial) -> float:
-        """How long a trial ran that ended while nobody watched: until it last wrote something."""
-        written = [self._directory.run_directory(trial).summary_json, self._directory.log(trial)]
-        ends = [path.stat().st_mtime for path in written if path.exists()]
-        return 0.0 if trial.started is None else max([0.0, *(end - trial.started for end in ends)])
+    def _deserves_another_start(self, trial: Trial) -> bool:
+        """Whether a failed trial is started again: its cause was outside, and whoever types --resume has removed it.
+
+        It failed before its first value, or its process was killed and left a checkpoint.
+        """
+        has_checkpoint = self._directory.run_directory(trial).last_ckpt.is_file()
+        return trial.status == Status.FAILED and (not trial.history or (trial.was_killed and has_checkpoint))
 
     def _look(self) -> None:
         """Read the running trials' metrics, stop the weak ones, and settle those that have ended."""
@@ -83,7 +83,6 @@ class LocalSweep(SweepLoop):
             changed |= self._follow(trial)
             if ended:
                 del self._running[trial.run_id]
-                trial.seconds += time.time() - (trial.started or time.time())
                 self._end(trial, process.exit_code)
         if changed and self._interrupts.asked is None:
             self._stop_weak_ones()
@@ -98,9 +97,8 @@ class LocalSweep(SweepLoop):
 
     def _end(self, trial: Trial, exit_code: int | None) -> None:
         interrupted = self._interrupts.asked is not None
-        trial.started = None
-        summary, line = self._directory.summary_status(trial), last_line(self._directory.log(trial))
-        self._settle(trial, exit_code, summary, line, interrupted=interrupted)
+        settle(self._directory, trial, exit_code, interrupted=interrupted)
+        self._ended(trial)
         if trial.status == Status.PREEMPTED and not interrupted:
             trial.status = Status.WAITING  # the same command continues it
             self._directory.save(trial)
@@ -127,15 +125,9 @@ class LocalSweep(SweepLoop):
         self.trials.append(trial)
         return trial
 
-    def _reached_target(self) -> bool:
-        sign, target = self._metric.sign, self._metric.target
-        bests = [trial.best(sign) for trial in self.trials]
-        return target is not None and any(best is not None and sign * (best - target) >= 0 for best in bests)
-
     def _start(self, trial: Trial) -> None:
         taken = {other.worker for other in self.trials if other.run_id in self._running}
-        free = [number for number in range(len(self._workers)) if number not in taken]
-        trial.worker = free[0] if free else 0
+        worker = next((number for number in range(len(self._workers)) if number not in taken), 0)
         again = self._directory.run_directory(trial).path.is_dir()
         command = trial_command(
             self._sweep,
@@ -143,12 +135,10 @@ class LocalSweep(SweepLoop):
             as_override("run_dir", str(self._directory.run_directory(trial).path)),
             *self._names(),
         )
-        environment = {**os.environ, **self._environment, **self._workers[trial.worker].environment}
+        environment = {**os.environ, **self._environment, **self._workers[worker].environment}
         # No WANDB_SWEEP_ID: the server that `wandb sync` brings the runs to knows no sweep of this name.
         environment.pop("WANDB_SWEEP_ID", None)
-        trial.status, trial.reason, trial.started = Status.RUNNING, None, time.time()
-        self._directory.save(trial)
-        begin_again(self._directory.log(trial))
+        self._directory.begin(trial, worker)
         self._running[trial.run_id] = TrialProcess.start(
             command,
             environment | {"WANDB_RUN_ID": trial.run_id},

@@ -1,4 +1,4 @@
-"""One picture of a sweep: the metric against each parameter that varied."""
+"""Plot of a sweep: the metric against each parameter that varies."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ MARKS = {
     Status.STOPPED: ("v", "#bbbbbb"),
     Status.FAILED: ("X", COLOURS["validation"]),
 }
-"""Marker and colour by status; what was interrupted is still to be continued and not shown."""
+"""Marker and color by status; interrupted trials are not shown, as they are to be resumed."""
 
 
 def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str, Mapping[str, Any]], out: Path) -> None:
-    """Draw a panel for each of `parameters` (name: specification in the sweep file) and write the PNG atomically."""
+    """Plot a panel for each of `parameters` (name: specification in the sweep file) and write the PNG atomically."""
     columns = min(COLUMNS, len(parameters))
     rows = math.ceil(len(parameters) / columns)
     figure = Figure(figsize=(0.6 + 3.6 * columns, 0.9 + 2.9 * rows), layout="constrained")
@@ -43,7 +43,7 @@ def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str,
 def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, specification: Mapping[str, Any]) -> None:
     values = [trial.parameters.get(name) for trial in trials]
     listed = list(specification.get("values", []))
-    for status, (marker, colour) in MARKS.items():
+    for status, (marker, color) in MARKS.items():
         points = [
             (listed.index(value) if listed else float(value or 0), trial.best(metric.sign))
             for trial, value in zip(trials, values, strict=True)
@@ -54,7 +54,7 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             [x for x, _ in shown],
             [y for _, y in shown],
             marker=marker,
-            color=colour,
+            color=color,
             edgecolors="white",
             linewidths=0.5,
             s=46,
@@ -62,12 +62,12 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             label=f"{status} ({len(points)})",
         )
     if listed:
-        # They may be texts, in which a $ begins no formula.
+        # Values may be texts, in which a $ begins no formula.
         axes.set_xticks(range(len(listed)), [str(value) for value in listed], parse_math=False)
         axes.set_xlim(-0.5, len(listed) - 0.5)
     elif "log" in str(specification.get("distribution", "")):
         axes.set_xscale("log")
-        # Few labels, as people say them: those of a narrow range would otherwise lie on each other.
+        # Few and short labels: those of a narrow range would overlap.
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from textrnn.base import exits as exits
+from textrnn.base import exits
 from textrnn.base.errors import InputError
 from textrnn.base.files import FileLock
 from textrnn.base.process import available_cores
 from textrnn.config.overrides import CONF_DIR
 from textrnn.config.schema import TrainerConfig
-from textrnn.sweeping.checks import arguments
 from textrnn.sweeping.sweep_file import PROGRAM, Sweep
+from textrnn.tracking.wandb_internals import sweep_arguments, sweep_command
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 THREADS = "OMP_NUM_THREADS"
@@ -29,13 +29,6 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 MANY_A_CORE = 2
 QUESTION_TIMEOUT = 30.0
 """Seconds that the driver may take to list its GPUs."""
-
-
-class Signalled(Protocol):
-    """A process that can be sent a signal."""
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it."""
 
 
 class Interrupts:
@@ -62,7 +55,7 @@ class Interrupts:
         """The exit code after the first signal."""
         return exits.INTERRUPTED if self.asked == signal.SIGINT else exits.PREEMPTED
 
-    def pass_on(self, processes: Iterable[Signalled]) -> None:
+    def pass_on(self, processes: "Iterable[TrialProcess]") -> None:
         """Pass on to the processes what has come since the last call."""
         if self._passed_on == self._times:
             return
@@ -82,8 +75,8 @@ class Interrupts:
 
 MESSAGE = re.compile(r"error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 """How a line begins that says why a process failed."""
-AGAIN = b"\n--- the trial starts again ---\n"
-"""What stands in a trial's log between two attempts."""
+AGAIN = b"\n--- starts again ---\n"
+"""Separator between two processes in the log of a trial or agent."""
 SIGNED = 'echo $$ > "$0"; exec "$@"'
 """A shell command that writes its pid to the file $0 and becomes, in the same process, the command $@."""
 SIGNED_WITHIN = 5.0
@@ -99,7 +92,7 @@ class TrialProcess:
         self._child = child
 
     @classmethod
-    def start(cls, command: list[str], environment: Mapping[str, str], *, log: Path, lock: Path) -> "TrialProcess":
+    def start(cls, command: list[str], environment: Mapping[str, str], *, log: Path, lock: Path) -> Self:
         """Start a command; its output is appended to `log`.
 
         `lock` is inherited by the process alone, so that it is held until the process ends even if we are killed; and
@@ -168,16 +161,14 @@ def trial_command(sweep: Sweep, parameters: Mapping[str, Any], *extra: str) -> l
     Raises:
         InputError: for a macro that has no meaning here, or a program that is not there.
     """
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command
-
     program = find_program(sweep)
     macros = {"${env}": "/usr/bin/env", "${interpreter}": sys.executable, PROGRAM: program}
     prefix = []
-    for part in create_sweep_command(list(sweep.prefix)):
+    for part in sweep_command(sweep.prefix):
         if part.startswith("${") and part not in macros:
             raise InputError(f"{sweep.path}: command: {part} has no meaning before {PROGRAM}; leave it out.")
         prefix.append(macros.get(part, part))
-    return [*prefix, *sweep.fixed, *arguments(parameters), *extra]
+    return [*prefix, *sweep.fixed, *sweep_arguments(parameters), *extra]
 
 
 def find_program(sweep: Sweep) -> str:
@@ -194,19 +185,15 @@ def find_program(sweep: Sweep) -> str:
 
 
 def begin_again(log: Path) -> None:
-    """Write a separator into the log of a trial that has run before."""
+    """Write a separator into the log of a trial or agent that has run before."""
     if log.exists() and log.stat().st_size > 0:
         with log.open("ab") as file:
             file.write(AGAIN)
 
 
 def last_line(log: Path) -> str:
-    """Return the line of a log that says why the last attempt failed."""
-    return error_line((log.read_bytes() if log.exists() else b"").rpartition(AGAIN)[2])
-
-
-def error_line(printed: bytes) -> str:
-    """Return the last line that names an error, else the last line."""
+    """Return the last line of a log's last process that names an error, else its last line."""
+    printed = (log.read_bytes() if log.exists() else b"").rpartition(AGAIN)[2]
     lines = [line.strip() for line in printed.decode("utf-8", errors="replace").splitlines()]
     lines = [line for line in lines if line]
     telling = [line for line in lines if MESSAGE.match(line)]

@@ -4,10 +4,9 @@ A sweep by a metric of the test set compares and leaves no `best.yaml`: that set
 Where `seed` is swept there is a comparison of the settings too, the same as after a multirun.
 """
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from rich.console import Console
@@ -15,15 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from textrnn.base.console import duration
-from textrnn.base.files import write_atomically
+from textrnn.base.files import write_atomically, write_csv
 from textrnn.config.compose import compose
 from textrnn.config.experiment_files import write_experiment
 from textrnn.config.schema import Config, differences
 from textrnn.multirun.comparison import ComparedRun, write_comparison
-from textrnn.sweeping.checks import STAND_IN, arguments
+from textrnn.sweeping.checks import STAND_IN
 from textrnn.sweeping.sweep_file import Metric, Sweep
 from textrnn.sweeping.trials import SweepDirectory, Trial, described
 from textrnn.tracking.summary import Status
+from textrnn.tracking.wandb_internals import sweep_arguments
 
 ROWS = 20
 """Trials in the table at most; leaderboard.csv has all."""
@@ -37,7 +37,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
         return
     varied = sweep.varied()
     print_table(trials, metric, varied)
-    write_atomically(directory.path / "leaderboard.csv", leaderboard(trials, metric, list(sweep.parameters), directory))
+    write_leaderboard(trials, metric, list(sweep.parameters), directory)
     if varied and any(trial.history for trial in trials):
         from textrnn.sweeping.plots import plot_sweep  # matplotlib takes a second to import
 
@@ -45,7 +45,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
     if "seed" in varied:
         runs = [
             ComparedRun(
-                overrides=arguments(trial.parameters),
+                overrides=sweep_arguments(trial.parameters),
                 run_dir=directory.run_directory(trial).path,
                 done=trial.status == Status.FINISHED,
             )
@@ -100,25 +100,22 @@ def print_table(trials: Iterable[Trial], metric: Metric, varied: Iterable[str]) 
     Console().print(table)
 
 
-def leaderboard(trials: Sequence[Trial], metric: Metric, parameters: Sequence[str], directory: SweepDirectory) -> str:
-    """Return the trials as CSV, the best first; only those that have finished have a rank."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    best, last = f"best {metric.name}", f"last {metric.name}"
-    writer.writerow(["rank", "trial", "run", "status", best, last, *parameters, "seconds", "run_dir", "reason"])
-    for rank, trial in enumerate(ranked(trials, metric), start=1):
-        value = trial.best(metric.sign)
-        writer.writerow(
-            [
-                rank if trial.status == Status.FINISHED else "",
-                *(trial.number, trial.run_id, str(trial.status)),
-                "" if value is None else value,
-                trial.history[-1] if trial.history else "",
-                *(trial.parameters.get(name, "") for name in parameters),
-                *(round(trial.seconds, 1), directory.run_directory(trial).path, trial.reason or ""),
-            ]
-        )
-    return text.getvalue()
+def write_leaderboard(
+    trials: Sequence[Trial], metric: Metric, parameters: Sequence[str], directory: SweepDirectory
+) -> None:
+    """Write the trials to `leaderboard.csv`, the best first; only those that have finished have a rank."""
+    columns = ["rank", "trial", "run", "status", f"best {metric.name}", f"last {metric.name}", *parameters]
+    rows = [
+        [
+            rank if trial.status == Status.FINISHED else "",
+            *(trial.number, trial.run_id, trial.status, trial.best(metric.sign)),
+            trial.history[-1] if trial.history else "",
+            *(trial.parameters.get(name, "") for name in parameters),
+            *(round(trial.seconds, 1), directory.run_directory(trial).path, trial.reason),
+        ]
+        for rank, trial in enumerate(ranked(trials, metric), start=1)
+    ]
+    write_csv(directory.leaderboard_csv, [*columns, "seconds", "run_dir", "reason"], rows, lineterminator="\n")
 
 
 def best_setting(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
@@ -152,19 +149,17 @@ def _without_seed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in parameters.items() if key != "seed"}
 
 
-def _bests(group: Sequence[Trial], metric: Metric) -> list[float]:
-    return [best for trial in group if (best := trial.best(metric.sign)) is not None]
-
-
 def _mean(group: Sequence[Trial], metric: Metric) -> float:
-    return statistics.fmean(_bests(group, metric))
+    return statistics.fmean(best for trial in group if (best := trial.best(metric.sign)) is not None)
 
 
 def _write_best(sweep: Sweep, metric: Metric, directory: SweepDirectory, group: Sequence[Trial]) -> None:
     parameters = _without_seed(group[0].parameters)
-    config = compose([*sweep.fixed, *arguments(parameters), STAND_IN])
+    config = compose([*sweep.fixed, *sweep_arguments(parameters), STAND_IN])
     values = {
-        key: _value(config, key) for key in differences(config, Config()) if key.partition(".")[0] not in NOT_A_SETTING
+        key: attrgetter(key)(config)
+        for key in differences(config, Config())
+        if key.partition(".")[0] not in NOT_A_SETTING
     }
     runs = ", ".join(trial.run_id for trial in group)
     header = [
@@ -174,10 +169,3 @@ def _write_best(sweep: Sweep, metric: Metric, directory: SweepDirectory, group: 
         f"  python train.py experiment={directory.shown()}/best.yaml",
     ]
     write_atomically(directory.path / "best.yaml", write_experiment(values, header))
-
-
-def _value(config: Config, key: str) -> Any:
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value

@@ -1,7 +1,4 @@
-"""A sweep file as it is written: its form, its command and its metric.
-
-What its values come to in a run is looked at in `checks.py`.
-"""
+"""Read a sweep file and check its form, its command and its metric; `checks.py` checks its values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +11,7 @@ from hydra.core.override_parser.types import Override
 
 from textrnn.base.errors import InputError
 from textrnn.config.overrides import check_override, first_line, nearest, parse_overrides
-from textrnn.tracking.metrics_csv import METRICS
+from textrnn.tracking.metrics_csv import BEST, METRICS
 
 KEYS = (
     *("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap"),
@@ -22,18 +19,18 @@ KEYS = (
 )
 METHODS = ("grid", "random", "bayes")
 ARGUMENTS = "${args_no_hyphens}"
-"""Where W&B's agent puts the parameters as key=value, which is how `train.py` reads them."""
+"""Macro that W&B's agent replaces by the parameters as key=value, as `train.py` reads them."""
 PROGRAM = "${program}"
-GOALS = ("minimize", "maximize")
-LOWER, HIGHER = ("loss",), ("accuracy", "f1", "auroc", "tokens_per_second")
+GOALS = {"min": "minimize", "max": "maximize"}
+"""W&B's names, by which value of a metric is the best."""
 NUMBERS = ("min", "max", "q", "mu", "sigma", "a", "b")
 OWN_KEYS = ("run_dir",)
-"""Keys of a run that follow from the trial and can be neither fixed nor swept."""
+"""Keys that each trial has for itself: they can be neither fixed nor swept."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Metric:
-    """What trials are compared by."""
+    """The metric that trials are ranked by."""
 
     name: str
     goal: str
@@ -49,7 +46,7 @@ class Metric:
 
 @dataclass(kw_only=True, slots=True)
 class Sweep:
-    """A sweep file that has the right form, with what was typed beside it."""
+    """A sweep file of the right form, with the overrides typed beside it."""
 
     path: Path
     config: dict[str, Any]
@@ -57,25 +54,25 @@ class Sweep:
     prefix: list[str]
     """The command up to the program."""
     fixed: list[str]
-    """Overrides that every trial gets."""
+    """Overrides of all trials."""
     metric: Metric | None
     typed: list[str] = field(default_factory=list)
     """Those of `fixed` that were typed beside the file."""
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """The swept keys with their specifications."""
+        """Specification of each swept key."""
         parameters: dict[str, dict[str, Any]] = self.config["parameters"]
         return parameters
 
     @property
     def cap(self) -> int | None:
-        """Trials at most."""
+        """Maximum number of trials; None for a whole grid."""
         cap: int | None = self.config.get("run_cap")
         return cap
 
     def varied(self) -> list[str]:
-        """The parameters that have more than one value."""
+        """Return the parameters that have more than one value."""
         return [
             name
             for name, specification in self.parameters.items()
@@ -84,10 +81,10 @@ class Sweep:
 
 
 def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None) -> Sweep:
-    """Read a sweep file; `typed` overrides go to every trial, `count` limits the trials.
+    """Read a sweep file; `typed` are overrides of all trials, `count` is the maximum number of trials.
 
     Raises:
-        InputError: for a file that can't be read, or the first part of it that is wrong.
+        InputError: for a file that can't be read, or the first mistake in it.
     """
     try:
         return _sweep(path, _load(path), typed, count)
@@ -170,7 +167,7 @@ def _check_parameters(parameters: Any) -> None:
 
 
 def _number(bound: Any) -> str:
-    """How YAML reads a number that was written like 1e-4, which it takes for a text."""
+    """Return how to write a number such as 1e-4, which YAML reads as a text."""
     try:
         mantissa, _, exponent = f"{float(bound):.6e}".partition("e")
     except (TypeError, ValueError):
@@ -179,7 +176,7 @@ def _number(bound: Any) -> str:
 
 
 def _command(config: Mapping[str, Any], typed: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command's beginning and the overrides that every trial gets, the typed ones last."""
+    """Return the command up to the program, and the overrides of all trials, the typed ones last."""
     command = config["command"]
     if not isinstance(command, list) or PROGRAM not in command or command[-1:] != [ARGUMENTS]:
         raise InputError(
@@ -203,7 +200,7 @@ def _command(config: Mapping[str, Any], typed: Sequence[str]) -> tuple[list[str]
 
 
 def _refuse_own(override: Override, parameters: Mapping[str, Any]) -> None:
-    """Refuse a key for all trials that each trial has for itself."""
+    """Refuse an override of all trials for a key that each trial has for itself."""
     key = override.key_or_group
     if key in parameters:
         raise InputError(f"{override.input_line}: the sweep varies {key}; leave it out here or among its parameters.")
@@ -223,12 +220,13 @@ def _metric(config: Mapping[str, Any]) -> Metric | None:
     name, goal, target = metric["name"], metric.get("goal"), metric.get("target")
     if name not in METRICS:
         raise InputError(f"metric: no run logs {name}; {nearest(str(name), METRICS)}")
-    quantity = name.rpartition("/")[2]
-    natural = "minimize" if quantity in LOWER else "maximize" if quantity in HIGHER else None
+    natural = GOALS.get(BEST.get(name.rpartition("/")[2], ""))
     if goal is None and natural != "minimize":
-        raise InputError(f"metric: goal: is missing and W&B would minimize {name}; write goal: {natural or GOALS[0]}.")
-    goal = goal or natural
-    if goal not in GOALS:
+        raise InputError(
+            f"metric: goal: is missing and W&B would minimize {name}; write goal: {natural or 'minimize'}."
+        )
+    goal = str(goal or natural)
+    if goal not in GOALS.values():
         raise InputError(f"metric: goal: {goal} is not known; write minimize or maximize.")
     if natural not in (None, goal):
         raise InputError(f"metric: goal: {goal} would look for the worst {name}; write goal: {natural}.")

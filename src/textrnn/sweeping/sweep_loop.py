@@ -1,13 +1,14 @@
 """What local and online sweeps share: a trial is followed and settled, failures are counted, progress is printed."""
 
 import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from textrnn.base import exits
 from textrnn.base.console import duration
-from textrnn.sweeping.processes import Interrupts, Worker
+from textrnn.sweeping.processes import Interrupts, Worker, last_line
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import SweepDirectory, Trial, described
 from textrnn.tracking.summary import Status
@@ -19,7 +20,7 @@ FAILURES = 3
 
 
 def outcome(
-    exit_code: int | None, summary: Status | None, early_stop: Path, last_line: str | None, *, interrupted: bool
+    exit_code: int | None, summary: Status | None, early_stop: Path, line: str, *, interrupted: bool
 ) -> tuple[Status, str | None]:
     """Return a trial's status and, if it was stopped or failed, the reason.
 
@@ -28,25 +29,39 @@ def outcome(
         summary: The status in `summary.json`. A resumed run may still have the one of an earlier attempt, so that it
             only counts where the exit code doesn't contradict it.
         early_stop: A file with the reason why the run was stopped, if it was.
-        last_line: The line that says why the process failed, if it did.
+        line: The line of its log that says why the process failed, if it did.
         interrupted: Whether all trials had been sent a signal.
     """
     if exit_code in (exits.DONE, None) and summary == Status.FINISHED:
         return Status.FINISHED, None
     has_reason = early_stop.is_file()
-    gently = exit_code in (exits.DONE, exits.PREEMPTED, -signal.SIGTERM) or (
-        exit_code is None and summary != Status.FAILED
-    )
-    if gently and (has_reason or summary == Status.STOPPED):
+    no_error = summary != Status.FAILED if exit_code is None else exit_code in (exits.DONE, exits.PREEMPTED)
+    by_signal = exit_code is not None and exit_code < 0
+    if (has_reason and (no_error or by_signal)) or (summary == Status.STOPPED and no_error):
         return Status.STOPPED, early_stop.read_text(encoding="utf-8").strip() if has_reason else None
     if exit_code == exits.DONE:
         reason = f"its summary says {summary}" if summary else "it left no summary.json"
         return Status.FAILED, f"it ended with exit code 0, but {reason}"
     if interrupted or exit_code == exits.INTERRUPTED:
         return Status.INTERRUPTED, None
-    if exit_code == exits.PREEMPTED or (exit_code is None and summary != Status.FAILED):
+    if exit_code == -signal.SIGTERM or no_error:  # SIGTERM ends a process that has only begun
         return Status.PREEMPTED, None
-    return Status.FAILED, last_line if exit_code is None else f"exit code {exit_code}: {last_line}"
+    return Status.FAILED, line if exit_code is None else f"exit code {exit_code}: {line}"
+
+
+def settle(directory: SweepDirectory, trial: Trial, exit_code: int | None, *, interrupted: bool) -> None:
+    """Give a trial that has ended its status and save it; the arguments are those of `outcome`."""
+    run, log = directory.run_directory(trial), directory.log(trial)
+    summary = directory.summary_status(trial)
+    if trial.status == Status.RUNNING and trial.started is not None:
+        written = [path.stat().st_mtime for path in (log, run.summary_json) if path.exists()]
+        ended = time.time() if exit_code is not None else max([trial.started, *written])
+        trial.seconds += ended - trial.started
+    trial.exit_code = exit_code
+    trial.status, trial.reason = outcome(exit_code, summary, run.early_stop, last_line(log), interrupted=interrupted)
+    if trial.status == Status.FINISHED:  # before it saw the request to stop
+        run.early_stop.unlink(missing_ok=True)
+    directory.save(trial)
 
 
 class Report:
@@ -110,6 +125,8 @@ class SweepLoop(ABC):
         self._failures = 0
         self.stop_reason: str | None = None
         """Why the sweep stopped before its end; None if it did not."""
+        self.is_over = False
+        """Whether W&B starts no more trials, so that the sweep can't be resumed."""
 
     @abstractmethod
     def run(self) -> int:
@@ -130,18 +147,17 @@ class SweepLoop(ABC):
             self._report.progressed(trial)
         return changed
 
+    def _reached_target(self) -> bool:
+        """Whether a trial has reached the metric's target, which ends the sweep."""
+        sign, target = self._metric.sign, self._metric.target
+        bests = [trial.best(sign) for trial in self.trials]
+        return target is not None and any(best is not None and sign * (best - target) >= 0 for best in bests)
+
     def _still_runs(self, trial: Trial) -> None:
         self._report.line(f"trial {trial.number} ({trial.run_id}) is still running")
 
-    def _settle(
-        self, trial: Trial, exit_code: int | None, summary: Status | None, last_line: str | None, *, interrupted: bool
-    ) -> None:
-        """Give a trial that has ended its status, save and report it, and count failures in a row."""
-        early_stop = self._directory.run_directory(trial).early_stop
-        trial.status, trial.reason = outcome(exit_code, summary, early_stop, last_line, interrupted=interrupted)
-        if trial.status == Status.FINISHED:  # before it saw the request to stop
-            early_stop.unlink(missing_ok=True)
-        self._directory.save(trial)
+    def _ended(self, trial: Trial) -> None:
+        """Report a trial that was settled, and count failures in a row."""
         self._report.ended(trial)
         self._failures = self._failures + 1 if trial.status == Status.FAILED and not trial.history else 0
         if self._failures == FAILURES:

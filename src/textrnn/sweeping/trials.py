@@ -2,9 +2,10 @@
 
 sweep.yaml            the sweep, itself a sweep file, with the overrides typed beside the one that it came from
 typed.json            those overrides
-trials/RUN.json       parameters and status
-trials/RUN.log        what the trial printed
-trials/RUN.lock       its process's pid; a kernel lock while that lives
+trials/RUN.json       parameters, status and exit code
+trials/RUN.log        output of the trial
+trials/RUN.lock       without an account: the pid of its process, which holds a kernel lock on the file
+agents/N/             with an account: worker N's agents
 RUN/                  the trial's run directory
 leaderboard.csv sweep.png best.yaml     the results
 """
@@ -13,6 +14,7 @@ import json
 import os
 import secrets
 import string
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ import yaml
 from textrnn.base.errors import InputError
 from textrnn.base.files import FileLock, write_atomically
 from textrnn.config.overrides import first_line
+from textrnn.sweeping.processes import begin_again
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
 from textrnn.tracking.metrics_csv import read_metrics
@@ -42,9 +45,11 @@ class Trial:
     worker: int | None = None
     """The worker that it runs on."""
     started: float | None = None
-    """When its process last started, in seconds since 1970; without an account None while it has none."""
+    """When its process last started, in seconds since 1970."""
     seconds: float = 0.0
     """Wall-clock seconds in which it ran."""
+    exit_code: int | None = None
+    """Exit code of its last process, negative for a signal; None where nobody waited for the process."""
     reason: str | None = None
     """Why it was stopped, or the last line of a failed one."""
     history: list[float] = field(default_factory=list)
@@ -56,6 +61,11 @@ class Trial:
         """Return the best value of the metric; None before the first."""
         comparable = [value for value in self.history if value == value]
         return max(comparable, key=lambda value: sign * value) if comparable else None
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended its process, and nobody had asked it to end."""
+        return self.status == Status.FAILED and self.exit_code is not None and self.exit_code < 0
 
     def to_json(self) -> str:
         """Return the content of its file; the history stays in the run directory."""
@@ -168,6 +178,11 @@ class SweepDirectory:
         return self.path / "typed.json"
 
     @property
+    def leaderboard_csv(self) -> Path:
+        """The ranking, written when a `sweep.py` ends."""
+        return self.path / "leaderboard.csv"
+
+    @property
     def registered(self) -> Path:
         """The sweep's path at W&B, ENTITY/PROJECT/ID, if it is one of W&B's."""
         return self.path / "wandb-sweep"
@@ -196,9 +211,24 @@ class SweepDirectory:
         """Return the path of the file that holds the pid of the trial's process and is locked while that lives."""
         return self.path / "trials" / f"{trial.run_id}.lock"
 
+    def agent_folder(self, worker: int) -> Path:
+        """Return the folder of a worker's agents: `agent.log`, and `agent.lock`, held while one of them lives."""
+        return self.path / "agents" / str(worker)
+
+    def begin(self, trial: Trial, worker: int) -> None:
+        """Save that a process of the trial starts now, and separate its output from that of the process before."""
+        trial.status, trial.reason, trial.exit_code = Status.RUNNING, None, None
+        trial.worker, trial.started = worker, time.time()
+        self.save(trial)
+        begin_again(self.log(trial))
+
+    def file(self, trial: Trial) -> Path:
+        """Return the path of the file that `save` writes."""
+        return self.path / "trials" / f"{trial.run_id}.json"
+
     def save(self, trial: Trial) -> None:
         """Write the trial's file."""
-        write_atomically(self.path / "trials" / f"{trial.run_id}.json", trial.to_json())
+        write_atomically(self.file(trial), trial.to_json())
 
     def trials(self, metric: str | None = None) -> list[Trial]:
         """Return all trials, in the order in which they were drawn, with their histories of `metric`.

@@ -28,6 +28,8 @@ METRICS = (
     "test/auroc",
 )
 """All metrics that a run may log. Any other name is an error, not a new column."""
+BEST = {"loss": "min"} | dict.fromkeys(("accuracy", "f1", "auroc", "tokens_per_second"), "max")
+"""Whether the smallest or the largest value is the best, by the last part of a metric's name; others have no best."""
 COLUMNS = ("step", "epoch", *METRICS)
 HEADER = (",".join(COLUMNS) + "\n").encode()
 
@@ -85,6 +87,11 @@ class MetricsFile:
         if os.pwrite(self._file, line, offset) != len(line):
             raise OSError("metrics.csv could not be written whole: is the disk full?")
         os.ftruncate(self._file, offset + len(line))
+
+
+def best_is(metric: str) -> str:
+    """Return "max" or "min", which of the values of a metric in `BEST` is the best."""
+    return BEST[metric.rpartition("/")[2]]
 
 
 def check_names(values: Mapping[str, float]) -> None:

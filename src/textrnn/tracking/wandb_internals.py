@@ -3,8 +3,14 @@
 Imports stand inside the functions: the client takes a second to import, and only some runs need it.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 
 def service_errors() -> tuple[type[Exception], ...]:
@@ -44,3 +50,50 @@ def sweep_arguments(parameters: Mapping[str, Any]) -> list[str]:
     args = {key: {"value": value} for key, value in parameters.items()}
     typed: list[str] = create_sweep_command_args({"args": args})["args_no_hyphens"]
     return typed
+
+
+def run_agent(
+    sweep: str, begin: Callable[[str, dict[str, Any]], Path], end: Callable[[str, int, bool, bool], None]
+) -> None:
+    """Run the client's agent, which forwards signals to its trial, until the sweep has no more trials for it.
+
+    Args:
+        sweep: The sweep's path, ENTITY/PROJECT/ID.
+        begin: Called with a trial's run id and parameters before it starts; returns the file its output is appended to.
+        end: Called, in a thread, with its run id and exit code, whether the agent has killed it, and whether a signal
+            has ended it by the server's command.
+
+    Raises:
+        Exception: the client's, when the server doesn't answer or the sweep isn't there.
+    """
+    import wandb
+    from wandb import wandb_agent
+
+    class RecordedProcess(wandb_agent.AgentProcess):
+        last_sigterm_time: float | None = None
+        """Set by the agent when the server commands it to end the process."""
+
+        def __init__(self, *, env: dict[str, str], command: list[str], **options: Any) -> None:
+            self._run_id, self._killed = env["WANDB_RUN_ID"], False
+            try:
+                given = yaml.safe_load(Path(env["WANDB_SWEEP_PARAM_PATH"]).read_text(encoding="utf-8"))
+                log = begin(self._run_id, {key: given[key]["value"] for key in given if key != "wandb_version"})
+            except Exception:
+                traceback.print_exc()
+                os._exit(1)  # the agent would log the error, take the next trial, and so lose them all
+            # `exec`: the process that the agent signals is the trial itself.
+            command = ["/bin/sh", "-c", 'exec "$@" >> "$0" 2>&1', str(log), *command]
+            super().__init__(env=env, command=command, **options)  # type: ignore[no-untyped-call]
+            # A thread, which outlives the agent's loop: that doesn't wait for what it kills.
+            threading.Thread(target=self._record).start()
+
+        def kill(self) -> None:
+            self._killed = True
+            super().kill()  # type: ignore[no-untyped-call]
+
+        def _record(self) -> None:
+            code = self.wait()
+            end(self._run_id, code, self._killed, code < 0 and self.last_sigterm_time is not None)
+
+    wandb_agent.AgentProcess = RecordedProcess  # type: ignore  # the agent starts its trials by this name
+    wandb.agent(sweep, forward_signals=True)

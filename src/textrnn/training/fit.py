@@ -25,6 +25,7 @@ from textrnn.distributed.environment import layout
 from textrnn.distributed.launch import Launch
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.metrics_csv import best_is
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
 from textrnn.tracking.progress import run_progress
 from textrnn.tracking.run_directory import RunDirectory
@@ -201,7 +202,7 @@ def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
     """
     callbacks: list[Callback] = []
     stopping = config.early_stopping
-    mode = "max" if stopping.monitor == "val/accuracy" else "min"
+    mode = best_is(stopping.monitor)
     validates = config.trainer.limit_val_batches != 0 and not config.trainer.fast_dev_run
     if validates and stopping.patience is not None:
         rule: dict[str, Any] = {"mode": mode, "patience": stopping.patience, "min_delta": stopping.min_delta}

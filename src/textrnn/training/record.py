@@ -23,7 +23,7 @@ from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
 from textrnn.tracking.histograms import Histograms
 from textrnn.tracking.logger import RunLogger
-from textrnn.tracking.metrics_csv import Row, read_metrics, repair
+from textrnn.tracking.metrics_csv import Row, best_is, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
 from textrnn.tracking.summary import RunSummary, Status, write_summary
 from textrnn.tracking.throughput import Throughput
@@ -38,7 +38,7 @@ def predictions_callback(config: Config, store: Store) -> Predictions:
     """Return the callback that measures validations and the test, for `record_evaluation` too."""
     monitor = config.early_stopping.monitor
     splits = {name: store.split(name) for name in ("validation", "test")}
-    return Predictions(splits, monitor=monitor, mode="max" if monitor == "val/accuracy" else "min")
+    return Predictions(splits, monitor=monitor, mode=best_is(monitor))
 
 
 def watching(config: Config, logger: RunLogger) -> list[Callback]:
@@ -233,5 +233,5 @@ def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:
     measured = [row for row in rows if monitor in row]
     if not measured:
         return None
-    sign = 1 if monitor == "val/accuracy" else -1
+    sign = 1 if best_is(monitor) == "max" else -1
     return max(measured, key=lambda row: -math.inf if math.isnan(row[monitor]) else sign * row[monitor])

@@ -1,20 +1,17 @@
-"""What `--resume` makes of agents' logs after both `sweep.py` and they were killed, and when it refuses."""
+"""What an online sweep makes of the files that its agents write, and of agents that die. No process is started."""
 
-import json
 import os
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import FileLock
 from textrnn.sweeping import online
-from textrnn.sweeping.agents import AgentLog
+from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, Agent, RecordedTrials
 from textrnn.sweeping.online import OnlineSweep
 from textrnn.sweeping.processes import Worker
 from textrnn.sweeping.trials import SweepDirectory, Trial
@@ -27,145 +24,156 @@ BEGUN = 1_750_000_000
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepDirectory]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(online, "FIRST_WAIT", 0.01)
     made = SweepDirectory.create(sweep(), "tester/films/sweep001")
     yield made
     made.release()
 
 
-def logged(directory: SweepDirectory, number: int, *lines: tuple[int, str]) -> AgentLog:
-    """What agent `number` left: (seconds since BEGUN, what it said), and the parameters of each of its trials."""
-    log = AgentLog(directory.path / "agents" / str(number), "sweep001")
-    given = log.folder / "wandb" / "sweep-sweep001"
-    given.mkdir(parents=True, exist_ok=True)
-    for after, said in lines:
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(BEGUN + after))
-        with log.path.open("a") as file:
-            own = said.startswith(("About", "Running", "Cleaning"))
-            file.write(f"{stamp},000 - wandb.wandb_agent - INFO - {said}\n" if own else f"{said}\n")
-        if said.startswith("Running runs: ['"):
-            run = said.split("'")[1]
-            content = {"wandb_version": 1, "seed": {"value": int(run[-1])}}
-            (given / f"config-{run}.yaml").write_text(yaml.safe_dump(content))
-    return log
+def online_sweep(directory: SweepDirectory, workers: int = 1) -> OnlineSweep:
+    return OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers)
 
 
-def summarised(directory: SweepDirectory, run: str, status: str, after: int) -> None:
-    path = directory.path / run / "summary.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"status": status}))
-    os.utime(path, (BEGUN + after, BEGUN + after))
+def runs(monkeypatch: pytest.MonkeyPatch, work: Callable[[RecordedTrials], None], *exit_codes: int) -> list[int]:
+    """Let each agent do `work` and be over, with the next of `exit_codes`; returns the workers of those started."""
+    started: list[int] = []
 
-
-def resumed(directory: SweepDirectory) -> dict[str, Trial]:
-    """The trials on disk after a resumed sweep to which no worker was left."""
-    OnlineSweep("tester/films/sweep001", metric(), directory, []).run()
-    return {found.run_id: found for found in directory.trials()}
-
-
-def test_a_trial_that_ends_before_its_agent_looks_has_run_since_its_start(directory: SweepDirectory) -> None:
-    directory.save(trial(1, {"seed": 1}, Status.RUNNING))
-    ended = (5, "Running runs: ['run1']"), (7, "Cleaning up finished run: run1")
-    logged(directory, 0, (0, "About to run command: python train.py"), *ended)
-    summarised(directory, "run1", "finished", after=3)
-    found = resumed(directory)["run1"]
-    assert (found.status, found.seconds) == (Status.FINISHED, 7.0)
-
-
-def test_an_agent_that_dies_is_told(directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Died:
-        exit_code = 1
-
-        def __init__(self, path: str, log: AgentLog, environment: dict[str, str]) -> None:
-            self.log = log
-            log.folder.mkdir(parents=True, exist_ok=True)
-            log.path.write_text("wandb.errors.CommError: no answer\n")
+    class Over:
+        def __init__(self, directory: SweepDirectory, worker: int) -> None:
+            self.exit_code = exit_codes[min(len(started), len(exit_codes) - 1)]
+            started.append(worker)
+            folder = directory.agent_folder(worker)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "agent.log").write_text("wandb.errors.CommError: no answer\n")
+            work(RecordedTrials(directory, worker))
 
         def has_ended(self) -> bool:
             return True
 
-    monkeypatch.setattr(online, "Agent", Died)
+    def start(path: str, directory: SweepDirectory, worker: int, environment: dict[str, str]) -> Over:
+        return Over(directory, worker)
+
+    monkeypatch.setattr(Agent, "of", start)
+    return started
+
+
+def finish(trials: RecordedTrials, run: str) -> None:
+    """Run a trial to its end."""
+    trials.begin(run, {"seed": int(run[-1])})
+    folder = Path("runs", "sweep001", run)
+    folder.mkdir(exist_ok=True)
+    (folder / "summary.json").write_text('{"status": "finished"}')
+    trials.end(run, 0, False, False)
+
+
+def nothing(trials: RecordedTrials) -> None:
+    """The work of an agent that is given no trial."""
+
+
+def resumed(directory: SweepDirectory) -> dict[str, Trial]:
+    """The trials on disk after a resumed sweep to which no worker was left."""
+    online_sweep(directory, workers=0).run()
+    return {found.run_id: found for found in directory.trials()}
+
+
+def test_an_agent_that_dies_before_any_trial_is_not_replaced(
+    directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = runs(monkeypatch, nothing, 1)
     directory.save(trial(1, {"seed": 1}, Status.FINISHED))
-    sweep = OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})])
-    assert sweep.run() == 1
-    assert sweep.stop_reason == "1 of 1 agents died; the last line: wandb.errors.CommError: no answer"
+    made = online_sweep(directory)
+    assert (made.run(), started) == (1, [0])
+    assert made.stop_reason == "1 of 1 agents died; the last line: wandb.errors.CommError: no answer"
 
 
 @pytest.mark.parametrize("deaths", [1, 3])
 def test_an_agent_that_dies_after_a_trial_is_replaced_so_many_times(
     directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], deaths: int
 ) -> None:
-    """Its first trial has ended when it dies, and it could not say so any more."""
     monkeypatch.setattr(online, "DEATHS", 3)
-    monkeypatch.setattr(online, "FIRST_WAIT", 0.01)
-    begun: list[AgentLog] = []
 
-    class Mortal:
-        def __init__(self, path: str, log: AgentLog, environment: dict[str, str]) -> None:
-            begun.append(log)
-            self.log, self.exit_code = log, int(len(begun) <= deaths)
-            now = int(time.time()) - BEGUN
-            if len(begun) == 1:
-                logged(directory, 0, (now, "Running runs: ['run1']"), (0, "wandb.errors.CommError: no answer"))
-                summarised(directory, "run1", "finished", after=now + 1)
-            if len(begun) > deaths:
-                logged(directory, 0, (now, "Running runs: ['run2']"), (now, "Cleaning up finished run: run2"))
-                summarised(directory, "run2", "finished", after=now + 1)
+    def work(trials: RecordedTrials) -> None:
+        if len(started) == 1:
+            finish(trials, "run1")
+        if len(started) > deaths:
+            finish(trials, "run2")
 
-        def has_ended(self) -> bool:
-            return True
-
-    monkeypatch.setattr(online, "Agent", Mortal)
-    sweep = OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})])
-    code = sweep.run()
+    started: list[int] = []
+    started = runs(monkeypatch, lambda trials: work(trials), *[1] * deaths, 0)
+    made = online_sweep(directory)
+    code = made.run()
     told = capsys.readouterr().out
     assert "an agent died: wandb.errors.CommError: no answer; another one starts in 0 s" in told
     assert "trial 1 finished" in told
-    assert (code, len(begun), len(sweep.trials)) == ((0, 2, 2) if deaths == 1 else (1, 3, 1))
-    assert (sweep.stop_reason is None) == (deaths == 1)
+    assert (code, len(started), len(made.trials)) == ((0, 2, 2) if deaths == 1 else (1, 3, 1))
+    assert (made.stop_reason is None) == (deaths == 1)
 
 
-def test_every_end_that_nobody_watched(directory: SweepDirectory) -> None:
-    directory.save(trial(1, {"seed": 1}, Status.FINISHED, seconds=7.0, started=BEGUN))
-    directory.save(trial(2, {"seed": 2}, Status.PREEMPTED, seconds=5.0, started=BEGUN + 10))
-    directory.save(trial(3, {"seed": 3}, Status.RUNNING, started=BEGUN + 20))
-    directory.save(trial(4, {"seed": 4}, Status.INTERRUPTED, seconds=3.0, started=BEGUN + 30))
-    logged(
-        directory,
-        0,
-        *((0, "Running runs: ['run1']"), (7, "Cleaning up finished run: run1")),
-        *((10, "Running runs: ['run2']"), (15, "Cleaning up finished run: run2")),
-        *((20, "Running runs: ['run3']"), (24, "Cleaning up finished run: run3")),
-        *((50, "Running runs: ['run2']"), (59, "Cleaning up finished run: run2")),
-        *((60, "Running runs: ['run6']"),),
-    )
-    logged(
-        directory,
-        1,
-        *((30, "Running runs: ['run4']"), (33, "Cleaning up finished run: run4")),
-        *((40, "Running runs: ['run5']"), (41, "ValueError: x"), (42, "Cleaning up finished run: run5")),
-    )
-    summarised(directory, "run2", "finished", 58)
-    summarised(directory, "run3", "preempted", 19)  # of an earlier attempt
-    trials = resumed(directory)
-    assert {run: (found.number, found.status, found.seconds) for run, found in trials.items()} == {
-        "run1": (1, Status.FINISHED, 7.0),
-        "run2": (2, Status.FINISHED, 14.0),
-        "run3": (3, Status.FAILED, 4.0),
-        "run4": (4, Status.INTERRUPTED, 3.0),
-        "run5": (5, Status.FAILED, 2.0),
-        "run6": (6, Status.PREEMPTED, 0.0),  # its agent was killed before it could say
-    }
-    assert (trials["run5"].parameters, trials["run5"].reason) == ({"seed": 5}, "ValueError: x")
-    assert trials["run3"].reason == "it printed nothing"
-    again = resumed(directory)
-    assert again == trials
+@pytest.mark.parametrize(
+    ("ends", "code", "said", "reason"),
+    [
+        ((CANCELLED, 0), 1, "", "the sweep was cancelled in W&B"),
+        ((DELETED, DELETED), 1, "", "the sweep was deleted in W&B"),
+        ((1, DELETED), 1, "", "the sweep was deleted in W&B"),
+        ((STOPPED, 0), 0, "the sweep was stopped in W&B before its last trial", None),
+        ((0, 0), 0, "", None),
+    ],
+)
+def test_an_end_in_wandb_is_reported_as_what_it_is(
+    directory: SweepDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ends: tuple[int, int],
+    code: int,
+    said: str,
+    reason: str | None,
+) -> None:
+    runs(monkeypatch, nothing, *ends)
+    directory.save(trial(1, {"seed": 1}, Status.FINISHED))
+    made = online_sweep(directory, workers=2)
+    assert (made.run(), made.stop_reason, made.is_over) == (code, reason, reason is not None)
+    assert capsys.readouterr().out.splitlines()[1:] == [said] * bool(said)
+
+
+def test_what_ended_unwatched_is_reported_once(directory: SweepDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    directory.save(trial(1, {"seed": 1}, Status.FINISHED))
+    directory.leaderboard_csv.touch()
+    os.utime(directory.leaderboard_csv, (time.time() + 1, time.time() + 1))
+    for number, status in ((2, Status.FAILED), (3, Status.PREEMPTED)):
+        made = trial(number, {"seed": number}, status)
+        directory.save(made)
+        os.utime(directory.file(made), (time.time() + 2, time.time() + 2))
+    resumed(directory)
+    assert [line.partition(" after")[0] for line in capsys.readouterr().out.splitlines()] == [
+        *("trial 2 failed", "trial 3 preempted")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("summary", "status"),
+    [(None, Status.PREEMPTED), ("finished", Status.FINISHED), ("failed", Status.FAILED)],
+)
+def test_a_trial_whose_agent_was_killed_too_is_settled_by_its_run_directory(
+    directory: SweepDirectory, summary: str | None, status: Status
+) -> None:
+    made = trial(1, {"seed": 1}, Status.RUNNING, started=BEGUN, seconds=2.0)
+    directory.save(made)
+    directory.log(made).write_text("ValueError: x\n")
+    os.utime(directory.log(made), (BEGUN + 3, BEGUN + 3))
+    if summary is not None:
+        (directory.path / "run1").mkdir()
+        (directory.path / "run1" / "summary.json").write_text(f'{{"status": "{summary}"}}')
+        os.utime(directory.path / "run1" / "summary.json", (BEGUN + 5, BEGUN + 5))
+    found = resumed(directory)["run1"]
+    assert (found.status, found.seconds) == (status, 5.0 if summary is None else 7.0)
+    assert found.reason == ("ValueError: x" if status == Status.FAILED else None)
+    assert resumed(directory)["run1"] == found
 
 
 def test_a_damaged_summary_is_named(directory: SweepDirectory) -> None:
-    logged(directory, 0, (0, "Running runs: ['run1']"), (7, "Cleaning up finished run: run1"))
-    summarised(directory, "run1", "finished", 6)
-    path = directory.path / "run1" / "summary.json"
-    path.write_text(path.read_text()[:-3])
+    directory.save(trial(1, {"seed": 1}, Status.RUNNING, started=BEGUN))
+    (directory.path / "run1").mkdir()
+    (directory.path / "run1" / "summary.json").write_text('{"status": ')
     with pytest.raises(InputError, match=r"run1/summary\.json is damaged"):
         resumed(directory)
 
@@ -173,8 +181,7 @@ def test_a_damaged_summary_is_named(directory: SweepDirectory) -> None:
 def test_a_trial_whose_agent_alone_was_killed_still_runs(
     directory: SweepDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logged(directory, 0, (0, "Running runs: ['run1']"))
-    (directory.path / "run1").mkdir()
+    directory.save(trial(1, {"seed": 1}, Status.RUNNING, started=BEGUN))
     with FileLock(directory.path / "run1" / LOCK_NAME):
         assert resumed(directory)["run1"].status == Status.RUNNING
     assert "trial 1 (run1) is still running" in capsys.readouterr().out
@@ -183,48 +190,27 @@ def test_a_trial_whose_agent_alone_was_killed_still_runs(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_agent_that_still_runs_is_enough_to_refuse(directory: SweepDirectory, workers: int) -> None:
-    directory.save(trial(1, {"seed": 1}, Status.RUNNING))
-    logged(directory, 0, (0, "Running runs: ['run1']"))
+    directory.save(trial(1, {"seed": 1}, Status.RUNNING, started=BEGUN))
     before = (directory.path / "trials" / "run1.json").read_bytes()
     with (
-        FileLock(logged(directory, 1).lock),
+        FileLock(directory.agent_folder(1) / "agent.lock"),
         pytest.raises(InputError, match=r"agents/1/agent\.lock: an agent of an earlier sweep\.py still runs"),
     ):
-        OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers).run()
-    assert not (directory.path / "agents" / "0" / "agent.lock").exists()
+        online_sweep(directory, workers).run()
+    assert not directory.agent_folder(0).exists()
     assert (directory.path / "trials" / "run1.json").read_bytes() == before
 
 
-class BriefAgent:
-    """An agent that is handed `RUNS`, one after the other, each over at once, and then nothing more."""
-
-    RUNS = ("run2", "run3")
-
-    exit_code = 0
-
-    def __init__(self, path: str, log: AgentLog, environment: dict[str, str]) -> None:
-        del path, environment
-        self.log = log
-
-    def has_ended(self) -> bool:
-        number = int(self.log.folder.name)
-        now = int(time.time()) - BEGUN
-        directory = SweepDirectory(self.log.folder.parent.parent)
-        for run in self.RUNS:
-            logged(directory, number, (now, f"Running runs: ['{run}']"), (now, f"Cleaning up finished run: {run}"))
-            summarised(directory, run, "finished", now + 1)
-        return True
-
-    def send(self, number: signal.Signals) -> None:
-        raise AssertionError(number)
-
-
-def test_a_trial_that_was_cut_short_before_its_first_value_goes_on(
+def test_a_trial_that_was_cut_short_before_its_first_value_is_resumed(
     directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(online, "Agent", BriefAgent)
+    def work(trials: RecordedTrials) -> None:
+        for run in ("run2", "run3"):
+            finish(trials, run)
+
+    runs(monkeypatch, work, 0)
     directory.save(trial(2, {"seed": 2}, Status.PREEMPTED, started=BEGUN))
-    OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})]).run()
+    online_sweep(directory).run()
     said = capsys.readouterr().out
     assert "trial 2 (run2) resumes: seed=2" in said
     assert "trial 3 (run3) starts: seed=3" in said

@@ -1,7 +1,6 @@
 """What a sweep leaves: ranks, the best setting, and pictures."""
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import yaml
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.sweeping.plots import plot_sweep
-from textrnn.sweeping.results import best_setting, leaderboard, print_table, record
+from textrnn.sweeping.results import best_setting, print_table, record, write_leaderboard
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import SweepDirectory, Trial
 from textrnn.tracking.summary import Status
@@ -29,9 +28,9 @@ def trials() -> list[Trial]:
 
 
 @pytest.mark.parametrize(("goal", "order"), [("minimize", "42513"), ("maximize", "24513")])
-def test_only_finished_trials_have_a_rank(goal: str, order: str) -> None:
-    text = leaderboard(trials(), metric(goal), ["seed"], SweepDirectory(Path("runs", "s")))
-    rows = list(csv.DictReader(io.StringIO(text)))
+def test_only_finished_trials_have_a_rank(tmp_path: Path, goal: str, order: str) -> None:
+    write_leaderboard(trials(), metric(goal), ["seed"], SweepDirectory(tmp_path))
+    rows = list(csv.DictReader((tmp_path / "leaderboard.csv").read_text().splitlines()))
     assert "".join(row["trial"] for row in rows) == order
     assert [row["rank"] for row in rows] == ["1", "2", "3", "", ""]
     by_trial = {row["trial"]: row for row in rows}
@@ -39,7 +38,7 @@ def test_only_finished_trials_have_a_rank(goal: str, order: str) -> None:
     assert by_trial["2"]["last val/loss"] == "0.4"
     assert by_trial["5"]["best val/loss"] == ""
     assert by_trial["3"]["reason"] == "exit code 1: ValueError: x"
-    assert by_trial["4"]["run_dir"] == "runs/s/run4"
+    assert by_trial["4"]["run_dir"] == str(tmp_path / "run4")
 
 
 def test_the_best_setting_is_the_best_mean_over_seeds() -> None:

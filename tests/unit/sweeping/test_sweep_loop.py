@@ -18,6 +18,8 @@ from textrnn.tracking.summary import Status
         (0, "stopped", True, False, Status.STOPPED),
         (75, "preempted", True, False, Status.STOPPED),
         (-signal.SIGTERM, None, True, False, Status.STOPPED),
+        (-signal.SIGKILL, None, True, False, Status.STOPPED),  # it took too long to end
+        (-signal.SIGTERM, None, False, False, Status.PREEMPTED),
         (None, None, True, False, Status.STOPPED),
         (None, "stopped", False, False, Status.STOPPED),  # by a person in W&B
         (1, "failed", True, False, Status.FAILED),

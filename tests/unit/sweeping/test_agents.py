@@ -1,0 +1,66 @@
+"""What an agent writes of its trials."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+from doubles.sweeps_made import sweep
+from doubles.wandb_server import WandbServer
+
+from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, RecordedTrials, end_in_wandb
+from textrnn.sweeping.trials import SweepDirectory
+from textrnn.tracking.summary import Status
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepDirectory:
+    monkeypatch.chdir(tmp_path)
+    return SweepDirectory.create(sweep(), "tester/films/sweep001")
+
+
+@pytest.mark.parametrize(
+    ("code", "killed", "stopped", "status", "reason"),
+    [
+        (1, False, False, Status.FAILED, "exit code 1: ValueError: x"),
+        (-signal.SIGKILL, False, False, Status.FAILED, "exit code -9: ValueError: x"),
+        (-signal.SIGKILL, True, False, Status.INTERRUPTED, None),  # after a second Ctrl-C
+        (-signal.SIGKILL, True, True, Status.STOPPED, "stopped through W&B"),
+        (-signal.SIGTERM, False, False, Status.PREEMPTED, None),
+    ],
+)
+def test_how_a_trial_has_ended_is_in_its_file(
+    directory: SweepDirectory, code: int, killed: bool, stopped: bool, status: Status, reason: str | None
+) -> None:
+    trials = RecordedTrials(directory, 1)
+    trials.begin("run1", {"seed": 1}).write_text("ValueError: x\n")
+    trials.end("run1", code, killed, stopped)
+    (found,) = directory.trials()
+    assert (found.status, found.exit_code, found.reason, found.worker) == (status, code, reason, 1)
+    assert directory.run_directory(found).early_stop.is_file() == stopped
+
+
+def test_two_agents_number_their_trials_together(directory: SweepDirectory) -> None:
+    first, second = RecordedTrials(directory, 0), RecordedTrials(directory, 1)
+    first.begin("run1", {"seed": 1})
+    second.begin("run2", {"seed": 2})
+    second.end("run2", 75, False, False)
+    first.begin("run2", {"seed": 2, "_wandb": {}})  # pre-empted, and handed out again with its whole config
+    assert [(trial.number, trial.parameters, trial.worker) for trial in directory.trials()] == [
+        (1, {"seed": 1}, 0),
+        (2, {"seed": 2}, 0),
+    ]
+
+
+def test_why_wandb_has_no_more_trials(server: WandbServer) -> None:
+    registered = {"projectName": "films", "config": yaml.safe_dump(sweep().config)}
+    name = server.answer("UpsertSweep", registered)["upsertSweep"]["sweep"]["id"]
+    ends = {"RUNNING": 0, "FINISHED": STOPPED, "CANCELED": CANCELLED}  # of its six trials none was handed out
+    for state, end in ends.items():
+        server.sweeps[name].state = state
+        assert end_in_wandb(f"films/{name}") == end
+    server.sweeps[name].config["run_cap"] = 0
+    server.sweeps[name].state = "FINISHED"
+    assert end_in_wandb(f"films/{name}") == 0
+    server.sweeps.clear()
+    assert end_in_wandb(f"films/{name}") == DELETED
