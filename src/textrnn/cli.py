@@ -6,11 +6,28 @@ Exit codes: 0 done, 1 crash, 2 wrong input, 75 pre-empted (the same command cont
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import takewhile
 
 from textrnn.base.errors import InputError
 from textrnn.base.exits import DONE, WRONG_INPUT, escape_what_stdout_lacks, exit_code
 from textrnn.base.process import keep_freed_memory, let_idle_threads_sleep
 
+USAGE = """\
+usage: textrnn COMMAND ...
+
+Recurrent text classifiers: trained, compared and searched.
+
+commands:
+{commands}
+
+examples:
+  textrnn train experiment=first_run
+  textrnn train -m model=rnn,lstm,gru seed=0,1,2
+  textrnn predict runs/RUN "A fine film."
+
+textrnn COMMAND --help explains a command; --version prints the version.
+In a checkout, python COMMAND.py is the same as textrnn COMMAND.
+"""
 COMMANDS = {
     "train": "train, test and record a run, or with -m several",
     "prepare": "make the token store and stop",
@@ -29,6 +46,8 @@ def main() -> int:
     if name in ("", "-h", "--help"):
         print(usage())
         return DONE if name else WRONG_INPUT
+    if name == "--version":
+        return print_version()
     with exit_code() as outcome:
         raise InputError(f"there is no command {name}; type textrnn --help.")
     return outcome.code
@@ -36,12 +55,15 @@ def main() -> int:
 
 def run(name: str, arguments: Sequence[str] | None = None) -> int:
     """Run the command `name` with its arguments, by default those of the process; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--version" in takewhile(lambda argument: argument != "--", arguments):
+        return print_version()
     keep_freed_memory()
     let_idle_threads_sleep()
     escape_what_stdout_lacks()
     with exit_code() as outcome:
         main_of_command = import_module(f"textrnn.commands.{name}").main
-        outcome.code = main_of_command(sys.argv[1:] if arguments is None else arguments)
+        outcome.code = main_of_command(arguments)
     return outcome.code
 
 
@@ -49,4 +71,12 @@ def usage() -> str:
     """Return the commands, a line each."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
-    return "\n".join(["usage: textrnn COMMAND ...; textrnn COMMAND --help explains one", *lines])
+    return USAGE.format(commands="\n".join(lines)).rstrip()
+
+
+def print_version() -> int:
+    """Print the version of this package; return the exit code."""
+    from importlib.metadata import version  # a tenth of a second
+
+    print(f"textrnn {version('textrnn')}")
+    return DONE

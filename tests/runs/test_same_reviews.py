@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 def probabilities(told: str) -> list[float]:
     """What predict.py has printed."""
-    return [json.loads(line)["probability"] for line in told.splitlines()]
+    return [json.loads(line)["probabilities"]["positive"] for line in told.splitlines()]
 
 
 @pytest.mark.parametrize("truncate", ["head", "tail"])

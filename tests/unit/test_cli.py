@@ -1,16 +1,20 @@
-"""What a command imports: what answers at once waits for no library that the answer doesn't need."""
+"""What a command line answers at once: help, version, completion, and no library that the answer doesn't need."""
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from doubles.tiny_checkpoint import write_checkpoint
+from support import Command
 
+from textrnn import cli
 from textrnn.base.exits import escape_what_stdout_lacks
 from textrnn.data.tokenizer import train_tokenizer
 from textrnn.training.checkpoints import load_checkpoint
@@ -89,6 +93,43 @@ def test_predict_waits_for_torch_alone(checkpoint: Path, environment: dict[str, 
 @pytest.mark.slow
 def test_evaluate_refuses_a_run_without_what_measures(environment: dict[str, str], workplace: Path) -> None:
     assert not imported(["evaluate", "no-such-run"], environment, workplace, code=2) & set(TRAINING)
+
+
+def test_help_lists_the_commands_and_each_has_examples(
+    here: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["textrnn", "--help"])
+    assert cli.main() == 0
+    listed = capsys.readouterr().out
+    helps = {name: here(f"{name}.py", "model=lstm", "--help", COLUMNS="80").stdout for name in ("train", "prepare")}
+    for name in ("evaluate", "predict", "sweep"):
+        with pytest.raises(SystemExit) as left:
+            cli.run(name, ["--help"])
+        assert left.value.code == 0
+        helps[name] = capsys.readouterr().out
+    for name, what in cli.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(what)}$", listed, re.MULTILINE)
+        assert helps[name].count(f"\n  python {name}.py") >= 3
+        assert max(map(len, helps[name].splitlines())) <= 80
+    assert "  optimizer.lr=0.008  " in helps["train"]  # as model=lstm has it
+    assert "  data.tokenizer=word  " in helps["prepare"]
+    assert not re.search("^  (optimizer|trainer|data.batch_size)", helps["prepare"], re.MULTILINE)
+
+
+@pytest.mark.parametrize("typed", [["--version"], ["train", "model=gru", "--version"], ["evaluate", "--version"]])
+def test_the_version_is_that_of_this_package(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["textrnn", *typed])
+    assert cli.main() == 0
+    assert capsys.readouterr().out == f"textrnn {version('textrnn')}\n"
+
+
+def test_keys_are_completed_by_the_shell(here: Command) -> None:
+    typed = {"COMP_LINE": "train.py model=", "COMP_POINT": "15"}
+    completed = here("train.py", "-sc", "query=bash", **typed)
+    assert (completed.returncode, completed.stdout.split()) == (0, ["model=gru", "model=lstm", "model=rnn"])
 
 
 def test_reading_a_checkpoint_leaves_the_random_state(checkpoint: Path) -> None:

@@ -1,27 +1,41 @@
-"""Log lines on stderr and in `train.log`, progress of long work, durations."""
+"""Log lines on stderr and in `train.log`, tables, progress of long work, durations."""
 
 import contextlib
 import logging
+import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
+
+from typing_extensions import override
 
 if TYPE_CHECKING:
-    import rich.progress
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
+    from rich.table import Table
 
 LOGGER = logging.getLogger("textrnn")
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at the time: while a bar is shown, Rich's, which puts lines above the bar."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def log_to_console(level: int = logging.INFO) -> None:
     """Show the program's log lines on stderr, without time and level."""
-    for handler in list(LOGGER.handlers):
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            LOGGER.removeHandler(handler)
-    handler = logging.StreamHandler(sys.stderr)
+    for shown in [handler for handler in LOGGER.handlers if isinstance(handler, _StderrHandler)]:
+        LOGGER.removeHandler(shown)
+    handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.setLevel(level)
     LOGGER.addHandler(handler)
@@ -77,18 +91,11 @@ class Progress:
         self._total = total
         self._count = 0
         self._last_line = time.monotonic()
-        self._bar: rich.progress.Progress | None = None
+        self._bar: Bar | None = None
         if sys.stderr.isatty():
-            from rich import progress as bars
-            from rich.console import Console
+            from rich.progress import TimeElapsedColumn
 
-            columns = (
-                bars.TextColumn("{task.description}"),
-                bars.BarColumn(),
-                bars.MofNCompleteColumn(),
-                bars.TimeElapsedColumn(),
-            )
-            self._bar = bars.Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = terminal_bar(TimeElapsedColumn())
             self._task = self._bar.add_task(f"{things} {verb}", total=total)
 
     def advance(self, count: int) -> None:
@@ -111,6 +118,52 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def terminal_bar(*last: "ProgressColumn", auto_refresh: bool = True) -> "Bar":
+    """Return a bar on stderr of one line, which disappears at its end; what is printed meanwhile appears above it.
+
+    Args:
+        last: Columns after description, bar and count.
+        auto_refresh: Whether a thread draws it ten times a second.
+    """
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(bar_width=None), bars.MofNCompleteColumn(), *last)
+    return bars.Progress(
+        *columns,
+        console=Console(stderr=True),
+        auto_refresh=auto_refresh,
+        transient=True,
+        expand=True,
+        redirect_stdout=sys.stdout.isatty(),  # what goes to a file or a pipe is not the terminal's
+    )
+
+
+def print_table(*tables: "Table") -> None:
+    """Print the first of the tables that the terminal shows without a broken cell, else the last.
+
+    Columns marked `no_wrap` are not to be folded, the others between words. Without a terminal, lines are as long as
+    the table.
+    """
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 1000
+    console.print(next((table for table in tables if _width(console, table) <= console.width), tables[-1]))
+
+
+def _width(console: "Console", table: "Table") -> int:
+    """Return the columns that a table needs."""
+    from rich.measure import Measurement
+
+    needed = 0
+    for column in table.columns:
+        cells = [Measurement.get(console, console.options, cell) for cell in (column.header, *column.cells)]
+        needed += max(cell.maximum if column.no_wrap else cell.minimum for cell in cells)
+    return needed + 3 * (len(table.columns) - 1) + 2  # a space on both sides of each cell, and a line between two
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textrnn.base.console import LOGGER, log_to_console
+from textrnn.base.console import LOGGER, log_to_console, print_table
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.base.process import import_torchmetrics, importing
@@ -25,13 +25,28 @@ if TYPE_CHECKING:
     from textrnn.training.checkpoints import Checkpoint
 
 
+DESCRIPTION = """\
+Measures a run on a split of its data: metrics on the terminal, and a folder
+with metrics.json, predictions.csv, mistakes.csv and evaluation.png."""
+EXAMPLES = """\
+examples:
+  python evaluate.py runs/RUN
+  python evaluate.py runs/RUN --split validation --mistakes 200
+  python evaluate.py wandb:PROJECT/MODEL:best --data-path reviews.csv"""
+
+
 def main(argv: Sequence[str]) -> int:
     """`python evaluate.py RUN [--split test]`; returns the exit code.
 
     Raises:
         InputError: for a run, checkpoint or data that can't be read, or for several processes.
     """
-    parser = argparse.ArgumentParser(prog="evaluate.py", description="Measures a run on a split of its data.")
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--split", default="test", choices=SPLITS, help="which reviews (default: test)")
     parser.add_argument("--output", type=Path, help="folder for the results (default: evaluation-SPLIT in the run)")
@@ -140,19 +155,24 @@ def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir:
 
 def show(name: str, predictions: "SplitPredictions", split: "Split", path: Path) -> None:
     """Print the metrics of the split `name`, and its three most confident mistakes."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    table = Table(title=Text(f"{path} on {name} ({len(split):,} reviews)", style="table.title"))
+    print(f"{path} on {name} ({len(split):,} reviews)\n")
+    table = Table(show_edge=False)
     table.add_column("metric")
-    table.add_column("value", justify="right")
+    table.add_column("value", justify="right", no_wrap=True)
     for key, value in predictions.metrics().items():
         table.add_row(f"{name}/{key}", f"{value:.4f}")
-    console.print(table)
-    for index in predictions.mistakes(3):
-        probability = float(predictions.probabilities[index])
-        label = LABELS[int(predictions.labels[index])]
-        excerpt = " ".join(split.text(index).split())[-160:]
-        console.print(Text(f"{label}, called positive with {probability:.3f}: ...{excerpt}"))
+    print_table(table)
+    worst = Table(title="most confident mistakes", title_justify="left", show_edge=False)
+    for column in ("label", "predicted", "probability"):
+        worst.add_column(column, justify="right" if column == "probability" else "left", no_wrap=True)
+    worst.add_column("end of the text")
+    for place in predictions.mistakes(3):
+        positive, label = float(predictions.probabilities[place]), int(predictions.labels[place])
+        probability = 1 - positive if label else positive  # of the label that was predicted
+        excerpt = " ".join(split.text(int(predictions.indices[place])).split())[-120:]
+        worst.add_row(LABELS[label], LABELS[1 - label], f"{probability:.4f}", Text(excerpt))
+    if worst.row_count:
+        print_table(worst)

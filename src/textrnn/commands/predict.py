@@ -1,4 +1,4 @@
-"""The verb `predict`: labels texts with a trained run.
+"""The command `predict`: labels texts with a trained run.
 
 Imports torch, and nothing that only training needs, once the command line is read: an answer takes little longer than
 that import.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.base.process import importing
+from textrnn.config.schema import LABELS
 from textrnn.distributed.launch import refuse_ranks
 from textrnn.tracking.wandb_artifacts import RUN_HELP, local_run
 
@@ -25,18 +26,31 @@ if TYPE_CHECKING:
     from textrnn.training.checkpoints import Checkpoint
 
 BATCH_SIZE = 64
+DESCRIPTION = """\
+Labels texts with a run. Prints a JSON line for each text:
+{"text": ..., "label": "positive",
+ "probabilities": {"negative": 0.08, "positive": 0.92}}"""
+EXAMPLES = """\
+examples:
+  python predict.py runs/RUN "A fine film." "I wanted to like it."
+  python predict.py runs/RUN --file reviews.txt > labels.jsonl
+  python predict.py wandb:PROJECT/MODEL:best --file - < reviews.txt"""
 
 
 def main(argv: Sequence[str]) -> int:
     """`python predict.py RUN "text" ...`; returns the exit code.
 
-    Prints a JSON line a text: `text`, `label` (negative or positive) and `probability` (that it is positive).
+    Prints a JSON line a text: `text`, `label` (negative or positive) and `probabilities` (of both labels). Empty texts
+    are labeled too, with a warning on stderr.
 
     Raises:
         InputError: for a run, checkpoint or file that can't be read, or for several processes.
     """
     parser = argparse.ArgumentParser(
-        prog="predict.py", description="Prints a JSON line a text: text, label, probability (of positive)."
+        prog="predict.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="reviews to label")
@@ -68,11 +82,18 @@ def _label(typed: str, texts: Iterable[str]) -> None:
         from textrnn.training.checkpoints import load_checkpoint
     checkpoint = load_checkpoint(run)
     escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
-    for text, probability in predict(checkpoint, texts):
-        if not math.isfinite(probability):
+    empty = []
+    for number, (text, positive) in enumerate(predict(checkpoint, texts), 1):
+        if not math.isfinite(positive):
             raise checkpoint.diverged()
-        label = "positive" if probability > 0.5 else "negative"
-        print(json.dumps({"text": text, "label": label, "probability": round(probability, 6)}, ensure_ascii=escapes))
+        if not text.strip():
+            empty.append(number)
+        probabilities = dict(zip(LABELS, (round(1 - positive, 6), round(positive, 6)), strict=True))
+        line = {"text": text, "label": LABELS[positive > 0.5], "probabilities": probabilities}
+        print(json.dumps(line, ensure_ascii=escapes))
+    if empty:
+        which = f"text {empty[0]}" if len(empty) == 1 else f"{len(empty):,} texts, the first of them text {empty[0]},"
+        print(f"warning: {which} {'is' if len(empty) == 1 else 'are'} empty: such labels mean nothing", file=sys.stderr)
 
 
 def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[str, float]]:

@@ -4,7 +4,31 @@ from collections.abc import Sequence
 
 from textrnn.base.console import log_to_console
 from textrnn.base.errors import InputError
+from textrnn.base.exits import DONE
 from textrnn.config.compose import compose_jobs, parse_command_line, run_hydra
+from textrnn.config.help import explain_groups, explain_keys
+
+HELP = """\
+usage: python prepare.py [GROUP=NAME ...] [KEY=VALUE ...]
+
+Reads the reviews, encodes them once into a token store, and prints where it is.
+A run with the same data finds it there and reads nothing else: prepare on a
+login node what compute nodes without internet train on. Pretrained vectors are
+downloaded too. Takes all that train.py takes, so that the words after train.py
+can be typed here; the keys below are those that matter.
+
+examples:
+  python prepare.py
+  python prepare.py data.path=reviews.csv data.tokenizer=bpe
+  python prepare.py experiment=torch_rnn_glove data.cache_dir=/shared/stores
+
+flags:
+  -h, --help           this help, with the values that the other words give
+  --cfg job            print the configuration as YAML and stop
+  --version            print the version of textrnn
+"""
+NOT_READ = ("data.max_length", "data.truncate", "data.batch_size", "data.eval_batch_size", "model.embedding.trainable")
+"""Keys in the sections of its help that only training reads."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,6 +45,10 @@ def main(argv: Sequence[str]) -> int:
     if command_line.multirun:
         raise InputError("prepare.py makes one token store; leave out -m.")
     (config,) = compose_jobs(command_line)
+    if command_line.help:
+        keys = explain_keys(config, ["data", "model.embedding"], leave_out=NOT_READ)
+        print(HELP, explain_groups(["data"]), keys, sep="\n")
+        return DONE
     from textrnn.data.store import cache_dir, prepare_store
 
     log_to_console()

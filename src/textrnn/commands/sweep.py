@@ -23,9 +23,16 @@ from textrnn.tracking.wandb_settings import resolve_mode
 
 COMPARED = ("program", "command", "method", "metric", "parameters", "early_terminate")
 """What makes a sweep; the rest of its file are names and the number of trials."""
-DESCRIPTION = """Runs a W&B sweep file on all workers of this machine: with a W&B account as a sweep of W&B with one
-agent a worker, without one by W&B's own engine, offline. KEY=VALUE goes to every trial. The best setting is left as
-an experiment: python train.py experiment=runs/SWEEP/best.yaml."""
+DESCRIPTION = """\
+Runs a W&B sweep file on all workers of this machine: with a W&B account as a
+sweep of W&B with one agent a worker, without one by W&B's own engine, offline.
+KEY=VALUE goes to every trial. The best setting is left as an experiment:
+python train.py experiment=runs/SWEEP/best.yaml."""
+EXAMPLES = """\
+examples:
+  python sweep.py sweeps/smoke.yaml
+  python sweep.py sweeps/gru_bayes.yaml --agents 2 data.path=reviews.csv
+  python sweep.py --resume runs/SWEEP --count 60"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -91,7 +98,12 @@ def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: Sw
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="sweep.py", description=DESCRIPTION)
+    parser = argparse.ArgumentParser(
+        prog="sweep.py",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("words", metavar="FILE | KEY=VALUE", nargs="*", help="the sweep file; what all trials share")
     parser.add_argument("--agents", default="auto", help="trials at once (default: auto, one for each GPU, else one)")
     parser.add_argument("--count", help="trials at most, with those before --resume")

@@ -11,12 +11,37 @@ from textrnn.base.process import import_torchmetrics, importing
 from textrnn.base.signals import Signals
 from textrnn.config.compose import CommandLine, compose_jobs, parse_command_line, run_hydra, slurm_launcher
 from textrnn.config.experiment_files import as_override
+from textrnn.config.help import explain_groups, explain_keys, explain_launcher
+from textrnn.config.overrides import GROUPS
 from textrnn.config.schema import Config
 from textrnn.distributed.launch import read_launch, starts_several
 from textrnn.distributed.ranks import Ranks
 
 PROGRAM = "train.py"
 """Hydra's name of the program, which its help shows."""
+HELP = """\
+usage: python train.py [GROUP=NAME ...] [KEY=VALUE ...] [-m] [flag]
+
+Trains, tests and records a recurrent text classifier.
+
+  GROUP=NAME    choose a file of settings: model=lstm
+  KEY=VALUE     set one key: trainer.max_epochs=5; null unsets it. Quote lists
+                and spaces for the shell: 'tracking.tags=[a,b]'
+  A,B,C         several values, with -m: one run for each combination
+
+examples:
+  python train.py experiment=first_run
+  python train.py model=lstm data.path=reviews.csv trainer.max_epochs=5
+  python train.py -m model=rnn,lstm,gru seed=0,1,2
+
+flags:
+  -m, --multirun       run all combinations and compare them
+  -h, --help           this help, with the values that the other words give
+  --cfg job            print the configuration as YAML and stop
+  --info               print how it was composed and stop
+  --hydra-help         all flags, shell completion among them
+  --version            print the version of textrnn
+"""
 NOT_OF_A_JOB = ("run_dir=", "tracking.group=", "hydra", "+hydra")
 """How overrides begin that a job of SLURM does not take over: each job has its own, or they are for its launcher."""
 
@@ -55,6 +80,9 @@ def _train(argv: Sequence[str], ranks: Ranks, signals: Signals) -> int:
     with ranks.barrier():
         command_line = parse_command_line(argv)
         configs = compose_jobs(command_line)
+    if command_line.help:
+        print(HELP, explain_groups([*GROUPS, "hydra/launcher"]), explain_keys(configs[0]), explain_launcher(), sep="\n")
+        return exits.DONE
     if command_line.inspect:
         return run_hydra(command_line, PROGRAM)
     launcher = slurm_launcher(command_line)

@@ -51,8 +51,9 @@ class CommandLine:
     overrides: list[str]
     """`argv` without flags."""
     multirun: bool
+    help: bool
     inspect: bool
-    """Whether Hydra only prints: --help, --cfg, --info and similar flags."""
+    """Whether Hydra only prints: --cfg, --info and similar flags."""
 
 
 def _register_schema() -> None:
@@ -86,10 +87,13 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
                 f"--{flag.replace('_', '-')} is not supported: configuration comes from conf/; "
                 "put a recipe into conf/experiment/ and type experiment=NAME, or type experiment=FILE.yaml."
             )
-    inspect = bool(
-        arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion
+    return CommandLine(
+        argv=argv,
+        overrides=[] if arguments.shell_completion else arguments.overrides,  # install=bash, query=bash
+        multirun=arguments.multirun,
+        help=arguments.help,
+        inspect=bool(arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion),
     )
-    return CommandLine(argv=argv, overrides=arguments.overrides, multirun=arguments.multirun, inspect=inspect)
 
 
 def compose_jobs(command_line: CommandLine) -> list[Config]:
@@ -277,7 +281,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def run_hydra(command_line: CommandLine, program: str) -> int:
-    """Let Hydra print for --help, --cfg, --info and similar flags; return the exit code."""
+    """Let Hydra print for --cfg, --info and similar flags; return the exit code."""
     _register_schema()
     typed, sys.argv = sys.argv, [program, *command_line.argv]
     try:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from textrnn.base import exits as exits
+from textrnn.base.console import print_table
 from textrnn.base.files import write_atomically
 from textrnn.config.compose import load_config
 from textrnn.multirun.jobs import Job, Multirun
@@ -98,12 +98,13 @@ def settings_of(runs: Sequence[ComparedRun]) -> list[Setting]:
     return list(settings.values())
 
 
-def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
+def table(settings: Sequence[Setting], metrics: Sequence[str], *, left_out: Sequence[str] = ()) -> Table:
     """Return the settings as a table: mean ± standard deviation of each metric, and the number of jobs."""
-    shown = Table(title_justify="left", show_edge=False)
+    shown = Table(title_justify="left", show_edge=False, caption_justify="left")
+    shown.caption = f"{' and '.join(left_out)}: comparison.csv" if left_out else None
     shown.add_column("setting", overflow="fold")  # cropped names could be equal
     for metric in metrics:
-        shown.add_column(metric, justify="right")
+        shown.add_column(metric, justify="right", no_wrap=True)
     shown.add_column("runs", justify="right")
     for setting in settings:
         count = max((len(values) for values in setting.metrics.values()), default=0)
@@ -117,18 +118,19 @@ def table(settings: Sequence[Setting], metrics: Sequence[str]) -> Table:
 def conclude(multirun: Multirun) -> None:
     """End a multirun: print the table of its settings; write `comparison.csv` and `comparison.png` beside its jobs."""
     parent, jobs = multirun.parent, multirun.jobs
-    shown = write_comparison(parent, compared_runs(jobs))
-    if shown is not None:
-        Console().print(shown)
+    tables = write_comparison(parent, compared_runs(jobs))
+    if tables:
+        print_table(*tables)
         print(f"view: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
     multirun.remove_if_unused()
     print(f"{sum(job.exit_code == exits.DONE for job in jobs)} of {len(jobs)} runs done: {parent}")
 
 
-def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> Table | None:
-    """Write `comparison.csv` and `comparison.png` beside the runs and return the table; None if no run has finished.
+def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
+    """Write `comparison.csv` and `comparison.png` beside the runs; return the table, and one without losses.
 
-    The picture shows test accuracy, or validation accuracy if no test was made.
+    The second table is for narrow terminals. If no run has finished, nothing is written and there are no tables. The
+    picture shows test accuracy, or validation accuracy if no test was made.
 
     Raises:
         InputError: for a damaged `summary.json`.
@@ -136,7 +138,7 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> Table | None:
     settings = settings_of(runs)
     measured = [metric for metric in METRICS if any(metric in setting.metrics for setting in settings)]
     if not measured:
-        return None
+        return []
     write_atomically(parent / "comparison.csv", _csv(settings, measured))
     metric = "test/accuracy" if "test/accuracy" in measured else "val/accuracy"
     if metric in measured:
@@ -148,8 +150,10 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> Table | None:
             parent / "comparison.png",
             label=metric,
         )
-    wanted = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
-    return table(settings, [name for name in wanted if name in measured])
+    wanted = [name for name in ("val/loss", "val/accuracy", "test/loss", "test/accuracy") if name in measured]
+    losses = [name for name in wanted if name.endswith("/loss")]
+    accuracies = [name for name in wanted if name not in losses]
+    return [table(settings, wanted), table(settings, accuracies, left_out=losses)]
 
 
 def _final(run: ComparedRun) -> dict[str, float] | None:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from textrnn.base.console import duration
+from textrnn.base.console import duration, print_table
 from textrnn.base.files import write_atomically, write_csv
 from textrnn.config.compose import compose
 from textrnn.config.experiment_files import write_experiment
@@ -36,7 +35,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
     if not trials:
         return
     varied = sweep.varied()
-    print_table(trials, metric, varied)
+    print_ranking(trials, metric, varied)
     write_leaderboard(trials, metric, list(sweep.parameters), directory)
     if varied and any(trial.history for trial in trials):
         from textrnn.sweeping.plots import plot_sweep  # matplotlib takes a second to import
@@ -51,8 +50,8 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
             )
             for trial in trials
         ]
-        if (comparison := write_comparison(directory.path, runs)) is not None:
-            Console().print(comparison)
+        if comparison := write_comparison(directory.path, runs):
+            print_table(*comparison)
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
     if not finished:
         print("no trial has finished, so there is no best.yaml")
@@ -77,27 +76,35 @@ def ranked(trials: Iterable[Trial], metric: Metric) -> list[Trial]:
     return sorted(trials, key=place)
 
 
-def print_table(trials: Iterable[Trial], metric: Metric, varied: Iterable[str]) -> None:
-    """Print the ranking; the settings share a column, which may fold, so that the numbers stay whole."""
-    trials, varied = ranked(trials, metric), list(varied)
-    table = Table(title=f"{metric.name}, {metric.goal}d", title_justify="left", show_edge=False)
-    for name in ("rank", "trial", "status", "best", "last", "time"):
+def print_ranking(trials: Iterable[Trial], metric: Metric, varied: Sequence[str]) -> None:
+    """Print the ranking; on a narrow terminal without the last values, so that the numbers stay whole."""
+    order = ranked(trials, metric)
+    print_table(*(_ranking(order, metric, varied, left_out=left_out) for left_out in ([], ["last"], ["last", "time"])))
+
+
+def _ranking(trials: Sequence[Trial], metric: Metric, varied: Sequence[str], *, left_out: Sequence[str]) -> Table:
+    """Return the ranking as a table; the settings share a column, which may fold."""
+    table = Table(title=f"{metric.name}, {metric.goal}d", title_justify="left", caption_justify="left", show_edge=False)
+    columns = [name for name in ("rank", "trial", "status", "best", "last", "time") if name not in left_out]
+    for name in columns:
         table.add_column(name, justify="left" if name == "status" else "right", no_wrap=True)
     table.add_column("setting", overflow="fold")
     for rank, trial in enumerate(trials[:ROWS], start=1):
         best = trial.best(metric.sign)
-        table.add_row(
-            str(rank) if trial.status == Status.FINISHED else "",
-            str(trial.number),
-            trial.status,
-            "" if best is None else f"{best:.4f}",
-            f"{trial.history[-1]:.4f}" if trial.history else "",
-            duration(trial.seconds),
-            Text(described({name: trial.parameters[name] for name in varied if name in trial.parameters})),
-        )
-    if len(trials) > ROWS:
-        table.caption = f"and {len(trials) - ROWS} more in leaderboard.csv"
-    Console().print(table)
+        cells = {
+            "rank": str(rank) if trial.status == Status.FINISHED else "",
+            "trial": str(trial.number),
+            "status": str(trial.status),
+            "best": "" if best is None else f"{best:.4f}",
+            "last": f"{trial.history[-1]:.4f}" if trial.history else "",
+            "time": duration(trial.seconds),
+        }
+        setting = described({name: trial.parameters[name] for name in varied if name in trial.parameters})
+        table.add_row(*(cells[name] for name in columns), Text(setting))
+    more = [f"{len(trials) - ROWS} more trials"] if len(trials) > ROWS else []
+    if elsewhere := [*more, *left_out]:
+        table.caption = f"leaderboard.csv has {' and '.join(elsewhere)}"
+    return table
 
 
 def write_leaderboard(

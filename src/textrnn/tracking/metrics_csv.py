@@ -34,7 +34,7 @@ COLUMNS = ("step", "epoch", *METRICS)
 HEADER = (",".join(COLUMNS) + "\n").encode()
 
 Row = dict[str, float | int]
-"""One row: `step`, `epoch` and the metrics that were logged at this step."""
+"""One row: `step`, `epoch` (from 0) and the metrics that were logged at this step."""
 
 
 class MetricsFile:

@@ -1,4 +1,4 @@
-"""Progress of training: a bar on a terminal, else plain lines."""
+"""Progress of training: a line for each finished epoch, and on a terminal a bar below the lines."""
 
 import math
 import time
@@ -6,58 +6,34 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
+from rich.progress import Progress, TextColumn
 from typing_extensions import override
 
-from textrnn.base.console import LOGGER, duration
+from textrnn.base.console import LOGGER, duration, terminal_bar
 from textrnn.tracking.logger import RunLogger
 
 SECONDS_BETWEEN_LINES = 12.0
-SHOWN = ("train/loss", "val/accuracy", "train/tokens_per_second")
-"""The metrics that are shown while training."""
+SECONDS_BETWEEN_DRAWINGS = 0.1
+SHOWN = {"train/loss": "loss", "val/accuracy": "val acc"}
+"""The metrics that are shown while training, by their short names."""
 
 
 def run_progress(run_logger: RunLogger, *, counts_steps: bool = True) -> ProgressBar:
-    """Return the progress display that suits stdout; it shows what `run_logger` logged last.
+    """Return the progress display that suits stderr; it shows what `run_logger` logged last.
 
     `counts_steps`: whether all epochs have the steps of the one at hand, so that their sum is known.
     """
-    if Console().is_terminal:
-        return TerminalProgress(run_logger)
-    return LineProgress(run_logger, counts_steps=counts_steps)
-
-
-class TerminalProgress(RichProgressBar):
-    """Lightning's Rich bar, showing the metrics that were logged last.
-
-    They are plain numbers by then: asking the model for its metrics at every step would make the host wait for the
-    device.
-    """
-
-    def __init__(self, run_logger: RunLogger) -> None:
-        super().__init__(refresh_rate=5, leave=True)
-        self._latest = run_logger.latest
-
-    @override
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return the shown metrics, formatted."""
-        return dict(_shown(self._latest))
-
-    @override
-    def _get_train_description(self, current_epoch: int) -> str:
-        """Count epochs from 1, as the lines do."""
-        epochs = self.trainer.max_epochs
-        total = f"/{epochs}" if epochs is not None and epochs > 0 else ""
-        return f"Epoch {current_epoch + 1}{total}".ljust(len(self.validation_description))
+    kind = TerminalProgress if Console(stderr=True).is_terminal else LineProgress
+    return kind(run_logger, counts_steps=counts_steps)
 
 
 class LineProgress(ProgressBar):
-    """A line at the end of each epoch and about every 12 seconds, through the logger `textrnn`.
+    """A line at the end of each epoch and about every 12 seconds, through the logger `textrnn`; epochs count from 1.
 
-    `epoch 1/5  step 352/1760  train/loss 0.3100  val/accuracy 0.8740  48,000 tokens/s  1 min 50 s`
+    `epoch 1/5  step 352/1760  loss 0.3100  val acc 0.8740  48k tok/s  1 min 50 s`
     """
 
     def __init__(self, run_logger: RunLogger, *, counts_steps: bool = True) -> None:
@@ -89,36 +65,158 @@ class LineProgress(ProgressBar):
     ) -> None:
         """Log a line if the last one is long ago."""
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._line(trainer)
+            self._line(trainer, batches=batch_idx + 1)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log a line; validation is over by now."""
-        self._line(trainer)
+        self._line(trainer, batches=trainer.num_training_batches)
 
-    def _line(self, trainer: pl.Trainer) -> None:
+    def _line(self, trainer: pl.Trainer, *, batches: float) -> None:
+        """Log a line after this number of the epoch's batches."""
         self._last_line = time.monotonic()
+        if self._enabled:
+            steps = last_step(trainer, batches) if self._counts_steps else math.inf
+            step = f"step {trainer.global_step}/{int(steps)}" if math.isfinite(steps) else f"step {trainer.global_step}"
+            LOGGER.info(f"{_epoch(trainer)}  {step}  {self._metrics()}")
+
+    def _metrics(self) -> str:
+        return "  ".join([*_shown(self._latest), duration(time.monotonic() - self._started)])
+
+
+class TerminalProgress(LineProgress):
+    """Also a bar for the batches of the epoch, the validation or the test; lines only of finished epochs.
+
+    The metrics are plain numbers by then: asking the model for its metrics at every step would make the host wait for
+    the device.
+    """
+
+    def __init__(self, run_logger: RunLogger, *, counts_steps: bool = True) -> None:
+        super().__init__(run_logger, counts_steps=counts_steps)
+        self._bar: Progress | None = None
+        self._drawn = 0.0
+        self._batches = 0
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the epoch."""
+        self._show(_epoch(trainer), trainer.num_training_batches)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self._batches = batch_idx + 1
+        self._count(self._batches)
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the validation."""
+        self._show("validation", sum(trainer.num_val_batches))
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batch."""
+        self._count(batch_idx + 1)
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the epoch again."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._show(_epoch(trainer), trainer.num_training_batches, self._batches)
+        else:
+            self._stop()
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the bar."""
+        self._stop()
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the test."""
+        self._started = time.monotonic()
+        self._show("test", sum(trainer.num_test_batches))
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batch."""
+        self._count(batch_idx + 1)
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the bar."""
+        self._stop()
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self._stop()
+
+    def _show(self, what: str, batches: float, completed: int = 0) -> None:
         if not self._enabled:
             return
-        epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
-        epoch = trainer.current_epoch + 1
-        steps = trainer.estimated_stepping_batches if self._counts_steps else math.inf
-        parts = [
-            f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}",
-            f"step {trainer.global_step}/{int(steps)}" if math.isfinite(steps) else f"step {trainer.global_step}",
-        ]
-        for name, text in _shown(self._latest).items():
-            parts.append(text if name == "speed" else f"{name} {text}")
-        LOGGER.info("  ".join([*parts, duration(self._last_line - self._started)]))
+        if self._bar is None:
+            # No thread that draws: it would take time from the steps.
+            self._bar = terminal_bar(TextColumn("{task.fields[metrics]}"), auto_refresh=False)
+            self._task = self._bar.add_task(what, metrics="")
+            self._bar.start()
+        total = batches if math.isfinite(batches) else None
+        self._bar.reset(self._task, description=what, total=total, completed=completed, metrics=self._metrics())
+        self._bar.refresh()
+
+    def _count(self, batches: int) -> None:
+        if self._bar is not None and time.monotonic() - self._drawn >= SECONDS_BETWEEN_DRAWINGS:
+            self._drawn = time.monotonic()
+            self._bar.update(self._task, completed=batches, metrics=self._metrics(), refresh=True)
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
-def _shown(latest: Mapping[str, float]) -> dict[str, str]:
-    shown = {}
-    for name in SHOWN:
-        if name not in latest:
-            continue
-        if name == "train/tokens_per_second":
-            shown["speed"] = f"{latest[name]:,.0f} tokens/s"
-        else:
-            shown[name] = f"{latest[name]:.4f}"
+def last_step(trainer: pl.Trainer, batches: float) -> float:
+    """Return the optimizer step with which the training ends, after `batches` of the epoch; infinite without a limit.
+
+    Lightning's estimate counts all epochs as long as this one: after a resume with another `limit_train_batches` it
+    can be less than the steps that are done.
+    """
+    limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
+    if trainer.max_epochs is None or trainer.max_epochs < 0:
+        return limit
+    of_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    done = of_epoch if batches >= trainer.num_training_batches else batches // trainer.accumulate_grad_batches
+    ahead = of_epoch - done + of_epoch * max(0, trainer.max_epochs - trainer.current_epoch - 1)
+    return min(limit, trainer.global_step + ahead)
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    epochs = trainer.max_epochs
+    total = f"/{epochs}" if epochs is not None and epochs > trainer.current_epoch else ""
+    return f"epoch {trainer.current_epoch + 1}{total}"
+
+
+def _shown(latest: Mapping[str, float]) -> list[str]:
+    shown = [f"{name} {latest[key]:.4f}" for key, name in SHOWN.items() if key in latest]
+    if (speed := latest.get("train/tokens_per_second")) is not None:
+        digits = f"{speed / 1e6:.1f}M" if speed >= 1e6 else f"{speed / 1e3:.0f}k" if speed >= 1e4 else f"{speed:.0f}"
+        shown.append(f"{digits} tok/s")
     return shown

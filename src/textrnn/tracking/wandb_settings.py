@@ -98,8 +98,9 @@ def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
         return f"the address of W&B's server is no URL ({error})", "correct WANDB_BASE_URL"
     host = address.netloc.rpartition("@")[2]
     shown = address._replace(netloc=host).geturl()  # no password in a terminal or a log
-    if not _has_credentials(settings, host, is_default=base_url == _default_base_url()):
-        return f"no API key for {shown} found", "run `wandb login`"
+    is_default = base_url == _default_base_url()
+    if not _has_credentials(settings, host, is_default=is_default):
+        return f"no W&B account configured{'' if is_default else f' for {shown}'}", "run `wandb login`"
     if not _answers(base_url):
         return f"{shown} does not answer", "check the network"
     return None

@@ -39,7 +39,7 @@ def test_texts_are_cut_by_spacy_as_in_training(here: Command, checkpoint: Path) 
         ids = torch.tensor([[known.index(word) for word in words]])
         with torch.inference_mode():
             probability = classifier(ids, torch.tensor([len(words)])).sigmoid().item()
-        assert json.loads(line)["probability"] == pytest.approx(probability, abs=1e-5)
+        assert json.loads(line)["probabilities"]["positive"] == pytest.approx(probability, abs=1e-5)
 
 
 @pytest.mark.parametrize("command", [("predict.py", "best.ckpt", "a film"), ("evaluate.py", "best.ckpt")])

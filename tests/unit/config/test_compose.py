@@ -1,7 +1,7 @@
 """Composition and checks: what is right composes, what is wrong gets one sentence."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from textrnn.base.errors import InputError
 from textrnn.config.checks import check
 from textrnn.config.compose import compose, compose_jobs, from_dict, load_config, parse_command_line
 from textrnn.config.overrides import CONF_DIR, GROUPS, schema_keys
-from textrnn.config.schema import Config, LauncherConfig, TrainerConfig, differences, leaves
+from textrnn.config.schema import Config, TrainerConfig, differences
 from textrnn.distributed.launch import Launch, check_devices
 
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
@@ -41,35 +41,6 @@ def test_every_choice_composes(group: str, name: str) -> None:
 def test_every_yaml_has_a_command_in_its_header(path: Path) -> None:
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("python train.py" in line for line in header)
-
-
-DEFAULTS = {"model": "gru", "data": "imdb", "trainer": "auto", "tracking": "auto", "hydra/launcher": "slurm"}
-"""The file of each group that explains its keys; train.yaml explains the others."""
-
-
-def commented_keys(path: Path, prefix: str = "") -> set[str]:
-    """The dotted keys of single values in a YAML that have a comment on their line or on the line above."""
-    lines = path.read_text().splitlines()
-
-    def walk(node: yaml.Node | None, prefix: str) -> Iterator[str]:
-        assert isinstance(node, yaml.MappingNode)
-        for name, value in node.value:
-            line = name.start_mark.line
-            if isinstance(value, yaml.MappingNode) and value.value:
-                yield from walk(value, f"{prefix}{name.value}.")
-            elif "#" in lines[line] or lines[line - 1].lstrip().startswith("#"):
-                yield f"{prefix}{name.value}"
-
-    return set(walk(yaml.compose(path.read_text()), prefix))
-
-
-def test_every_key_is_explained_in_its_default_yaml() -> None:
-    explained = commented_keys(CONF_DIR / "train.yaml")
-    for group, name in DEFAULTS.items():
-        explained |= commented_keys(CONF_DIR / group / f"{name}.yaml", f"{group}.")
-    keys = {key for key, _, _ in leaves(Config())}
-    keys |= {f"hydra/launcher.{item.name}" for item in fields(LauncherConfig)}
-    assert keys - explained == set()
 
 
 def test_the_trainers_keys_are_lightnings() -> None:

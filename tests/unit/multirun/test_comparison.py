@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from support import Command
 
+from textrnn.base.console import print_table
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config
 from textrnn.multirun.comparison import ComparedRun, compared_runs, settings_of, write_comparison
@@ -77,8 +78,7 @@ def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
     (tmp_path / "1" / "summary.json").write_text(json.dumps(diverged))
     late = {"train/loss": math.nan, "test/accuracy": 0.7, "status": "finished"}  # its best checkpoint is an earlier one
     (tmp_path / "2" / "summary.json").write_text(json.dumps(late))
-    table = write_comparison(tmp_path, runs(tmp_path))
-    assert table is not None
+    table, _ = write_comparison(tmp_path, runs(tmp_path))
     assert list(table.columns[1].cells) == ["0.6000 ± 0.1414", "0.8500 ± 0.0707"]
     assert list(table.columns[2].cells) == ["2 of 3, 1 diverged", "2 of 3"]
     rows = compared(tmp_path)
@@ -87,8 +87,7 @@ def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
 
 def test_table_and_picture(tmp_path: Path) -> None:
     finished(tmp_path)
-    table = write_comparison(tmp_path, runs(tmp_path))
-    assert table is not None
+    table, _ = write_comparison(tmp_path, runs(tmp_path))
     assert list(table.columns[1].cells) == ["0.6000 ± 0.1000", "0.8500 ± 0.0707"]
     assert list(table.columns[2].cells) == ["3", "2 of 3"]
     rows = compared(tmp_path)
@@ -97,11 +96,36 @@ def test_table_and_picture(tmp_path: Path) -> None:
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(("columns", "losses"), [("80", False), ("100", True), ("120", True), (None, True)])
+def test_no_number_is_broken_in_any_width(
+    tmp_path: Path,
+    columns: str | None,
+    losses: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    finished(tmp_path)
+    for place in range(5):
+        summary = json.loads((tmp_path / str(place) / "summary.json").read_text())
+        summary |= {"val/accuracy": 0.9 + place / 100, "val/loss": 0.25 + place / 100, "test/loss": 0.3 + place / 100}
+        (tmp_path / str(place) / "summary.json").write_text(json.dumps(summary))
+    print_table(*write_comparison(tmp_path, runs(tmp_path)))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= int(columns or 1000)
+    (rnn,) = (line for line in lines if line.lstrip().startswith("model=rnn"))
+    shown = ["0.2600 ± 0.0100", "0.9100 ± 0.0100", "0.3100 ± 0.0100", "0.6000 ± 0.1000"]
+    assert [cell.strip() for cell in rnn.split("│")[1:-1]] == (shown if losses else shown[1::2])
+    assert (lines[-1].strip() == "val/loss and test/loss: comparison.csv") is not losses
+
+
 def test_what_was_typed_is_no_markup_and_no_formula(tmp_path: Path) -> None:
     finished(tmp_path)
     typed = ["tracking.notes='$a^$'", "tracking.name='a [/b] c'", "tracking.notes='[red]'"]
     made = [ComparedRun(overrides=[text], run_dir=tmp_path / str(place), done=True) for place, text in enumerate(typed)]
-    table = write_comparison(tmp_path, made)
+    table, _ = write_comparison(tmp_path, made)
     console = Console(file=io.StringIO(), width=60)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
@@ -111,7 +135,7 @@ def test_what_was_typed_is_no_markup_and_no_formula(tmp_path: Path) -> None:
 
 
 def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path) -> None:
-    assert write_comparison(tmp_path, runs(tmp_path)) is None
+    assert write_comparison(tmp_path, runs(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
     finished(tmp_path)
     (tmp_path / "0" / "summary.json").write_text('{"status": "fin')

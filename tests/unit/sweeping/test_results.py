@@ -9,7 +9,7 @@ import yaml
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.sweeping.plots import plot_sweep
-from textrnn.sweeping.results import best_setting, print_table, record, write_leaderboard
+from textrnn.sweeping.results import best_setting, print_ranking, record, write_leaderboard
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import SweepDirectory, Trial
 from textrnn.tracking.summary import Status
@@ -143,5 +143,22 @@ def test_a_picture_and_a_table_of_every_kind_of_parameter(tmp_path: Path, capsys
     ]
     plot_sweep(drawn, metric(), parameters, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
-    print_table(drawn, metric(), parameters)
+    print_ranking(drawn, metric(), list(parameters))
     assert "[/b]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("columns", "left_out"), [(80, ["last", "time"]), (100, []), (120, [])])
+def test_no_number_of_the_ranking_is_broken(
+    columns: int, left_out: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    given = {"optimizer.lr": 0.00123456, "trainer.accumulate_grad_batches": 12, "model.embedding_dropout": 0.123456}
+    tried = [trial(number, given, Status.FINISHED, [0.5, 0.25, 0.3]) for number in range(1, 30)]
+    tried[0].seconds = 3600.0
+    print_ranking(tried, metric(), list(given))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    text = " ".join(lines)
+    for setting in ("optimizer.lr=0.001235", "trainer.accumulate_grad_batches=12", "model.embedding_dropout=0.1235"):
+        assert text.count(setting) == 20
+    assert lines[-1].strip() == f"leaderboard.csv has {' and '.join(['9 more trials', *left_out])}"

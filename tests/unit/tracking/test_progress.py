@@ -23,15 +23,27 @@ pytestmark = [
 
 TRAIN = """
 import sys
+import warnings
 from pathlib import Path
 from doubles.tiny_training import TinyModel, identity, loader, trainer
+from pytorch_lightning.callbacks import LambdaCallback
+from textrnn.base.console import LOGGER, log_to_console, quiet_lightning
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.progress import run_progress
+from textrnn.tracking.throughput import Throughput
 run_dir = Path(sys.argv[1])
 logger = RunLogger(run_dir, identity())
-fit = trainer(run_dir, logger=logger, callbacks=[run_progress(logger)], enable_progress_bar=True)
+warnings.simplefilter("ignore")
+quiet_lightning()
+log_to_console()
+said = LambdaCallback(on_train_epoch_start=lambda *_: LOGGER.info("said within"))
+callbacks = [Throughput(2), said, run_progress(logger)]
+fit = trainer(run_dir, logger=logger, callbacks=callbacks, enable_progress_bar=True)
 logger.attach(fit)
-fit.fit(TinyModel(), loader(6, wait=0.1), loader(1))
+model = TinyModel()
+fit.fit(model, loader(6, wait=0.15), loader(1))
+fit.test(model, dataloaders=loader(2, wait=0.15), verbose=False)
+print("the end")
 """
 
 
@@ -50,7 +62,7 @@ def _lines(
 
 def test_a_line_an_epoch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = _lines(tmp_path, caplog)
-    pattern = r"epoch {0}/2  step {1}/8  train/loss 0\.\d{{4}}  val/accuracy 0\.7500  [\d,]+ tokens/s  \d s"
+    pattern = r"epoch {0}/2  step {1}/8  loss 0\.\d{{4}}  val acc 0\.7500  [\d.]+[kM]? tok/s  \d s"
     assert len(lines) == 2
     assert re.fullmatch(pattern.format(1, 4), lines[0])
     assert re.fullmatch(pattern.format(2, 8), lines[1])
@@ -74,13 +86,18 @@ def test_lines_of_epochs_that_differ_tell_no_sum_of_steps(tmp_path: Path, caplog
 
 
 def test_no_bar_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert isinstance(progress.run_progress(RunLogger(tmp_path, identity())), progress.LineProgress)
 
 
 @pytest.mark.slow
 def test_a_bar_where_there_is_a_terminal(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "TERM": "xterm", "COLUMNS": "150"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+        "TERM": "xterm",
+        "COLUMNS": "80",
+    }
     command = [sys.executable, "-c", TRAIN, str(tmp_path)]
     primary, secondary = pty.openpty()
     with subprocess.Popen(command, env=environment, stdin=secondary, stdout=secondary, stderr=secondary) as process:
@@ -94,6 +111,31 @@ def test_a_bar_where_there_is_a_terminal(tmp_path: Path) -> None:
     os.close(primary)
     assert process.returncode == 0, shown.decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert "Epoch 2/2" in text
-    assert "train/loss: 0." in text
-    assert "val/accuracy: 0.7500" in text
+    drawn = [line.rstrip() for line in re.split(r"[\r\n]+", text)]
+    assert max(map(len, drawn)) <= 80
+    metrics = r"loss 0\.\d{4}  val acc 0\.7500  [\d.]+[kM]? tok/s  \d s"
+    assert [line for line in drawn if re.fullmatch(rf"epoch 2/2 ━+╸?━* [345]/6 {metrics}", line)]
+    assert [line for line in drawn if re.fullmatch(rf"test +━+╸?━* [012]/2 {metrics}", line)]
+    for epoch in (1, 2):
+        assert [line for line in drawn if re.fullmatch(rf"epoch {epoch}/2  step {6 * epoch}/12  {metrics}", line)]
+    assert drawn.count("said within") == 2
+    assert drawn[-2:] == ["the end", ""]
+
+
+def test_the_last_step_after_a_resume_with_other_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lightning counts all epochs as long as the one at hand, which would be `step 6/6` and `step 8/6`."""
+    saved = tmp_path / "saved.ckpt"
+    fit = trainer(tmp_path, logger=False, max_epochs=1)
+    fit.fit(TinyModel(), loader(4), loader(1))
+    fit.save_checkpoint(saved)
+    logger = RunLogger(tmp_path, identity())
+    callbacks: list[Callback] = [progress.run_progress(logger)]
+    fit = trainer(
+        tmp_path, logger=logger, callbacks=callbacks, max_epochs=3, limit_train_batches=2, enable_progress_bar=True
+    )
+    logger.attach(fit)
+    with caplog.at_level(logging.INFO, logger="textrnn"):
+        fit.fit(TinyModel(), loader(4), loader(1), ckpt_path=saved, weights_only=True)
+    logger.close(over=True)
+    lines = [record.getMessage().split("  ")[:2] for record in caplog.records if record.name == "textrnn"]
+    assert lines == [["epoch 2/3", "step 6/8"], ["epoch 3/3", "step 8/8"]]

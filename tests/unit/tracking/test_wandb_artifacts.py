@@ -105,7 +105,7 @@ def test_a_model_needs_an_account_and_an_answer(
     with pytest.raises(InputError, match="does not answer: check the network, or give a run directory"):
         local_run(reference)
     monkeypatch.delenv("WANDB_API_KEY")
-    with pytest.raises(InputError, match=r"no API key for http://127.* found: run `wandb login`"):
+    with pytest.raises(InputError, match=r"no W&B account configured for http://127.*: run `wandb login`"):
         local_run(reference)
     assert capfd.readouterr() == ("", "")
 

@@ -205,7 +205,7 @@ def test_offline_without_terminal_key_or_network(wandb_home: Path, tmp_path: Pat
         outside.accept()  # nobody has called
     mode, line, url, directory = done.stdout.strip().split("|")
     assert (mode, url) == ("offline", "None")
-    assert "no API key" in line
+    assert "no W&B account configured" in line
     assert done.stderr == ""
     assert Path(directory).parent == Path("run/wandb").resolve()
     work = Path.cwd()

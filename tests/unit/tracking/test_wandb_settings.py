@@ -72,9 +72,9 @@ def test_without_a_key_auto_is_offline_and_online_is_refused(wandb_home: Path) -
     mode, line = resolve_mode(TrackingConfig(), RUN)
     assert mode == "offline"
     assert line is not None
-    assert "no API key" in line
+    assert "(no W&B account configured)" in line
     assert "\n" not in line
-    with pytest.raises(InputError, match=r"no API key .* tracking=offline or tracking=auto"):
+    with pytest.raises(InputError, match=r"no W&B account configured: .* tracking=offline or tracking=auto"):
         resolve_mode(TrackingConfig(mode="online"), RUN)
 
 
@@ -215,7 +215,7 @@ def test_a_password_in_the_address_is_not_shown(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://user:hidden@127.0.0.1:1")
     _, line = resolve_mode(TrackingConfig(), RUN)
-    assert "http://127.0.0.1:1 found" in str(line)
+    assert "for http://127.0.0.1:1)" in str(line)
     (wandb_home / ".netrc").write_text(f"machine 127.0.0.1:1\n  login user\n  password {api_key}\n")
     _, line = resolve_mode(TrackingConfig(), RUN)
     assert "http://127.0.0.1:1 does not answer" in str(line)
