@@ -146,6 +146,7 @@ def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.Monk
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(workplace)
     handlers = {number: signal.getsignal(number) for number in NUMBERS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where a script runs the tests with &
     yield workplace
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -1,6 +1,8 @@
 """Log lines on stderr and in `train.log`, progress of long work, durations."""
 
 import contextlib
+import errno
+import io
 import logging
 import sys
 import time
@@ -8,12 +10,36 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import rich.progress
 
 LOGGER = logging.getLogger("textrnn")
+
+
+class _Terminal(io.FileIO):
+    """A terminal that may be closed: what is written to it afterwards is lost, and no error."""
+
+    def write(self, data: Any) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return len(data)
+
+
+def outlive_terminal() -> None:
+    """Keep output from failing when its terminal is closed: SIGHUP, which says so, ends a run after its batch."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.isatty():
+            raw = _Terminal(stream.fileno(), "w", closefd=False)
+            lasting = io.TextIOWrapper(
+                io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True
+            )
+            setattr(sys, name, lasting)
 
 
 def log_to_console(level: int = logging.INFO) -> None:
@@ -42,10 +68,24 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging", UserWarning)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that reports once that it can't be written, as on a full disk."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.failed:
+            self.failed = True
+            print(f"{self.baseFilename} can't be written ({error.strerror})", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
     """Also write log lines and Python's warnings to `path`, with time and level, while inside."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     warnings_logger = logging.getLogger("py.warnings")
     loggers = (LOGGER, warnings_logger, logging.getLogger("pytorch_lightning"))
@@ -56,7 +96,8 @@ def log_to_file(path: Path) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # of a full disk, which has been reported
+            handler.close()
 
 
 SECONDS_BETWEEN_LINES = 5.0
