@@ -144,9 +144,12 @@ def test_ctrl_c_ends_a_multirun_and_names_the_command_that_continues(
     here: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = ReviewClassifier.training_step
-    monkeypatch.setattr(
-        ReviewClassifier, "training_step", lambda *values: [signal.raise_signal(signal.SIGINT), step(*values)][1]
-    )
+
+    def interrupted(module: ReviewClassifier, batch: Any, batch_idx: int) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ReviewClassifier, "training_step", interrupted)
     typed = [*SMALL, "trainer.max_epochs=1", "seed=0,1", "run_dir=two jobs"]
     ended = here("train.py", "-m", *typed)
     assert ended.returncode == 130

@@ -32,8 +32,16 @@ def in_terminal(arguments: tuple[str, ...], place: Path, environment: dict[str, 
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     command = [sys.executable, str(ROOT / "train.py"), *arguments]
-    files = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-    process = subprocess.Popen(command, cwd=place, env=environment, start_new_session=True, preexec_fn=begin, **files)
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=begin,
+    )
     os.close(theirs)
     typed = Typed(ours, process)
     try:

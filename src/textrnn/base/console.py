@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     import rich.progress
+    from typing_extensions import Buffer
 
 LOGGER = logging.getLogger("textrnn")
 
@@ -21,13 +22,13 @@ LOGGER = logging.getLogger("textrnn")
 class _Terminal(io.FileIO):
     """A terminal that may be closed: what is written to it afterwards is lost, and no error."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: "Buffer", /) -> int:
         try:
             return super().write(data)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            return len(data)
+            return memoryview(data).nbytes
 
 
 def outlive_terminal() -> None:
