@@ -6,28 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Trial
-from textrnn.tracking.plots import COLOURS, save_figure
+from textrnn.tracking.plots import BLUE, GRAY, VERMILLION, new_figure, save_figure
 from textrnn.tracking.summary import Status
 
 COLUMNS = 3
 MARKS = {
-    Status.FINISHED: ("o", COLOURS["train"]),
-    Status.STOPPED: ("v", "#bbbbbb"),
-    Status.FAILED: ("X", COLOURS["validation"]),
+    Status.FINISHED: ("o", BLUE),
+    Status.STOPPED: ("v", GRAY),
+    Status.FAILED: ("X", VERMILLION),
 }
-"""Marker and colour by status; what was interrupted is still to be continued and not shown."""
+"""Marker and color by status; what was interrupted is still to be continued and not shown."""
 
 
-def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+def plot_sweep(
+    trials: Sequence[Trial], metric: Metric, parameters: Mapping[str, Mapping[str, Any]], out: Path, *, title: str
+) -> None:
     """Draw a panel for each of `parameters` (name: specification in the sweep file) and write the PNG atomically."""
     columns = min(COLUMNS, len(parameters))
     rows = math.ceil(len(parameters) / columns)
-    figure = Figure(figsize=(0.6 + 3.6 * columns, 0.9 + 2.9 * rows), layout="constrained")
+    figure = new_figure(0.6 + 3.6 * columns, 1.2 + 2.9 * rows)
+    figure.suptitle(title, parse_math=False)
     figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, (name, specification) in zip(figure.axes, parameters.items(), strict=False):
         _panel(axes, trials, metric, name, specification)
@@ -43,7 +45,7 @@ def plot_sweep(trials: Sequence[Trial], metric: Metric, parameters: Mapping[str,
 def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, specification: Mapping[str, Any]) -> None:
     values = [trial.parameters.get(name) for trial in trials]
     listed = list(specification.get("values", []))
-    for status, (marker, colour) in MARKS.items():
+    for status, (marker, color) in MARKS.items():
         points = [
             (listed.index(value) if listed else float(value or 0), trial.best(metric.sign))
             for trial, value in zip(trials, values, strict=True)
@@ -54,7 +56,7 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             [x for x, _ in shown],
             [y for _, y in shown],
             marker=marker,
-            color=colour,
+            color=color,
             edgecolors="white",
             linewidths=0.5,
             s=46,
