@@ -100,7 +100,7 @@ def _lengths(axes: "Axes", bins: list[LengthBin], max_length: int, cut: float) -
     whole = sum(group.longest <= max_length for group in bins)
     note = ""
     if cut > 0:
-        note = f"\n{cut:.1%} of the reviews are longer than {max_length:,} tokens, and are cut to them"
+        note = f"\n{cut:.1%} of the reviews have more than {max_length:,} tokens\nand are cut to {max_length:,}"
         if whole > 0:
             axes.axvline(whole - 0.5, **HINT)
             note += ": right of the line"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import Trial
@@ -14,6 +14,8 @@ from textrnn.tracking.plots import BLUE, GRAY, VERMILLION, new_figure, save_figu
 from textrnn.tracking.summary import Status
 
 COLUMNS = 3
+CHARACTERS = 24
+"""Of labels that stand side by side under a panel."""
 MARKS = {
     Status.FINISHED: ("o", BLUE),
     Status.STOPPED: ("v", GRAY),
@@ -38,7 +40,7 @@ def plot_sweep(
     for axes in figure.axes[::columns]:
         axes.set_ylabel(f"best {metric.name}")
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     save_figure(figure, out)
 
 
@@ -64,13 +66,24 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             label=f"{status} ({len(points)})",
         )
     if listed:
+        texts = [str(value) for value in listed]
+        slanted: dict[str, Any] = {}
+        if sum(map(len, texts)) > CHARACTERS:
+            slanted = {"rotation": 30, "ha": "right"} if len(texts) < 8 else {"rotation": 90}
         # They may be texts, in which a $ begins no formula.
-        axes.set_xticks(range(len(listed)), [str(value) for value in listed], parse_math=False)
+        axes.set_xticks(range(len(listed)), texts, parse_math=False, **slanted)
         axes.set_xlim(-0.5, len(listed) - 0.5)
-    elif "log" in str(specification.get("distribution", "")):
-        axes.set_xscale("log")
-        # Few labels, as people say them: those of a narrow range would otherwise lie on each other.
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    else:
+        # Few labels, as people say them, that don't lie on each other.
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        if "log" in str(specification.get("distribution", "")):
+            axes.set_xscale("log")
+            low, high = axes.get_xlim()
+            decades = math.log10(high / low)
+            if decades >= 1:
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if decades < 3 else (1,), numticks=6))
+            else:
+                axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(name)

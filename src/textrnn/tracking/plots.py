@@ -62,7 +62,7 @@ def plot_curves(
     unless the run has gone on since and not been `tested` again. A run without one of the metrics has an empty panel.
     """
     rows = read_metrics(metrics_csv)
-    figure = new_figure(10, 4.2)
+    figure = new_figure(10, 4.8)
     figure.suptitle(name, parse_math=False)  # in a run's name a $ begins no formula
     for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         draw_quantity(axes, rows, quantity, best_step, monitor=monitor, tested=tested)
@@ -124,7 +124,7 @@ def draw_quantity(
     axes.set_xlabel("step")
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)  # hides no curve
     else:
         axes.text(0.5, 0.5, "nothing logged", transform=axes.transAxes, ha="center", va="center")
 

@@ -12,7 +12,7 @@ from textrnn.base.errors import InputError
 from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.plots import plot_evaluation
 from textrnn.tracking.metrics_csv import MetricsFile, read_metrics
-from textrnn.tracking.plots import draw_quantity, new_figure, plot_curves
+from textrnn.tracking.plots import CELLS, draw_quantity, interval, looks, new_figure, plot_curves
 
 
 def _size(png: Path) -> tuple[int, int]:
@@ -43,7 +43,7 @@ def test_curves_of_a_whole_run_of_a_short_one_and_of_none(tmp_path: Path) -> Non
         plot_curves(read, out, name="a $ run", monitor="val/loss", best_step=best)
         sizes.add(_size(out))
         pictures.add(out.read_bytes())
-    assert sizes == {(2400, 1008)}
+    assert sizes == {(2400, 1152)}
     assert len(pictures) == 3
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".csv", ".csv", ".png"]
 
@@ -64,6 +64,15 @@ def test_a_test_of_other_weights_is_not_drawn(tmp_path: Path) -> None:
     axes = new_figure(10, 4).subplots()
     draw_quantity(axes, rows, "accuracy", None, monitor="val/loss", tested=False)
     assert [line.get_label() for line in axes.lines] == ["train", "validation"]
+
+
+def test_a_cell_has_one_color_and_a_mean_its_interval() -> None:
+    assert looks(["model=gru, optimizer.lr=0.1", "model=rnn"]) == [CELLS["gru"], CELLS["rnn"]]
+    of_one_cell = looks(["model=gru, optimizer.lr=0.1", "model=gru"])
+    assert len(set(of_one_cell)) == 2
+    assert interval([0.5]) == 0
+    for values, quantile in (([0.0, 1.0], 12.706), (list(range(13)), 2.179), (list(range(31)), 2.042)):
+        assert interval(values) == pytest.approx(quantile * np.std(values, ddof=1) / len(values) ** 0.5, rel=1e-3)
 
 
 def test_a_picture_that_can_not_be_drawn_keeps_the_old_one(tmp_path: Path) -> None:
