@@ -114,22 +114,22 @@ def _filled(rows: list[list[int]]) -> Times:
 
 def draw(report: Report, path: Path) -> None:
     """Draw the waiting shares, a column for each regime, a row for each rule."""
-    from textrnn.tracking.plots import new_figure, save_figure
+    from textrnn.tracking.plots import BLACK, ORANGE, PURPLE, new_figure, save_figure
 
     figure = new_figure(10, 7)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     tables = [table for table in report.tables if table.title.endswith("waits, by devices")]
-    colours = dict(zip(WAYS, ("#228833", "#4477aa", "#ee6677"), strict=True))
+    looks = dict(zip(WAYS, ((BLACK, "o"), (PURPLE, "s"), (ORANGE, "^")), strict=True))
     for column, table in enumerate(tables):
         for row, rule in enumerate(RULES):
             panel = panels[row][column]
-            for way, colour in colours.items():
+            for way, (color, marker) in looks.items():
                 cells = table.cells[f"{way}, {rule}"]
                 panel.plot(
                     list(map(int, cells)),
                     [spread(values)[0] for values in cells.values()],
-                    "o-",
-                    color=colour,
+                    color=color,
+                    marker=marker,
                     label=way,
                 )
             panel.set_xscale("log", base=2)

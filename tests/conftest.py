@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
 from support import KERNELS, OUT_OF_REACH, ROOT, TESTS, Command, environment_of
 
-from textrnn.base.signals import NUMBERS
+from textrnn.base.signals import FROM_A_TERMINAL, NUMBERS
 from textrnn.cli import run as run_command
 from textrnn.distributed.launch import SHARED_RUN
 
@@ -146,6 +146,8 @@ def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.Monk
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(workplace)
     handlers = {number: signal.getsignal(number) for number in NUMBERS}
+    for number in FROM_A_TERMINAL:
+        signal.signal(number, signal.SIG_DFL)  # ignored where the tests run with nohup, or with & in a script
     yield workplace
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from itertools import takewhile
 
+from textrnn.base.console import outlive_terminal
 from textrnn.base.errors import InputError
 from textrnn.base.exits import DONE, WRONG_INPUT, escape_what_stdout_lacks, exit_code
 from textrnn.base.process import keep_freed_memory, let_idle_threads_sleep
@@ -60,6 +61,7 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
         return print_version()
     keep_freed_memory()
     let_idle_threads_sleep()
+    outlive_terminal()
     escape_what_stdout_lacks()
     with exit_code() as outcome:
         main_of_command = import_module(f"textrnn.commands.{name}").main

@@ -1,6 +1,7 @@
-"""Pre-emption at every kind of batch boundary: the same command goes on and ends as if it had not been disturbed."""
+"""Signals at every kind of batch boundary: the same command goes on and ends as if it had not been disturbed."""
 
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from doubles.run_files import SMALL, json_of, metrics, predictions, summary
+from support import Command
 
 from textrnn.commands.train import train
 from textrnn.data.review_file import ReviewWriter
@@ -105,17 +107,60 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_pre_empted_at_every_kind_of_batch_it_ends_as_if_undisturbed(place: Path, variant: str) -> None:
+def test_signaled_at_every_kind_of_batch_it_ends_as_if_undisturbed(place: Path, variant: str) -> None:
     arguments, moments = VARIANTS[variant]
     command = (*TWO_VALIDATION_BATCHES, *arguments, "resume=auto")
     assert run(*command, "run_dir=whole") == 0
-    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2)
+    numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
     for turn, moment in enumerate(moments):
         number = numbers[turn % len(numbers)]
-        assert run(*command, "run_dir=disturbed", moment=moment, number=number) == 75, moment
-        assert json_of(place / "disturbed" / "summary.json")["status"] == "preempted"
+        code, status = (130, "interrupted") if number == signal.SIGINT else (75, "preempted")
+        assert run(*command, "run_dir=disturbed", moment=moment, number=number) == code, moment
+        assert json_of(place / "disturbed" / "summary.json")["status"] == status
     assert run(*command, "run_dir=disturbed") == 0
     assert_equal(place / "disturbed", place / "whole")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_second_ctrl_c_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = ReviewClassifier.training_step
+
+    def impatient(module: ReviewClassifier, batch: Any, batch_idx: int) -> Any:
+        for _ in range(2 if batch_idx == 4 else 0):
+            signal.raise_signal(signal.SIGINT)
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ReviewClassifier, "training_step", impatient)
+    assert run(*SMALL, "run_dir=run") == 130
+    assert json_of(place / "run" / "summary.json")["status"] == "interrupted"
+    assert not (place / "run" / "checkpoints" / "last.ckpt").exists()
+    log = (place / "run" / "train.log").read_text()
+    assert "interrupted before the first checkpoint; the same command with run_dir=run resume=auto begins again" in log
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN, "a third one ends what hangs"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_ctrl_c_ends_a_multirun_and_names_the_command_that_continues(
+    here: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = ReviewClassifier.training_step
+
+    def interrupted(module: ReviewClassifier, batch: Any, batch_idx: int) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(ReviewClassifier, "training_step", interrupted)
+    typed = [*SMALL, "trainer.max_epochs=1", "seed=0,1", "run_dir=two jobs"]
+    ended = here("train.py", "-m", *typed)
+    assert ended.returncode == 130
+    assert "the run stopped in epoch 1 at step 1, saved in two jobs/0/checkpoints/last.ckpt" in ended.stderr
+    assert "interrupted; resume: python train.py 'resume=two jobs/0'" in ended.stderr
+    assert not (place / "two jobs" / "1").exists()
+    monkeypatch.undo()
+    _, _, command = ended.stderr.partition("resume all: python ")
+    done = here(*shlex.split(command.partition("\n")[0]))
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 runs done" in done.stdout
 
 
 @pytest.mark.slow

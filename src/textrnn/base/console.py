@@ -1,6 +1,8 @@
 """Log lines on stderr and in `train.log`, tables, progress of long work, durations."""
 
 import contextlib
+import errno
+import io
 import logging
 import os
 import sys
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import ProgressColumn
     from rich.table import Table
+    from typing_extensions import Buffer
 
 LOGGER = logging.getLogger("textrnn")
 
@@ -29,6 +32,30 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+
+class _Terminal(io.FileIO):
+    """A terminal that may be closed: what is written to it afterwards is lost, and no error."""
+
+    def write(self, data: "Buffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return memoryview(data).nbytes
+
+
+def outlive_terminal() -> None:
+    """Keep output from failing when its terminal is closed: SIGHUP, which says so, ends a run after its batch."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.isatty():
+            raw = _Terminal(stream.fileno(), "w", closefd=False)
+            lasting = io.TextIOWrapper(
+                io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=True
+            )
+            setattr(sys, name, lasting)
 
 
 def log_to_console(level: int = logging.INFO) -> None:
@@ -56,10 +83,24 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging", UserWarning)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that reports once that it can't be written, as on a full disk."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.failed:
+            self.failed = True
+            print(f"{self.baseFilename} can't be written ({error.strerror})", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
     """Inside, also write log lines and Python's warnings to `path`, with time and level."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     warnings_logger = logging.getLogger("py.warnings")
     loggers = (LOGGER, warnings_logger, logging.getLogger("pytorch_lightning"))
@@ -70,7 +111,8 @@ def log_to_file(path: Path) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # of a full disk, which has been reported
+            handler.close()
 
 
 SECONDS_BETWEEN_LINES = 5.0

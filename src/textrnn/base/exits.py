@@ -1,6 +1,7 @@
 """Exit codes, and the one place that turns every way a command can end into one of them."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -22,6 +23,9 @@ INTERRUPTED = 130
 """Ctrl-C."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 @dataclass(slots=True)
 class Outcome:
     """How the commands inside `exit_code` ended."""
@@ -40,7 +44,11 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
     outcome = Outcome()
     say = _print if log is None else log.warning
     try:
-        yield outcome
+        with _full_disk_first():
+            yield outcome
+    except _DiskFullError as error:
+        say(f"error: {error}" if log is None else f"error: {error}, then the same command with resume=auto continues")
+        outcome.code = CRASH
     except InputError as error:
         if log is not None:
             raise
@@ -55,7 +63,8 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
             say("pre-empted before the run began")
         outcome.code = PREEMPTED
     except KeyboardInterrupt:
-        say("interrupted")
+        if log is None:
+            say("interrupted")
         outcome.code = INTERRUPTED
     except BrokenPipeError:
         if log is not None:
@@ -69,6 +78,29 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
         # Whatever comes here is a defect of ours or of a library.
         log.exception("the run crashed")
         outcome.code = CRASH
+
+
+class _DiskFullError(Exception):
+    """A file can't be written."""
+
+
+@contextlib.contextmanager
+def _full_disk_first() -> Iterator[None]:
+    """Raise a full disk's error in place of those that it brought about, such as that of a file that is not whole.
+
+    Raises:
+        _DiskFullError: in its place.
+    """
+    try:
+        yield
+    except Exception as last:
+        error: BaseException | None = last
+        while error is not None:
+            if isinstance(error, OSError) and error.errno in FULL:
+                file = "" if error.filename is None else f" ({error.filename})"
+                raise _DiskFullError(f"{error.strerror}{file}: make room on that disk") from last
+            error = None if error.__suppress_context__ else error.__context__
+        raise
 
 
 def escape_what_stdout_lacks() -> None:

@@ -1,22 +1,32 @@
-"""Signals of pre-emption: SLURM's time limit, a partition's pre-emption, a cloud's notice."""
+"""Signals that end a run early: pre-emption (SLURM's time limit, a cloud's notice, a closed terminal) and Ctrl-C."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
 
-NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)
+"""All of them; SIGINT is Ctrl-C, the others pre-empt."""
+FROM_A_TERMINAL = (signal.SIGHUP, signal.SIGINT)
+
+NOTICE = b"\nthe run saves a checkpoint after this batch and ends; a second Ctrl-C ends it at once\n"
 
 
 class Preempted(Exception):  # noqa: N818 - not an error: the run is resumed elsewhere
-    """The run is pre-empted: the machine is needed elsewhere."""
+    """The run is pre-empted: the machine is needed elsewhere, or the terminal is closed."""
+
+
+def is_ignored(number: signal.Signals) -> bool:
+    """Return whether whoever started this process had it ignore a terminal's signal: `nohup`, or a script's `&`."""
+    return number in FROM_A_TERMINAL and signal.getsignal(number) is signal.SIG_IGN
 
 
 class Signals:
-    """Handlers of SIGTERM, SIGUSR1 and SIGUSR2 until the end of this process; to be made in its main thread.
+    """Handlers of `NUMBERS` until the end of this process; to be made in its main thread.
 
-    The first signal raises `Preempted` at once, as Ctrl-C raises KeyboardInterrupt; after `defer()` it is only
-    recorded, for training to end after a batch. Later signals are ignored.
+    The first signal raises at once: `Preempted`, or at Ctrl-C KeyboardInterrupt. After `defer()` it is only recorded,
+    for training to end after a batch. Later signals are ignored, but a second Ctrl-C always raises KeyboardInterrupt.
 
     A process that was started within `kept_from_children()` never leaves alone, as the other ranks would wait for it:
     its signals are only recorded, from its start on.
@@ -25,31 +35,45 @@ class Signals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         """The first signal that was received, if any."""
+        self._interrupted = self._speaks = False
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
         self._never_alone = self._deferred = blocked.issuperset(NUMBERS)
         for number in NUMBERS:
-            signal.signal(number, self._note)
+            if not is_ignored(number):
+                signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
-    def defer(self) -> None:
-        """Only record signals from now on."""
-        self._deferred = True
+    def defer(self, *, speaks: bool = False) -> None:
+        """Only record signals from now on; if it `speaks`, Ctrl-C prints what a second one does."""
+        self._deferred, self._speaks = True, speaks
 
     def raise_now(self) -> None:
-        """Raise `Preempted` at once from now on.
+        """Raise at once from now on.
 
         Raises:
             Preempted: if a signal was received while signals were deferred.
+            KeyboardInterrupt: if that was Ctrl-C.
         """
-        self._deferred = self._never_alone
+        self._deferred, self._speaks = self._never_alone, False
         if self.received is not None and not self._never_alone:
-            raise Preempted
+            raise self._reason
+
+    @property
+    def _reason(self) -> BaseException:
+        return KeyboardInterrupt() if self.received == signal.SIGINT else Preempted()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         first, self.received = self.received is None, self.received or signal.Signals(number)
+        if number == signal.SIGINT:
+            again, self._interrupted = self._interrupted, True
+            if again:
+                raise KeyboardInterrupt
+            if self._speaks:  # by a system call: the signal may have come in the middle of a print
+                with contextlib.suppress(OSError):
+                    os.write(2, NOTICE)
         if first and not self._deferred:
-            raise Preempted
+            raise self._reason
 
 
 @contextlib.contextmanager

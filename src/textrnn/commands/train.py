@@ -1,6 +1,7 @@
 """The command `train`: the jobs of a command line, one run each, in this process or as jobs of SLURM."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,6 +115,8 @@ def _train_jobs(configs: Sequence[Config], command_line: CommandLine, ranks: Ran
             outcome.code = _train_one(job.config, ranks, signals)
         job.exit_code = outcome.code
         if job.exit_code in (exits.INTERRUPTED, exits.PREEMPTED):
+            if ranks.is_first:
+                print(_how_to_resume(multirun.parent, command_line), file=sys.stderr)
             return job.exit_code
         if job.exit_code == exits.CRASH and ranks.launch.is_external:  # one rank may still wait for another
             if ranks.is_first:
@@ -126,6 +129,13 @@ def _train_jobs(configs: Sequence[Config], command_line: CommandLine, ranks: Ran
     if ranks.is_first:
         conclude(multirun)
     return multirun.exit_code
+
+
+def _how_to_resume(parent: Path, command_line: CommandLine) -> str:
+    own = ("run_dir=", "resume=")
+    kept = [override for override in command_line.overrides if not override.lstrip("+").startswith(own)]
+    command = shlex.join(["python", PROGRAM, "-m", *kept, f"run_dir={parent}", "resume=auto"])
+    return f"the other jobs are not begun; resume all: {command}"
 
 
 def _train_on_slurm(configs: Sequence[Config], command_line: CommandLine, launcher: dict[str, object]) -> int:

@@ -18,6 +18,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +26,7 @@ from pathlib import Path
 from textrnn.base.errors import InputError
 from textrnn.base.files import FileLock, disk_errors, remove_if_abandoned, replacing
 from textrnn.base.process import available_cores
+from textrnn.base.signals import NUMBERS, kept_from_children
 from textrnn.config.schema import DataConfig
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
 from textrnn.data.sources import Row, Source
@@ -207,7 +209,10 @@ class _Encoder:
             context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
             self._process = context.Process(target=_encode_segments, args=(theirs, *self._arguments), daemon=True)
-            self._process.start()
+            # The tracker goes first: its start, which `start` would bring about, unblocks signals.
+            for begin in (resource_tracker.ensure_running, self._process.start):
+                with kept_from_children():
+                    begin()
             theirs.close()
         with contextlib.suppress(BrokenPipeError):  # the process has ended: `finish` reports how
             self._connection.send(index)
@@ -260,7 +265,7 @@ def _encode_segments(
 ) -> None:
     """Body of the background process: encode the ordered segments until the orders end."""
     # Ctrl-C and a cluster's signals reach all processes of a job; the parent handles them.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
     # tqdm, which `datasets` imports, would make a lock between processes: a semaphore that only a normal exit releases,
     # so Python would warn of a leak.

@@ -44,7 +44,8 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
     """Read the launch from the environment.
 
     Only SLURM's variables of a step are read: those of a job are also set in its batch script, which is one process. In
-    a W&B sweep the tasks of a step are agents, and each trial is a run of its own.
+    a W&B sweep the tasks of a step are agents, and each trial is a run of its own. The shell of `srun --pty` runs in one
+    of the tasks of its step, and what is typed there is one process.
     """
     environment = os.environ if environment is None else environment
 
@@ -68,7 +69,8 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
             world_size=number("WORLD_SIZE"),
             local_world_size=number("WORLD_SIZE"),
         )
-    if number_or_zero(environment, "SLURM_STEP_NUM_TASKS") > 1 and "WANDB_SWEEP_ID" not in environment:
+    is_own_run = "WANDB_SWEEP_ID" in environment or is_typed_in_step(environment)
+    if number_or_zero(environment, "SLURM_STEP_NUM_TASKS") > 1 and not is_own_run:
         node = number("SLURM_NODEID")
         return Launch(
             by="srun",
@@ -80,6 +82,20 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
             nodes=number("SLURM_STEP_NUM_NODES"),
         )
     return Launch()
+
+
+def is_typed_in_step(environment: Mapping[str, str]) -> bool:
+    """Return whether a person has typed this command in the shell of `srun --pty`, which is the step's task 0.
+
+    That shell gives each command a process group of its own; where the command is the task itself, it is the task's.
+    """
+    task = number_or_zero(environment, "SLURM_TASK_PID")
+    if "SLURM_PTY_PORT" not in environment or task == 0:
+        return False
+    try:
+        return os.getpgid(task) != os.getpgrp()
+    except ProcessLookupError:  # the task of another step, or seen from a container
+        return False
 
 
 def number_or_zero(environment: Mapping[str, str], name: str) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from textrnn.base.errors import InputError, RankLost, RefusedElsewhere
 from textrnn.base.signals import Preempted
-from textrnn.distributed.launch import Launch, number_or_zero
+from textrnn.distributed.launch import Launch, is_typed_in_step, number_or_zero
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -24,10 +24,14 @@ ARRIVAL = 300.0
 """Seconds within which all ranks must have started: Python starts slowly from a busy network disk."""
 PATIENCE = 60.0
 """Seconds that ranks wait for each other at a barrier after short work."""
+NOTICE = 5.0
+"""Seconds after which a rank says whom it waits for."""
 FAREWELL = 10.0
 """Seconds that a failed rank waits for the others to end too."""
 POLL = 0.05
 """Seconds between two polls of the store."""
+REASONS = {InputError: "refused", Preempted: "preempted", KeyboardInterrupt: "interrupted"}
+"""Why a rank leaves before training, as the others read it; any other error is "lost"."""
 
 
 class Ranks:
@@ -51,6 +55,13 @@ class Ranks:
             InputError: if rank 0 can't serve the store.
             RankLost: if rank 0 cannot be reached.
         """
+        tasks = number_or_zero(os.environ, "SLURM_STEP_NUM_TASKS")
+        if tasks > 1 and self.is_first and is_typed_in_step(os.environ):
+            print(
+                f"one process is run: the shell in this SLURM step is one of its {tasks} tasks; for all of them, "
+                "type srun before python in the shell of salloc",
+                file=sys.stderr,
+            )
         if self.launch.is_external:
             if self.launch.by == "srun":
                 _set_address()
@@ -94,6 +105,7 @@ class Ranks:
         Raises:
             RefusedElsewhere: if another rank has refused its input; if several have, on all but the first one.
             Preempted: if another rank is pre-empted.
+            KeyboardInterrupt: if it was interrupted.
             RankLost: if another rank has ended or does not answer.
         """
         self._phases += 1
@@ -143,9 +155,12 @@ class Ranks:
         return [self._get(f"{key}/{rank}") for rank in range(self.launch.world_size)]
 
     def _await(self, rank: int, phase: int, patience: float) -> None:
-        deadline = time.monotonic() + patience
+        begun, told = time.monotonic(), not self.is_first
         while not self._check(f"phase/{phase}/{rank}") and self._left(rank) is None:
-            if time.monotonic() > deadline:
+            if time.monotonic() > begun + NOTICE and not told:
+                told = True
+                _say_awaited(rank, self.launch, patience)
+            if time.monotonic() > begun + patience:
                 raise RankLost(f"rank {rank} has not answered for {patience:.0f} seconds; its log may say why")
             time.sleep(POLL)
 
@@ -155,12 +170,14 @@ class Ranks:
             raise RefusedElsewhere(f"rank {rank} has refused its input")
         if reason == "preempted":
             raise Preempted
+        if reason == "interrupted":
+            raise KeyboardInterrupt
         if reason is not None:
             raise RankLost(f"rank {rank} has ended; its log says why")
 
     def _leave(self, error: BaseException) -> None:
-        reason = "refused" if isinstance(error, InputError) else "preempted" if isinstance(error, Preempted) else "lost"
         assert self._store is not None
+        reason = next((reason for kind, reason in REASONS.items() if isinstance(error, kind)), "lost")
         self._store.set(f"left/{self.launch.rank}", reason)
 
     def _stay(self) -> None:
@@ -194,6 +211,11 @@ class Ranks:
         return value.decode()
 
 
+def _say_awaited(rank: int, launch: Launch, patience: float) -> None:
+    line = f"waiting for rank {rank} of the {launch.world_size} that {launch.by} starts, at most {patience:.0f} s ..."
+    print(line, file=sys.stderr, flush=True)
+
+
 def _set_address() -> None:
     """Set torch's rendezvous address, unless the user has: the step's first node and a port derived from its id."""
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -212,7 +234,7 @@ def _meet(launch: Launch) -> "Store":
     # torchrun serves the store itself, and sets a variable; each of its restarts needs its own names.
     served = launch.by == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     attempt = number_or_zero(os.environ, "TORCHELASTIC_RESTART_COUNT")
-    deadline = time.monotonic() + ARRIVAL
+    begun, told = time.monotonic(), launch.rank != 1
     while True:
         try:
             store = c10d.TCPStore(
@@ -229,7 +251,10 @@ def _meet(launch: Launch) -> "Store":
                     f"port {port} on {socket.gethostname()} can't be used by the ranks' key-value store: set "
                     "MASTER_PORT to a free port."
                 ) from error
-            if time.monotonic() > deadline:
+            if time.monotonic() > begun + NOTICE and not told:
+                told = True
+                _say_awaited(0, launch, ARRIVAL)
+            if time.monotonic() > begun + ARRIVAL:
                 raise RankLost(f"rank 0 is not at {host}:{port}; its log may say why") from error
             continue
         store.set_timeout(timedelta(seconds=PATIENCE))

@@ -7,14 +7,13 @@ import numpy as np
 
 from textrnn.config.schema import LABELS
 from textrnn.evaluation.metrics import LengthBin, SplitPredictions
-from textrnn.tracking.plots import COLOURS, new_figure, save_figure
+from textrnn.tracking.plots import BLUE, GRAY, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LINE = COLOURS["train"]
-HINT: dict[str, Any] = {"color": "#888888", "linestyle": "--", "linewidth": 1}
-"""Line style of chance level, and of the length up to which the model reads."""
+HINT: dict[str, Any] = {"color": GRAY, "linestyle": "--", "linewidth": 1}
+"""Line style of chance level, and of the length from which reviews are cut."""
 
 
 def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max_length: int) -> None:
@@ -27,7 +26,8 @@ def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max
     figure.suptitle(title, parse_math=False)  # a run's name, in which a $ begins no formula
     matrix, roc, precision_recall, lengths = figure.subplots(2, 2).flat
     _confusion_matrix(matrix, predictions)
-    _lengths(lengths, predictions.by_length(), max_length)
+    cut = float((predictions.lengths > max_length).float().mean())
+    _lengths(lengths, predictions.by_length(), max_length, cut)
     if predictions.both_labels:
         _roc(roc, predictions)
         _precision_recall(precision_recall, predictions)
@@ -41,7 +41,7 @@ def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max
 
 
 def _confusion_matrix(axes: "Axes", predictions: SplitPredictions) -> None:
-    """The colour is the share of the true class, so that classes of different sizes compare."""
+    """The color is the share of the true class, so that classes of different sizes compare."""
     counts = np.asarray(predictions.confusion_matrix())
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -65,14 +65,14 @@ def _confusion_matrix(axes: "Axes", predictions: SplitPredictions) -> None:
 
 
 def _roc(axes: "Axes", predictions: SplitPredictions) -> None:
-    axes.plot(*predictions.roc(), color=LINE)
+    axes.plot(*predictions.roc(), color=BLUE)
     axes.plot([0, 1], [0, 1], **HINT)
     _unit_square(axes, "ROC, area", predictions.metrics()["auroc"], "false positive rate", "true positive rate")
 
 
 def _precision_recall(axes: "Axes", predictions: SplitPredictions) -> None:
     # A precision holds from its recall back to the one before.
-    axes.step(*predictions.precision_recall(), where="pre", color=LINE)
+    axes.step(*predictions.precision_recall(), where="pre", color=BLUE)
     axes.axhline(float(predictions.labels.float().mean()), **HINT)
     _unit_square(
         axes, "precision and recall, average precision", predictions.average_precision(), "recall", "precision"
@@ -88,21 +88,26 @@ def _unit_square(axes: "Axes", name: str, value: float, x: str, y: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _lengths(axes: "Axes", bins: list[LengthBin], max_length: int) -> None:
-    """A point a group with its interval; groups stand side by side, as they hold about as many reviews."""
+def _lengths(axes: "Axes", bins: list[LengthBin], max_length: int, cut: float) -> None:
+    """A point a group with its interval; groups stand side by side, as they hold about as many reviews.
+
+    `cut` is the share of the reviews that are longer than `max_length`.
+    """
     places = range(len(bins))
     accuracies = [group.accuracy for group in bins]
     errors = [[b.accuracy - b.low for b in bins], [b.high - b.accuracy for b in bins]]
-    axes.errorbar(places, accuracies, yerr=errors, fmt="o", capsize=3, color=LINE)
-    reads_all = sum(group.longest <= max_length for group in bins)
-    if 0 < reads_all < len(bins):
-        axes.axvline(reads_all - 0.5, **HINT)
-        note = f"right of the line only {max_length:,} tokens are read"
-        axes.text(0.985, 0.975, note, transform=axes.transAxes, ha="right", va="top", color="#666666", fontsize=8)
+    axes.errorbar(places, accuracies, yerr=errors, fmt="o", capsize=3, color=BLUE)
+    whole = sum(group.longest <= max_length for group in bins)
+    note = ""
+    if cut > 0:
+        note = f"\n{cut:.1%} of the reviews have more than {max_length:,} tokens\nand are cut to {max_length:,}"
+        if whole > 0:
+            axes.axvline(whole - 0.5, **HINT)
+            note += ": right of the line"
     labels = [f"{_span(group)}\n({group.reviews:,})" for group in bins]
     axes.set_xticks(places, labels, fontsize=7)
     axes.set_xlim(-0.6, len(bins) - 0.4)
-    axes.set_xlabel("tokens of a review (and how many reviews)")
+    axes.set_xlabel(f"tokens of a review (and how many reviews){note}")
     axes.set_ylabel("accuracy, with 95 % interval")
     axes.set_title("accuracy by length")
     axes.grid(alpha=0.3, axis="y")

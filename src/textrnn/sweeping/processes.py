@@ -18,12 +18,13 @@ from textrnn.base import exits
 from textrnn.base.errors import InputError
 from textrnn.base.files import FileLock
 from textrnn.base.process import available_cores
+from textrnn.base.signals import is_ignored
 from textrnn.config.overrides import CONF_DIR
 from textrnn.config.schema import TrainerConfig
 from textrnn.sweeping.sweep_file import PROGRAM, Sweep
 from textrnn.tracking.wandb_internals import sweep_arguments, sweep_command
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 THREADS = "OMP_NUM_THREADS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MANY_A_CORE = 2
@@ -43,6 +44,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
+            if is_ignored(number):
+                continue
             self._previous[number] = signal.signal(number, self._note)
         return self
 

@@ -40,7 +40,9 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
     if varied and any(trial.history for trial in trials):
         from textrnn.sweeping.plots import plot_sweep  # matplotlib takes a second to import
 
-        plot_sweep(trials, metric, {name: sweep.parameters[name] for name in varied}, directory.path / "sweep.png")
+        title = f"sweep {directory.path.name}: {metric.name} of {len(trials)} trials, to {metric.goal}"
+        panels = {name: sweep.parameters[name] for name in varied}
+        plot_sweep(trials, metric, panels, directory.path / "sweep.png", title=title)
     if "seed" in varied:
         runs = [
             ComparedRun(

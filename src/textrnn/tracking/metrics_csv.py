@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import os
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ class MetricsFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if not path.stat().st_size:
             self._write_at(0, HEADER)
@@ -84,8 +86,12 @@ class MetricsFile:
 
     def _write_at(self, offset: int, line: bytes) -> None:
         # One system call per line, which a kill can't interrupt. The last row is overwritten in place.
-        if os.pwrite(self._file, line, offset) != len(line):
-            raise OSError("metrics.csv could not be written whole: is the disk full?")
+        try:
+            written = os.pwrite(self._file, line, offset)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        if written != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         os.ftruncate(self._file, offset + len(line))
 
 

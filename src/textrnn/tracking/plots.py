@@ -1,5 +1,6 @@
 """Pictures in the run directory. Drawn without pyplot, which would keep global state and look for a display."""
 
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -18,10 +19,23 @@ from matplotlib.figure import Figure
 from textrnn.base.files import replacing
 from textrnn.tracking.metrics_csv import Row, read_metrics
 
-COLOURS = {"train": "#4477aa", "validation": "#ee6677", "test": "#228833"}
-"""Told apart by colour-blind readers too (Paul Tol's bright scheme)."""
+BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK, GRAY = (
+    *("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000"),
+    "#999999",
+)
+"""Colors that color-blind readers tell apart too (Okabe and Ito 2008), of all pictures of the project."""
+CELLS = {"rnn": (VERMILLION, "o"), "lstm": (BLUE, "s"), "gru": (GREEN, "^")}
+"""Color and marker of a cell, in every picture."""
+SPLITS = {"train": (SKY, "."), "validation": (PURPLE, "o"), "test": (BLACK, "D")}
+"""Color and marker of a split."""
+SERIES = (*CELLS.values(), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"), (BLACK, "X"))
+"""Colors and markers of what is neither, in turn."""
+DPI = 240
+"""Pixels an inch: twice what a page needs, for screens with twice the pixels."""
 BARS = 12
 """Operations in the picture of a profile; the others are one bar."""
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""Student's t that 2.5 % exceed, for 1 degree of freedom and more; beyond, a series in their inverse is as exact."""
 PREFIXES = {"train": "train", "validation": "val"}
 
 
@@ -39,17 +53,19 @@ class Operation:
     """Part of the own times of all operations, 0 to 1."""
 
 
-def plot_curves(metrics_csv: Path, out: Path, *, best_step: int | None = None, tested: bool = True) -> None:
+def plot_curves(
+    metrics_csv: Path, out: Path, *, name: str, monitor: str, best_step: int | None = None, tested: bool = True
+) -> None:
     """Draw loss and accuracy of training and validation by step, and write the PNG `out` atomically.
 
-    `best_step` marks the step whose checkpoint was chosen. The last test is a line, unless the run has gone on since
-    and not been `tested` again. A run without one of the metrics has an empty panel.
+    `name` is the run's. `best_step` marks the step whose checkpoint was chosen, by `monitor`. The last test is a line,
+    unless the run has gone on since and not been `tested` again. A run without one of the metrics has an empty panel.
     """
     rows = read_metrics(metrics_csv)
-    figure = new_figure(10, 4)
-    loss, accuracy = figure.subplots(1, 2)
-    draw_quantity(loss, rows, "loss", best_step, tested=tested)
-    draw_quantity(accuracy, rows, "accuracy", best_step, tested=tested)
+    figure = new_figure(10, 4.8)
+    figure.suptitle(name, parse_math=False)  # in a run's name a $ begins no formula
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        draw_quantity(axes, rows, quantity, best_step, monitor=monitor, tested=tested)
     save_figure(figure, out)
 
 
@@ -63,8 +79,8 @@ def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> N
         shown.append((f"{len(rest)} others", sum(o.share for o in rest), sum(o.calls for o in rest)))
     figure = new_figure(9, 0.9 + 0.32 * len(shown))
     axes = figure.subplots()
-    colours = [COLOURS["train"]] * len(operations[:BARS]) + ["#bbbbbb"]
-    bars = axes.barh(range(len(shown)), [100 * share for _, share, _ in shown], color=colours[: len(shown)])
+    colors = [BLUE] * len(operations[:BARS]) + [GRAY]
+    bars = axes.barh(range(len(shown)), [100 * share for _, share, _ in shown], color=colors[: len(shown)])
     axes.bar_label(bars, [f"{share:.1%}  ({calls:,} calls)" for _, share, calls in shown], padding=4, fontsize=9)
     axes.set_yticks(range(len(shown)), [_shortened(name) for name, _, _ in shown])
     axes.invert_yaxis()
@@ -79,35 +95,36 @@ def _shortened(name: str, most: int = 44) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def draw_quantity(axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None, *, tested: bool) -> None:
+def draw_quantity(
+    axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None, *, monitor: str, tested: bool
+) -> None:
     """Draw one quantity of all splits against the step."""
     for split, prefix in PREFIXES.items():
+        color, marker = SPLITS[split]
         steps, values = _series(rows, f"{prefix}/{quantity}")
-        # Validation comes once an epoch: its points are marked. A lone point would be no line at all.
-        marker = "o" if split == "validation" or len(steps) == 1 else None
         if steps:
-            axes.plot(steps, values, color=COLOURS[split], marker=marker, markersize=4, label=split)
-    best = [row for row in rows if row["step"] == best_step and f"val/{quantity}" in row]
-    for row in best:
-        value = row[f"val/{quantity}"]
-        axes.plot(
-            row["step"],
-            value,
-            linestyle="none",
-            marker="*",
-            markersize=14,
-            color=COLOURS["validation"],
-            markeredgecolor="black",
-            label=f"best, epoch {row['epoch'] + 1}: {value:.4f}",
-        )
+            axes.plot(steps, values, color=color, marker=marker, markersize=5, label=split)
+    for row in rows:
+        if row["step"] == best_step and f"val/{quantity}" in row:
+            value = row[f"val/{quantity}"]
+            axes.plot(
+                row["step"],
+                value,
+                linestyle="none",
+                marker="*",
+                markersize=14,
+                color=SPLITS["validation"][0],
+                markeredgecolor="black",
+                label=f"best by {monitor}, epoch {row['epoch'] + 1}: {value:.4f}",
+            )
     _, tests = _series(rows, f"test/{quantity}")
     if tests and tested:
-        axes.axhline(tests[-1], color=COLOURS["test"], linestyle="--", label=f"test: {tests[-1]:.4f}")
+        axes.axhline(tests[-1], color=SPLITS["test"][0], linestyle="--", label=f"test: {tests[-1]:.4f}")
     axes.set_title(quantity)
     axes.set_xlabel("step")
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)  # hides no curve
     else:
         axes.text(0.5, 0.5, "nothing logged", transform=axes.transAxes, ha="center", va="center")
 
@@ -127,27 +144,56 @@ def save_figure(figure: Figure, out: Path) -> None:
     """Write a figure as the PNG `out`, atomically, without looking for a display."""
     FigureCanvasAgg(figure)
     with replacing(out) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def plot_comparison(names: Sequence[str], values: Sequence[Sequence[float]], out: Path, *, label: str) -> None:
-    """Draw the values of each named setting in a row of its own and write the PNG `out` atomically.
+    """Draw the values of each named setting in a row and a color of its own and write the PNG `out` atomically.
 
-    The mean has a bar of one sample standard deviation to each side where there are two values or more.
+    From two values on the mean has its 95 % interval. That of two values is so wide that it may leave the picture.
     """
-    figure = Figure(figsize=(8, 1.4 + 0.45 * len(names)), layout="constrained")
+    figure = new_figure(8, 1.5 + 0.55 * len(names))
     axes = figure.subplots()
-    for row, own in enumerate(values):
+    for row, (own, (color, marker)) in enumerate(zip(values, looks(names), strict=True)):
         if not own:
             continue
-        axes.plot(own, [row] * len(own), linestyle="none", marker="o", color=COLOURS["train"], alpha=0.5)
-        deviation = statistics.stdev(own) if len(own) > 1 else 0.0
+        axes.plot(own, [row] * len(own), linestyle="none", marker=marker, color=color, alpha=0.6)
+        half = interval(own)
         axes.errorbar(
-            statistics.fmean(own), row + 0.22, xerr=deviation, fmt="D", color="black", capsize=4, markersize=5
+            statistics.fmean(own), row + 0.25, xerr=half, fmt="d", color=color, ecolor=color, capsize=4, markersize=7
         )
-    axes.set_yticks(range(len(names)), names, parse_math=False)  # as typed, in which a $ begins no formula
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(f"{label}: runs (o), mean and standard deviation (◆)")
+    counted = [f"{name}\nn = {len(own)}" for name, own in zip(names, values, strict=True)]
+    axes.set_yticks(range(len(names)), counted, parse_math=False)  # as typed, in which a $ begins no formula
+    axes.set_ylim(len(names) - 0.4, -0.5)
+    axes.set_xlim(*_shown_range(values))
+    axes.set_xlabel(f"{label}: one mark a seed, below them the mean (◆) and its 95 % interval (Student's t)")
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, out)
+
+
+def looks(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return a color and a marker for each setting: a cell's own where each setting has another cell."""
+    cells = [cell for name in names for cell in CELLS if f"model={cell}" in name.split(", ")]
+    if len(cells) == len(names) == len(set(cells)):
+        return [CELLS[cell] for cell in cells]
+    return [SERIES[number % len(SERIES)] for number in range(len(names))]
+
+
+def interval(values: Sequence[float]) -> float:
+    """Return half the width of the 95 % interval of the mean (Student's t); 0 for a single value."""
+    freedom = len(values) - 1
+    if freedom == 0:
+        return 0.0
+    quantile = T_975[freedom - 1] if freedom <= len(T_975) else 1.96 + 2.372 / freedom + 2.82 / freedom**2
+    return quantile * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _shown_range(values: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return the limits that hold all values, and the intervals of means of three and more."""
+    ends = [end for own in values for end in own]
+    for own in values:
+        if len(own) > 2:
+            ends += [statistics.fmean(own) - interval(own), statistics.fmean(own) + interval(own)]
+    margin = 0.05 * (max(ends) - min(ends)) or 0.01
+    return min(ends) - margin, max(ends) + margin

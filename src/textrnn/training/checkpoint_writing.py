@@ -25,8 +25,12 @@ class AtomicCheckpointIO(CheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as beside:
-            # By name: Ctrl-C in a Python file's `write` would come out of torch as another error, or as an abort.
-            torch.save(checkpoint, str(beside))
+            try:
+                # By name: Ctrl-C in a Python file's `write` would come out of torch as another error, or as an abort.
+                torch.save(checkpoint, str(beside))
+            except RuntimeError:
+                _write_more(beside)
+                raise
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Read a checkpoint; code in it is refused, whatever `weights_only` says."""
@@ -36,6 +40,12 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint if it exists."""
         Path(path).unlink(missing_ok=True)
+
+
+def _write_more(file: Path) -> None:
+    """Raise the OSError of a disk that is full, where there is one: torch does not say why it could not write."""
+    with file.open("ab") as more:
+        more.write(bytes(1 << 20))
 
 
 class CheckpointRecord(Callback):

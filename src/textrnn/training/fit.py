@@ -35,7 +35,7 @@ from textrnn.tracking.wandb_run import WandbRun
 from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRecord
 from textrnn.training.claim import Run
 from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
-from textrnn.training.preemption import EarlyStop, Preemption, Stopped, keep_lightning_from_signals
+from textrnn.training.preemption import EarlyStop, Interrupted, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.training.record import (
     Components,
     predictions_callback,
@@ -55,15 +55,16 @@ START_PATIENCE = 180.0
 def fit(run: Run, *, wandb_mode: str) -> Status:
     """Train and test; on rank 0 also record, in the run directory and, unless `wandb_mode` is "none", in W&B.
 
-    Returns how the run ended: finished, stopped, or pre-empted, with `last.ckpt` written.
+    Returns how the run ended: finished, stopped, or pre-empted or interrupted, with `last.ckpt` written.
 
     Raises:
         InputError: for vectors, trainer arguments or a W&B run that are refused; nothing is trained then.
+        KeyboardInterrupt: at a second Ctrl-C, without a checkpoint.
     """
     quiet_lightning()
     # Lightning takes it from variables that are also those of a SLURM task which is a run of its own.
     rank_zero_only.rank = run.ranks.launch.rank  # type: ignore[attr-defined]  # set so by Lightning too
-    run.signals.defer()  # until the end: once all is trained and tested, a signal changes nothing
+    run.signals.defer(speaks=run.primary)  # until the end: once all is trained and tested, a signal changes nothing
     early_stop = EarlyStop(run.directory.early_stop)
     with run.ranks.barrier(patience=START_PATIENCE):
         components = _components(run, early_stop)
@@ -115,10 +116,9 @@ def _fit_and_test(run: Run, components: Components) -> Status:
                 trainer.test(
                     components.module, datamodule=components.data, ckpt_path=path, weights_only=True, verbose=False
                 )
-    except Preempted:
-        return Status.PREEMPTED
-    except Stopped:
-        return Status.STOPPED
+    except (Preempted, Interrupted, Stopped) as end:
+        LOGGER.info(f"the run stopped {end}")
+        return {Preempted: Status.PREEMPTED, Interrupted: Status.INTERRUPTED, Stopped: Status.STOPPED}[type(end)]
     return Status.FINISHED
 
 
@@ -245,11 +245,16 @@ def _trainer(
 
 @contextlib.contextmanager
 def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Give Ctrl-C back its name: Lightning leaves with SystemExit(1) after it has cleaned up."""
+    """Give a second Ctrl-C back its name: Lightning leaves with SystemExit(1) after it has cleaned up.
+
+    A third one may still end what hangs while the end is recorded; Lightning would have it ignored.
+    """
+    handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as stop:
         if trainer.interrupted:
+            signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from stop
         raise
 

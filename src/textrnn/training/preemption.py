@@ -1,5 +1,6 @@
 """Signals and requests that end a run early: it stops after a batch, with a checkpoint and its own exit code."""
 
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from textrnn.base.signals import Preempted, Signals, kept_from_children
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody has decided so
     """A sweep, or a person in W&B, stops the run for good; `last.ckpt` holds its last batch."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: somebody has decided so
+    """A person has pressed Ctrl-C; `last.ckpt` holds the run's last batch."""
 
 
 class EarlyStop:
@@ -47,11 +52,11 @@ class EarlyStop:
 
 
 class Preemption(Callback):
-    """End the run after the current batch of training, validation or test, by `Preempted` or `Stopped`.
+    """End the run after the current batch of training, validation or test, by `Preempted`, `Interrupted` or `Stopped`.
 
-    A signal (SIGTERM, SIGUSR1, SIGUSR2) pre-empts; with `early-stop` in the run directory, or at W&B's request, the run
+    Ctrl-C interrupts, any other signal pre-empts; with `early-stop` in the run directory, or at W&B's request, the run
     is stopped. The signal is only noted: a checkpoint can't be taken in the middle of a step. `should_stop` would not
-    do: Lightning would then end the epoch as if all its batches had been seen.
+    do: Lightning would then end the epoch as if all its batches had been seen. The exception says where the run is.
 
     A resumed run repeats only an unfinished validation or test. `last.ckpt` is written after a batch of training or
     validation; before the first batch and during the test it is already up to date.
@@ -68,7 +73,7 @@ class Preemption(Callback):
         """Leave a run that has done nothing yet; a run to be stopped trains one batch first, for `last.ckpt`."""
         del pl_module
         if _any_rank(trainer, self._signals.received is not None and not self._is_stopped()):
-            raise Preempted
+            raise self._ending_by_signal(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -114,16 +119,20 @@ class Preemption(Callback):
         # Accumulated gradients (`accumulate_grad_batches`) are in no checkpoint: their step comes first.
         if not accumulates(trainer) and _any_rank(trainer, self._is_asked()):
             trainer.save_checkpoint(self._last_ckpt)
-            self._leave(trainer)
+            self._leave(trainer, f", saved in {self._last_ckpt}")
 
     def _leave_if_asked(self, trainer: Trainer) -> None:
         if _any_rank(trainer, self._is_asked()):
             self._leave(trainer)
 
-    def _leave(self, trainer: Trainer) -> None:
+    def _leave(self, trainer: Trainer, saved: str = "") -> None:
         if _any_rank(trainer, self._is_stopped()):
-            raise Stopped
-        raise Preempted
+            raise Stopped(f"{_position(trainer)}{saved}")
+        raise self._ending_by_signal(trainer, saved)
+
+    def _ending_by_signal(self, trainer: Trainer, saved: str = "") -> Exception:
+        is_interrupted = _any_rank(trainer, self._signals.received == signal.SIGINT)
+        return (Interrupted if is_interrupted else Preempted)(f"{_position(trainer)}{saved}")
 
     def _is_asked(self) -> bool:
         return self._signals.received is not None or self._early_stop.is_asked()
@@ -132,13 +141,19 @@ class Preemption(Callback):
         return self._early_stop.is_asked() or self._early_stop.has_file
 
 
+def _position(trainer: Trainer) -> str:
+    """Where the run is, for a person, who counts epochs from 1."""
+    phase = "the test" if trainer.testing else f"epoch {trainer.current_epoch + 1}"
+    return f"in {phase} at step {trainer.global_step}"
+
+
 def _any_rank(trainer: Trainer, asked: bool) -> bool:
     """Return whether any rank is asked; a collective, with the same answer on all ranks."""
     return trainer.strategy.reduce_boolean_decision(asked, all=False)
 
 
 def keep_lightning_from_signals(trainer: Trainer) -> None:
-    """Leave SIGTERM, SIGUSR1 and SIGUSR2 to `Signals` and `Preemption`.
+    """Leave signals to `Signals` and `Preemption`.
 
     Lightning 2.6 would install its own handlers when it begins to train or test. Its SIGTERM handler sends a message to
     the other ranks: if they are in another collective by then, as they mostly are, all ranks deadlock. Its SLURM

@@ -188,7 +188,14 @@ def record_end(run: Run, components: Components, wandb_run: WandbRun | None, sta
         summary = _summary(run, components, rows, status)
         if rows:
             tested = components.predictions.test is not None
-            plot_curves(run.directory.metrics_csv, run.directory.curves_png, best_step=summary.best_step, tested=tested)
+            plot_curves(
+                run.directory.metrics_csv,
+                run.directory.curves_png,
+                name=run.identity.name,
+                monitor=run.config.early_stopping.monitor,
+                best_step=summary.best_step,
+                tested=tested,
+            )
         if wandb_run is not None:
             report_model(run, summary, wandb_run)
         write_summary(run.directory.summary_json, summary)

@@ -4,13 +4,14 @@ Nothing here imports torch or Lightning before the reviews are there: wrong inpu
 trained and recorded is in `fit.py`.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textrnn.base.console import LOGGER, log_to_console, log_to_file
-from textrnn.base.exits import DONE, PREEMPTED, exit_code
+from textrnn.base.exits import DONE, INTERRUPTED, PREEMPTED, exit_code
 from textrnn.base.signals import Signals
 from textrnn.config.schema import Config
 from textrnn.data.store import Store, cache_dir
@@ -34,6 +35,7 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) 
         InputError: for wrong input; a run directory that was made for it is removed again.
         RankLost: if another rank has ended before training began.
         Preempted: if a signal came before the run had its directory.
+        KeyboardInterrupt: if that was Ctrl-C.
     """
     if ranks.is_first:
         log_to_console()
@@ -48,11 +50,21 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) 
         with directory, log_to_file(log):
             with exit_code(LOGGER) as outcome, ranks.reporting_failure():
                 outcome.code = _train(config, identity, directory, ranks, signals)
-            if outcome.code == PREEMPTED:
-                LOGGER.warning("pre-empted; the same command with resume=auto continues")
+            if outcome.code in (PREEMPTED, INTERRUPTED):
+                LOGGER.warning(_how_to_resume(directory, outcome.code))
             elif outcome.code == DONE and ranks.is_first:
                 print(f"run directory: {directory.path}")
         return outcome.code
+
+
+def _how_to_resume(directory: RunDirectory, code: int) -> str:
+    """What continues a run that was ended early; before its first checkpoint it has nothing to lose."""
+    ended = "pre-empted" if code == PREEMPTED else "interrupted"
+    if not directory.last_ckpt.is_file():
+        place = shlex.quote(f"run_dir={directory.path}")
+        return f"{ended} before the first checkpoint; the same command with {place} resume=auto begins again"
+    in_script = " (in a job script: the same command with resume=auto)" if code == PREEMPTED else ""
+    return f"{ended}; resume: python train.py {shlex.quote(f'resume={directory.path}')}{in_script}"
 
 
 def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks: Ranks, signals: Signals) -> int:

@@ -1,8 +1,13 @@
-"""Seconds for people."""
+"""Lines for people: seconds, a terminal that is closed, a log on a full disk."""
+
+import os
+import pty
+import sys
+from pathlib import Path
 
 import pytest
 
-from textrnn.base.console import duration
+from textrnn.base.console import LOGGER, duration, log_to_file, outlive_terminal
 
 
 @pytest.mark.parametrize(
@@ -10,3 +15,24 @@ from textrnn.base.console import duration
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_output_to_a_closed_terminal_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        outlive_terminal()
+        print("seen")
+        assert os.read(ours, 100) == b"seen\r\n"
+        os.close(ours)
+        print("lost", flush=True)
+        with pytest.raises(OSError, match="Input/output error"):
+            os.write(theirs, b"lost")
+
+
+def test_a_log_on_a_full_disk_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    with log_to_file(tmp_path / "train.log"):
+        LOGGER.warning("one")
+        LOGGER.warning("two")
+    assert capsys.readouterr().err.count("train.log can't be written (No space left on device)") == 1

@@ -1,5 +1,8 @@
 """Which process of which launcher this is, by what the launcher really puts into the environment."""
 
+import os
+import subprocess
+
 import pytest
 
 from textrnn.base.errors import InputError
@@ -52,6 +55,15 @@ def test_a_batch_script_and_an_agent_are_no_ranks() -> None:
     assert not read_launch(LAST_TASK | {"SLURM_STEP_NUM_TASKS": "1"}).is_external
     # srun has started agents; each trial is a run of one process
     assert read_launch(LAST_TASK | {"WANDB_SWEEP_ID": "abc"}) == Launch()
+
+
+def test_what_is_typed_in_the_shell_of_a_step_is_one_process() -> None:
+    in_terminal = LAST_TASK | {"SLURM_PTY_PORT": "40000", "SLURM_TASK_PID": str(os.getpid())}
+    assert read_launch(in_terminal).is_external  # the task itself: srun --pty python train.py
+    with subprocess.Popen(["sleep", "60"], process_group=0) as shell:
+        assert read_launch(in_terminal | {"SLURM_TASK_PID": str(shell.pid)}) == Launch()
+        assert read_launch(LAST_TASK | {"SLURM_TASK_PID": str(shell.pid)}).is_external  # no terminal
+        shell.kill()
 
 
 def test_uneven_nodes() -> None:

@@ -141,7 +141,7 @@ def test_a_picture_and_a_table_of_every_kind_of_parameter(tmp_path: Path, capsys
         trial(n, {"optimizer.lr": 10**-n, "model.dropout": n / 10, **given}, status, [n])
         for n, status in enumerate([Status.FINISHED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED], start=1)
     ]
-    plot_sweep(drawn, metric(), parameters, tmp_path / "sweep.png")
+    plot_sweep(drawn, metric(), parameters, tmp_path / "sweep.png", title="sweep $x")
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     print_ranking(drawn, metric(), list(parameters))
     assert "[/b]" in capsys.readouterr().out

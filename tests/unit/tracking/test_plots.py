@@ -12,7 +12,7 @@ from textrnn.base.errors import InputError
 from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.plots import plot_evaluation
 from textrnn.tracking.metrics_csv import MetricsFile, read_metrics
-from textrnn.tracking.plots import draw_quantity, new_figure, plot_curves
+from textrnn.tracking.plots import CELLS, draw_quantity, interval, looks, new_figure, plot_curves
 
 
 def _size(png: Path) -> tuple[int, int]:
@@ -39,10 +39,11 @@ def test_curves_of_a_whole_run_of_a_short_one_and_of_none(tmp_path: Path) -> Non
     sizes = set()
     pictures = set()
     for name, epochs, test, best in (("whole", 5, True, 300), ("short", 1, False, None), ("empty", 0, False, None)):
-        plot_curves(_metrics(tmp_path / f"{name}.csv", epochs, test=test), out, best_step=best)
+        read = _metrics(tmp_path / f"{name}.csv", epochs, test=test)
+        plot_curves(read, out, name="a $ run", monitor="val/loss", best_step=best)
         sizes.add(_size(out))
         pictures.add(out.read_bytes())
-    assert sizes == {(1200, 480)}
+    assert sizes == {(2400, 1152)}
     assert len(pictures) == 3
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".csv", ".csv", ".png"]
 
@@ -50,10 +51,10 @@ def test_curves_of_a_whole_run_of_a_short_one_and_of_none(tmp_path: Path) -> Non
 def test_the_best_epoch_is_marked(tmp_path: Path) -> None:
     rows = read_metrics(_metrics(tmp_path / "metrics.csv", 3, test=True))
     axes = new_figure(10, 4).subplots()
-    draw_quantity(axes, rows, "loss", 200, tested=True)
+    draw_quantity(axes, rows, "loss", 200, monitor="val/loss", tested=True)
     drawn = {str(line.get_label()): line for line in axes.lines}
-    assert list(drawn) == ["train", "validation", "best, epoch 2: 0.3500", "test: 0.3300"]
-    mark = drawn["best, epoch 2: 0.3500"]
+    assert list(drawn) == ["train", "validation", "best by val/loss, epoch 2: 0.3500", "test: 0.3300"]
+    mark = drawn["best by val/loss, epoch 2: 0.3500"]
     assert mark.get_marker() == "*"
     assert [np.asarray(part).tolist() for part in mark.get_data()] == [[200], [0.35]]
 
@@ -61,17 +62,26 @@ def test_the_best_epoch_is_marked(tmp_path: Path) -> None:
 def test_a_test_of_other_weights_is_not_drawn(tmp_path: Path) -> None:
     rows = read_metrics(_metrics(tmp_path / "metrics.csv", 3, test=True))
     axes = new_figure(10, 4).subplots()
-    draw_quantity(axes, rows, "accuracy", None, tested=False)
+    draw_quantity(axes, rows, "accuracy", None, monitor="val/loss", tested=False)
     assert [line.get_label() for line in axes.lines] == ["train", "validation"]
+
+
+def test_a_cell_has_one_color_and_a_mean_its_interval() -> None:
+    assert looks(["model=gru, optimizer.lr=0.1", "model=rnn"]) == [CELLS["gru"], CELLS["rnn"]]
+    of_one_cell = looks(["model=gru, optimizer.lr=0.1", "model=gru"])
+    assert len(set(of_one_cell)) == 2
+    assert interval([0.5]) == 0
+    for values, quantile in (([0.0, 1.0], 12.706), (list(range(13)), 2.179), (list(range(31)), 2.042)):
+        assert interval(values) == pytest.approx(quantile * np.std(values, ddof=1) / len(values) ** 0.5, rel=1e-3)
 
 
 def test_a_picture_that_can_not_be_drawn_keeps_the_old_one(tmp_path: Path) -> None:
     out = tmp_path / "curves.png"
-    plot_curves(_metrics(tmp_path / "metrics.csv", 1, test=False), out)
+    plot_curves(_metrics(tmp_path / "metrics.csv", 1, test=False), out, name="run", monitor="val/loss")
     old = out.read_bytes()
     (tmp_path / "metrics.csv").write_text("not metrics")
     with pytest.raises(InputError):
-        plot_curves(tmp_path / "metrics.csv", out)
+        plot_curves(tmp_path / "metrics.csv", out, name="run", monitor="val/loss")
     assert out.read_bytes() == old
 
 
@@ -84,7 +94,7 @@ def test_an_evaluation(kind: str, tmp_path: Path) -> None:
     lengths = torch.randint(1, 900, (reviews,), generator=generator)
     predictions = SplitPredictions(logits=logits, labels=labels, lengths=lengths, indices=torch.arange(reviews))
     plot_evaluation(predictions, tmp_path / "evaluation.png", title="a run, x $a^$, on test", max_length=400)
-    assert _size(tmp_path / "evaluation.png") == (1260, 1080)
+    assert _size(tmp_path / "evaluation.png") == (2520, 2160)
 
 
 @pytest.mark.slow

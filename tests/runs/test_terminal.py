@@ -1,0 +1,108 @@
+"""A run in a terminal: Ctrl-C, and a terminal that is closed, cost nothing."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from doubles.run_files import SMALL, json_of, last_step, metrics, predictions, summary, wait_for_step
+from support import ROOT, Command
+
+CTRL_C = b"\x03"
+STEPS = 68
+"""Of an epoch."""
+TYPED = (*SMALL, "data.batch_size=4", "early_stopping.patience=null", "run_dir=run")
+
+
+@contextmanager
+def in_terminal(arguments: tuple[str, ...], place: Path, environment: dict[str, str]) -> "Iterator[Typed]":
+    """Type `python train.py ...` in a new terminal, which is closed at the end."""
+    ours, theirs = pty.openpty()
+
+    def begin() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    process = subprocess.Popen(
+        command,
+        cwd=place,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=begin,
+    )
+    os.close(theirs)
+    typed = Typed(ours, process)
+    try:
+        yield typed
+    finally:
+        typed.close()
+        process.kill()
+        process.wait()
+
+
+class Typed:
+    """A process in a terminal."""
+
+    def __init__(self, terminal: int, process: "subprocess.Popen[bytes]") -> None:
+        self.terminal, self.process = terminal, process
+        self.is_open = True
+
+    def press(self, key: bytes) -> None:
+        os.write(self.terminal, key)
+
+    def close(self) -> None:
+        """Close the terminal."""
+        if self.is_open:
+            self.is_open = False
+            os.close(self.terminal)
+
+    def end(self) -> tuple[int, str]:
+        """Return exit code and output."""
+        output = b""
+        with suppress(OSError):  # a terminal's end
+            while part := os.read(self.terminal, 4096):
+                output += part
+        return self.process.wait(timeout=60), re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", output.decode(errors="replace"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_ctrl_c_and_a_closed_terminal_cost_nothing(here: Command, workplace: Path, environment: dict[str, str]) -> None:
+    run, whole = workplace / "run", workplace / "whole"
+    with in_terminal(TYPED, workplace, environment) as typed:
+        wait_for_step(run, 2, typed.process)
+        typed.press(CTRL_C)
+        code, output = typed.end()
+    assert code == 130, output
+    ended = json_of(run / "summary.json")
+    assert ended["status"] == "interrupted"
+    step = ended["step"]
+    assert isinstance(step, int)
+    assert step < STEPS, "in the first epoch"
+    assert "a second Ctrl-C ends it at once" in output
+    assert f"the run stopped in epoch 1 at step {step}, saved in run/checkpoints/last.ckpt" in output
+    assert "interrupted; resume: python train.py resume=run\r\n" in output
+    with in_terminal(("resume=run",), workplace, environment) as typed:
+        wait_for_step(run, step + 2, typed.process)
+        typed.close()
+        assert typed.process.wait(timeout=60) == 75
+    assert json_of(run / "summary.json")["status"] == "preempted"
+    assert int(str(json_of(run / "summary.json")["step"])) >= last_step(run)
+    done = here("train.py", "resume=run")
+    assert done.returncode == 0, done.stderr
+    assert here("train.py", *TYPED[:-1], "run_dir=whole").returncode == 0
+    assert metrics(run) == metrics(whole)
+    assert summary(run) == summary(whole)
+    assert predictions(run) == predictions(whole)
