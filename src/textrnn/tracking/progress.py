@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,14 +18,14 @@ SHOWN = ("train/loss", "val/accuracy", "train/tokens_per_second")
 """The metrics that are shown while training."""
 
 
-def run_progress(run_logger: RunLogger, *, counts_steps: bool = True) -> ProgressBar:
+def run_progress(run_logger: RunLogger, total_steps: Callable[[], float]) -> ProgressBar:
     """Return the progress display that suits stdout; it shows what `run_logger` logged last.
 
-    `counts_steps`: whether all epochs have the steps of the one at hand, so that their sum is known.
+    `total_steps`: returns the last step; infinite where it isn't known.
     """
     if Console().is_terminal:
         return TerminalProgress(run_logger)
-    return LineProgress(run_logger, counts_steps=counts_steps)
+    return LineProgress(run_logger, total_steps)
 
 
 class TerminalProgress(RichProgressBar):
@@ -60,10 +60,10 @@ class LineProgress(ProgressBar):
     `epoch 1/5  step 352/1760  train/loss 0.3100  val/accuracy 0.8740  48,000 tokens/s  1 min 50 s`
     """
 
-    def __init__(self, run_logger: RunLogger, *, counts_steps: bool = True) -> None:
+    def __init__(self, run_logger: RunLogger, total_steps: Callable[[], float]) -> None:
         super().__init__()
         self._latest = run_logger.latest
-        self._counts_steps = counts_steps
+        self._total_steps = total_steps
         self._enabled = True
         self._started = 0.0
         self._last_line = 0.0
@@ -102,7 +102,7 @@ class LineProgress(ProgressBar):
             return
         epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else None
         epoch = trainer.current_epoch + 1
-        steps = trainer.estimated_stepping_batches if self._counts_steps else math.inf
+        steps = self._total_steps()
         parts = [
             f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}",
             f"step {trainer.global_step}/{int(steps)}" if math.isfinite(steps) else f"step {trainer.global_step}",

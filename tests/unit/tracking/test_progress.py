@@ -1,5 +1,6 @@
 import io
 import logging
+import math
 import os
 import pty
 import re
@@ -29,17 +30,17 @@ from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.progress import run_progress
 run_dir = Path(sys.argv[1])
 logger = RunLogger(run_dir, identity())
-fit = trainer(run_dir, logger=logger, callbacks=[run_progress(logger)], enable_progress_bar=True)
+fit = trainer(run_dir, logger=logger, callbacks=[run_progress(logger, lambda: 12)], enable_progress_bar=True)
 logger.attach(fit)
 fit.fit(TinyModel(), loader(6, wait=0.1), loader(1))
 """
 
 
 def _lines(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, counts_steps: bool = True, **arguments: object
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, total_steps: float = 8, **arguments: object
 ) -> list[str]:
     logger = RunLogger(tmp_path, identity())
-    callbacks: list[Callback] = [Throughput(2), progress.run_progress(logger, counts_steps=counts_steps)]
+    callbacks: list[Callback] = [Throughput(2), progress.run_progress(logger, lambda: total_steps)]
     fit = trainer(tmp_path, logger=logger, callbacks=callbacks, **{"enable_progress_bar": True, **arguments})
     logger.attach(fit)
     with caplog.at_level(logging.INFO, logger="textrnn"):
@@ -60,7 +61,7 @@ def test_lines_within_a_long_epoch_and_without_an_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    lines = _lines(tmp_path, caplog, max_epochs=-1, max_time="00:00:00:01", limit_train_batches=2)
+    lines = _lines(tmp_path, caplog, total_steps=math.inf, max_epochs=-1, max_time="00:00:00:01", limit_train_batches=2)
     assert [line.split("  ")[:2] for line in lines[:3]] == [
         ["epoch 1", "step 1"],
         ["epoch 1", "step 2"],
@@ -69,13 +70,13 @@ def test_lines_within_a_long_epoch_and_without_an_end(
 
 
 def test_lines_of_epochs_that_differ_tell_no_sum_of_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lines = _lines(tmp_path, caplog, counts_steps=False)
+    lines = _lines(tmp_path, caplog, total_steps=math.inf)
     assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "step 4"], ["epoch 2/2", "step 8"]]
 
 
 def test_no_bar_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    assert isinstance(progress.run_progress(RunLogger(tmp_path, identity())), progress.LineProgress)
+    assert isinstance(progress.run_progress(RunLogger(tmp_path, identity()), lambda: 8), progress.LineProgress)
 
 
 @pytest.mark.slow
