@@ -6,6 +6,8 @@ against the schema, then composed by Hydra, and an error of Hydra becomes one se
 
 import argparse
 import importlib.util
+import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -41,13 +43,18 @@ from textrnn.config.overrides import (
 )
 from textrnn.config.schema import Config, LauncherConfig
 
+_INSPECTING = ("hydra_help", "cfg", "info", "shell_completion")
+"""Flags with which Hydra only prints."""
+_COMPLETION = re.compile(r"(install|uninstall|query)=(bash|fish|zsh)")
+
 
 @dataclass(kw_only=True, slots=True)
 class CommandLine:
     """The arguments of `train.py`."""
 
     argv: list[str]
-    """As Hydra reads it: `experiment=FILE.yaml` is replaced by the keys of the file, and texts are quoted."""
+    """As Hydra reads it: overrides, then flags; `experiment=FILE.yaml` is replaced by the keys of the file, and texts
+    are quoted."""
     overrides: list[str]
     """`argv` without flags."""
     multirun: bool
@@ -68,7 +75,8 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     Raises:
         InputError: for an unknown flag, one that names other configuration or code, or an unreadable experiment file.
     """
-    argv = expand_experiment(argv)
+    # All keys exist, so that +key= and ++key= of Hydra are key=.
+    argv = [text.lstrip("+") for text in expand_experiment(argv)]
     parser = get_args_parser()
     parser.exit_on_error = False
 
@@ -78,22 +86,47 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     # argparse offers no other way to turn a usage error into an exception.
     parser.error = refuse  # type: ignore[method-assign,assignment]
     try:
-        arguments = parser.parse_args(argv)
+        arguments = parser.parse_intermixed_args(argv)
     except argparse.ArgumentError as error:
         raise InputError(f"{error}; overrides are typed as key=value, flags are listed by --hydra-help.") from None
     for flag in ("config_path", "config_name", "config_dir", "experimental_rerun"):
         if getattr(arguments, flag) is not None:
             raise InputError(
-                f"--{flag.replace('_', '-')} is not supported: configuration comes from conf/; "
+                f"{_flag(flag)} is not supported: configuration comes from conf/; "
                 "put a recipe into conf/experiment/ and type experiment=NAME, or type experiment=FILE.yaml."
             )
+    _check_flags(arguments)
+    flags = list(argv)
+    for override in arguments.overrides:
+        flags.remove(override)
     return CommandLine(
-        argv=argv,
-        overrides=[] if arguments.shell_completion else arguments.overrides,  # install=bash, query=bash
+        argv=[*arguments.overrides, *flags],
+        overrides=[] if arguments.shell_completion else arguments.overrides,
         multirun=arguments.multirun,
         help=arguments.help,
-        inspect=bool(arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion),
+        inspect=any(getattr(arguments, flag) for flag in _INSPECTING),
     )
+
+
+def _check_flags(arguments: argparse.Namespace) -> None:
+    """Refuse combinations of flags that Hydra would answer with a traceback, or leave out in silence."""
+    modes = ("cfg", "info", "shell_completion", "run", "multirun")
+    chosen = [_flag(mode) for mode in modes if getattr(arguments, mode)]
+    if len(chosen) > 1:
+        raise InputError(f"{' and '.join(chosen)} can't be typed together; leave out all but one.")
+    if (arguments.resolve or arguments.package is not None) and not (arguments.cfg or arguments.help):
+        raise InputError(f"{_flag('resolve' if arguments.resolve else 'package')} needs --cfg; type --cfg job too.")
+    if arguments.package not in (None, "_global_") and arguments.cfg == "job":
+        check_key(arguments.package)
+    if arguments.shell_completion:
+        if len(arguments.overrides) != 1 or not _COMPLETION.fullmatch(arguments.overrides[0]):
+            raise InputError("--shell-completion: type install, uninstall or query, such as install=bash.")
+        if arguments.overrides[0].startswith("query=") and "COMP_LINE" not in os.environ:
+            raise InputError("--shell-completion: query= is for the shell, which sets COMP_LINE; type install=bash.")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def compose_jobs(command_line: CommandLine) -> list[Config]:
@@ -181,7 +214,8 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            return hydra_compose("train", overrides=list(overrides), return_hydra_config=True)
+            typed = [text.lstrip("+") for text in overrides]
+            return hydra_compose("train", overrides=typed, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_sentence(error)) from error
 
@@ -230,13 +264,23 @@ def _check_targets(node: Any) -> None:
 
 
 def _resumed(run_dir: Path, typed: dict[Any, Any], overrides: Sequence[str]) -> dict[Any, Any]:
-    """Return the configuration of `run_dir`, changed by the overrides."""
+    """Return the configuration of `run_dir`, changed by the overrides; its `last.ckpt` stands for it."""
+    if run_dir.suffix == ".ckpt" and run_dir.is_file():
+        if run_dir.name != "last.ckpt":
+            raise InputError(f"resume={run_dir}: a run is resumed from its last.ckpt; type resume=RUN, its directory.")
+        run_dir = Path(os.path.normpath(run_dir.parent / ".."))
     if not run_dir.is_dir():
         raise InputError(
             f"resume={run_dir}: there is no such run directory; type resume=auto, or a directory of runs/."
         )
     if not (run_dir / "checkpoints" / "last.ckpt").is_file():
         raise InputError(f"resume={run_dir}: it holds no checkpoints/last.ckpt to continue from.")
+    other = typed["run_dir"]
+    if other is not None and Path(other).resolve() != run_dir.resolve():
+        raise InputError(
+            f"resume={run_dir}: a run is resumed in its own directory, not in run_dir={other}; leave run_dir out, or "
+            "leave resume out for a new run."
+        )
     before = load_config(run_dir / "config.yaml")
     base = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(before)))
     composed = OmegaConf.create(typed)

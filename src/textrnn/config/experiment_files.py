@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
-from textrnn.config.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_leaves
+from textrnn.config.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_keys, schema_leaves
 
 PREFIX = "experiment="
 HEADER = "# @package _global_"
@@ -35,7 +35,7 @@ def expand_experiment(argv: Sequence[str]) -> list[str]:
     if at is None or path is None:
         return argv
     typed = [text for index, text in enumerate(argv) if index != at]
-    keys = {_key(text) for text in typed}
+    keys = {_key(text) for text in typed if "=" in text}  # not what a flag shows, as in -p optimizer.lr
     read = [text for text in read_experiment(path) if _key(text) not in keys]
     return [*argv[:at], *read, *argv[at + 1 :]]
 
@@ -47,7 +47,8 @@ def read_experiment(path: Path) -> list[str]:
         InputError: for a file that can't be read or has anything but keys of a run.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content, typed = yaml.safe_load(text), yaml.load(text, yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise InputError(f"experiment={path}: it can't be read ({reason}).") from error
@@ -55,9 +56,18 @@ def read_experiment(path: Path) -> list[str]:
         raise InputError(f"experiment={path}: it is not an experiment; conf/experiment/ shows what one looks like.")
     try:
         groups = _groups(content.pop("defaults", []))
-        return [*groups, *(as_override(key, value) for key, value in schema_leaves(content))]
+        texts = dict(schema_leaves(typed))
+        leaves = [(key, _as_typed(key, value, texts.get(key))) for key, value in schema_leaves(content)]
+        return [*groups, *(as_override(key, value) for key, value in leaves)]
     except InputError as error:
         raise InputError(f"experiment={path}: {error}") from error
+
+
+def _as_typed(key: str, value: Any, text: Any) -> Any:
+    """A text as it stands in the file: YAML would make 45000 seconds of 12:30:00, and false of no."""
+    if schema_keys().get(key) in (str, str | None) and value is not None and isinstance(text, str):
+        return text
+    return value
 
 
 def write_experiment(values: Mapping[str, Any], header: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ _ELEMENT = re.compile(r"""\s*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")\s*(?=,|$)|[
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Parse overrides with Hydra's parser; raise `InputError` for one that it can't read."""
-    parser = OverridesParser.create()
+    parser = OverridesParser.create(config_loader=_Groups())  # type: ignore[arg-type]  # all that it is asked for
     parsed = []
     for text in overrides:
         try:
@@ -46,6 +46,18 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
                 f"around all for the shell, such as '{key}=\"A TEXT\"'."
             ) from error
     return parsed
+
+
+class _Groups:
+    """Stands for Hydra's loader, which `glob(...)` asks for a group's files."""
+
+    def get_group_options(self, group_name: str, results_filter: object = None) -> list[str]:  # noqa: ARG002
+        """Return the names of the group's files; none for a key."""
+        return _options(group_name)
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml")) if group in GROUPS else []
 
 
 def quote_texts(argv: Sequence[str]) -> list[str]:
@@ -99,14 +111,16 @@ def check_override(override: Override, multirun: bool) -> None:
         _check_group(override)
     else:
         check_key(key)
-    if override.is_add() or override.is_force_add():
-        raise InputError(f"{text}: every key exists already; type {text.lstrip('+')} without the +.")
     if override.is_sweep_override() and not multirun:
         raise InputError(
             f"{text} names several values; type -m to run them all, [..] for a list, or {key}='\"A, B\"' for a text."
         )
     if override.is_sweep_override() and not override.is_discrete_sweep():
         raise InputError(f"{text}: this range has no single values to run; list the values.")
+    if override.is_sweep_override() and not list(override.sweep_string_iterator()):
+        raise InputError(
+            f"{text} names no value; {nearest('', _options(key)) if key in GROUPS else 'list the values.'}"
+        )
 
 
 def _check_launcher(override: Override) -> None:
@@ -120,7 +134,7 @@ def _check_launcher(override: Override) -> None:
 
 def _check_group(override: Override) -> None:
     group = override.key_or_group
-    options = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    options = _options(group)
     if override.is_sweep_override() and override.is_discrete_sweep():
         names = [str(name) for name in override.sweep_string_iterator()]
     else:

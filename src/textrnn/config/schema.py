@@ -95,6 +95,7 @@ def _are_betas(value: list[float]) -> bool:
 
 _BATCHES = "a number of batches (integer), or a share of them between 0.0 and 1.0"
 _DEVICES = "auto, a number from 1, or a list of device numbers such as [0,1]"
+_TIMES = "DD:HH:MM:SS (in a YAML file in quotes), such as 00:01:30:00"
 _TIME = re.compile(r"\d{2}:\d{2}:\d{2}:\d{2}")
 
 
@@ -218,9 +219,7 @@ class TrainerConfig:
     min_epochs: int | None = number(None, at_least=0)
     max_steps: int = number(-1, at_least=-1)
     min_steps: int | None = number(None, at_least=0)
-    max_time: str | None = field(
-        default=None, metadata=rule(lambda value: bool(_TIME.fullmatch(value)), "DD:HH:MM:SS, such as 00:01:30:00")
-    )
+    max_time: str | None = field(default=None, metadata=rule(lambda value: bool(_TIME.fullmatch(value)), _TIMES))
     limit_train_batches: Any = field(default=None, metadata=rule(_is_share, _BATCHES))
     limit_val_batches: Any = field(default=None, metadata=rule(_is_share, _BATCHES))
     limit_test_batches: Any = field(default=None, metadata=rule(_is_share, _BATCHES))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import DataConfig
@@ -17,12 +18,10 @@ from textrnn.data.huggingface import (
     stream_examples,
 )
 from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
+from textrnn.data.split_files import choose_splits, is_data, listed, named_splits, refuse_glued_names
 
 PROBE_SECONDS = 5.0
 """Longest time that the question for the current commit may take."""
-
-SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
-"""The Hub's names of splits; others, such as IMDB's unsupervised, are not read."""
 
 
 class HubUnreachable(Exception):  # noqa: N818 - a state of the network, not a mistake
@@ -37,6 +36,7 @@ class HubSource:
         self._data = data
         self._origin = f"data.repo={data.repo}"
         self._sha: str | None = None
+        self._names: list[str] = []  # of the repository's files
         self._loaded: dict[str, Any] | None = None
 
     def identity(self) -> dict[str, str | int | float | None]:
@@ -105,31 +105,63 @@ class HubSource:
             if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
                 raise absent from error
             raise HubUnreachable(f"{constants.ENDPOINT}: {reason_of(error)}") from error
+        self._names = [sibling.rfilename for sibling in info.siblings or []]
         return str(info.sha)
 
     def _splits(self) -> dict[str, Any]:
         """The data set's splits under our names; opening them reads the data set's card, not its rows."""
         if self._loaded is None:
-            splits = self._load()
-            self._loaded = {SPLIT_NAMES[name]: dataset for name, dataset in splits.items() if name in SPLIT_NAMES}
-            if "train" not in self._loaded:
+            files, splits = self._open()
+            chosen = choose_splits(list(splits), self._origin)
+            if "train" not in chosen:
                 raise InputError(
                     f"{self._origin} has no train split (its splits: {', '.join(splits)}); type data.repo=OWNER/NAME "
                     "of a data set that has one"
                 )
+            self._check_files({split: files.get(name, []) for split, name in chosen.items()})
+            self._loaded = {split: splits[name] for split, name in chosen.items()}
         return self._loaded
 
-    def _load(self) -> dict[str, Any]:
+    def _open(self) -> tuple[dict[str, list[str]], dict[str, Any]]:
+        """The files of each of the data set's splits, where they are known, and the splits."""
         sha = self._commit()
         datasets = import_datasets()
         try:
-            return dict(datasets.load_dataset(self._data.repo, revision=sha, streaming=True))
+            builder = datasets.load_dataset_builder(self._data.repo, revision=sha)
+            if hasattr(builder.config, "keep_default_na"):  # csv: an empty text is a text, as in local files
+                builder.config.keep_default_na = False
+            files = {
+                str(split): [str(url).rpartition(f"@{sha}/")[2] for url in urls]
+                for split, urls in (builder.config.data_files or {}).items()
+            }
+            return files, dict(builder.as_streaming_dataset())
         except (datasets.exceptions.FileNotFoundDatasetsError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self._origin} cannot be streamed ({reason_of(error)}); type another data.repo"
             ) from error
         except network_errors() as error:
             raise HubUnreachable(f"{self.name} cannot be opened: {reason_of(error)}") from error
+
+    def _check_files(self, files: dict[str, list[str]]) -> None:
+        """Check that no file is in another split than it is named after; name those that are not read.
+
+        The client finds splits by fewer names than `named_splits`, and where it finds none, all files are train.
+
+        Raises:
+            InputError: naming the file.
+        """
+        for split, names in files.items():
+            for name in names:
+                named = named_splits(*name.split("/"))
+                if named and split not in named:
+                    raise InputError(
+                        f"{self._origin}: its {split} split has {name}, named as {' and '.join(sorted(named))} data; "
+                        "download it, and type data.path=FOLDER with the files that you want"
+                    )
+        refuse_glued_names([name for name in files["train"] if not named_splits(*name.split("/"))], self._origin)
+        unread = [name for name in self._names if is_data(name) and named_splits(*name.split("/")) - set(files)]
+        if unread:
+            LOGGER.info(f"{self._origin}: named after a split that it lacks, but not read: {listed(unread)}")
 
     def _count(self, held: str) -> int | None:
         dataset = self._splits()[held]
@@ -145,7 +177,7 @@ class HubSource:
         rows, expected, dataset = 0, self._count(held) or 0, self._splits()[held]
         try:
             check_columns(columns_of(dataset), self._origin, self._data)
-            for example in stream_examples(dataset, self._data, interleave=interleave):
+            for example in stream_examples(dataset, self._data, self._origin, interleave=interleave):
                 yield example
                 rows += 1
         except UnicodeDecodeError as error:

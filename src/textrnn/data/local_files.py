@@ -1,33 +1,28 @@
 """Reviews from a folder or a file on this machine (`data.path`)."""
 
 import glob
-import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.config.schema import SPLITS, DataConfig
-from textrnn.data.huggingface import check_columns, check_separator, columns_of, import_datasets, stream_examples
+from textrnn.data.huggingface import (
+    check_columns,
+    check_separator,
+    class_names,
+    columns_of,
+    import_datasets,
+    stream_examples,
+)
 from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
-
-READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
-FORMATS = "a folder or a parquet, csv or jsonl file"
-_NAMES = {"train": "train|training", "test": "test|testing", "validation": "validation|valid|val|dev"}
-_BEGINNINGS = {split: re.compile(rf"({names})($|[\d._ -])", re.IGNORECASE) for split, names in _NAMES.items()}
-"""How the names of a split's files begin: with a whole word, so that testimonials.csv is none of test."""
-_LISTED = 5
-"""Files that a line names."""
-
-LABEL_TEXTS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-"""Labels that are texts, as all of csv files are; 1.0 is what a column of integers becomes that once had a gap."""
+from textrnn.data.split_files import FORMATS, READERS, files_by_split
 
 
 class LocalSource:
-    """Parquet, csv or jsonl files, whose names begin with that of their split (`_BEGINNINGS`); one file is cut.
+    """Parquet, csv or jsonl files, each of the split that it is named after (`split_files`); one file is cut.
 
     Raises InputError for what names and sizes show; `rows` raises it for the rest.
     """
@@ -40,7 +35,7 @@ class LocalSource:
         if not path.exists():
             raise InputError(f"{self._origin} does not exist (looked for {path}); type data.path={FORMATS}")
         self._root = path if path.is_dir() else path.parent
-        self._files = self._by_split(path)
+        self._files = files_by_split(path, self._origin)
         self._reader = self._one_reader()
         self._shares = split_shares(self._files)
 
@@ -61,33 +56,6 @@ class LocalSource:
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
         """One pass over the files that `splits` need; see `Source.rows`."""
         return stream_rows(self._origin, self._shares, lambda held: self._parts(held, interleave), splits, self._data)
-
-    def _by_split(self, path: Path) -> dict[str, list[Path]]:
-        if path.is_file():
-            if path.suffix.lower() not in READERS:
-                raise InputError(
-                    f"{self._origin} has the unknown ending {path.suffix!r}; type data.path={FORMATS} "
-                    f"({', '.join(READERS)})"
-                )
-            return {"train": [path]}
-        files: dict[str, list[Path]] = {}
-        others: list[Path] = []
-        for file in sorted(path.rglob("*")):
-            relative = file.relative_to(path)
-            hidden = any(name.startswith(".") for name in relative.parts)
-            if file.suffix.lower() in READERS and file.is_file() and not hidden:
-                split = _split_named(relative)
-                (files.setdefault(split, []) if split else others).append(file)
-        if "train" not in files and others:
-            files["train"] = others
-        elif others:
-            names = [file.relative_to(path).as_posix() for file in others[:_LISTED]]
-            more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
-            LOGGER.info(f"{self._origin}: named after no split, so not read: {', '.join(names)}{more}")
-        if "train" not in files:
-            found = "only files for " + " and ".join(files) if files else f"no file ending in {', '.join(READERS)}"
-            raise InputError(f"{self._origin} holds {found}; put a train file there, such as train.csv")
-        return files
 
     def _one_reader(self) -> str:
         files = [file for group in self._files.values() for file in group]
@@ -131,10 +99,13 @@ class LocalSource:
                 check_columns(self._columns(file), f"{self._origin}: {self._relative(file)}", self._data)
             if not files:
                 return
-            for text, label in stream_examples(self._load(files), self._data, interleave=interleave):
-                if isinstance(label, str):
-                    label = LABEL_TEXTS.get(label.strip(), label)
-                yield text, label
+            if self._reader == "parquet" and len({class_names(self._load([file]), self._data) for file in files}) > 1:
+                raise InputError(
+                    f"{self._origin}: {where} name the classes of {self._data.label_column!r} differently; write all "
+                    "with the same names"
+                )
+            for example in stream_examples(self._load(files), self._data, self._origin, interleave=interleave):
+                yield example
                 rows += 1
         except UnicodeDecodeError as error:
             raise InputError(
@@ -182,12 +153,3 @@ def _parquet_rows(file: Path) -> int:
     from pyarrow import parquet
 
     return int(parquet.read_metadata(file).num_rows)
-
-
-def _split_named(relative: Path) -> str | None:
-    """The split that a file's name, or else a folder's, stands for."""
-    for name in reversed(relative.parts):
-        for split, beginning in _BEGINNINGS.items():
-            if beginning.match(name):
-                return split
-    return None

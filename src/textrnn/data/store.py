@@ -25,7 +25,7 @@ from textrnn.data.store_writer import make_store
 from textrnn.data.synthetic import SyntheticSource
 from textrnn.data.tokenizer import load_tokenizer, spacy_version, vocabulary
 
-FORMAT = 1
+FORMAT = 2
 """Version of a store's files and rules; part of the fingerprint."""
 
 

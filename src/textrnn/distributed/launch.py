@@ -44,8 +44,8 @@ def read_launch(environment: Mapping[str, str] | None = None) -> Launch:
     """Read the launch from the environment.
 
     Only SLURM's variables of a step are read: those of a job are also set in its batch script, which is one process. In
-    a W&B sweep the tasks of a step are agents, and each trial is a run of its own. The shell of `srun --pty` runs in one
-    of the tasks of its step, and what is typed there is one process.
+    a W&B sweep the tasks of a step are agents, and each trial is a run of its own. The shell of `srun --pty`
+    runs in one of the tasks of its step, and what is typed there is one process.
     """
     environment = os.environ if environment is None else environment
 

@@ -1,7 +1,7 @@
 """Training of a network: the loss, the optimizer and the random state of each step."""
 
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from textrnn.base.lightning_internals import processed_tracker
 from textrnn.config.schema import ModelConfig, OptimizerConfig
 from textrnn.model.loss import Batch, training_loss
 from textrnn.model.network import TextClassifier
@@ -36,6 +37,16 @@ def step_seed(seed: int, global_step: int, micro_batch: int, rank: int) -> int:
     """Return a 63-bit seed for a training batch; NumPy's SeedSequence makes adjacent steps independent."""
     mixed = np.random.SeedSequence([seed, global_step, micro_batch, rank]).generate_state(1, np.uint64)
     return int(mixed[0] >> np.uint64(1))
+
+
+class _Schedule(TypedDict):
+    """What the last step follows from."""
+
+    limits: list[float | int]
+    """`limit_train_batches` and `accumulate_grad_batches`."""
+    epoch_steps: int
+    before: int
+    """Steps so far, less those that as many epochs take by these limits: 0 unless the limits have changed."""
 
 
 class ReviewClassifier(pl.LightningModule):
@@ -75,8 +86,9 @@ class ReviewClassifier(pl.LightningModule):
         self.seed = seed
         self.train_metrics: dict[str, float] = {}
         """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last logged row."""
-        self._total_steps: float | None = None
-        self._epoch_batches: int | None = None  # of the run's first epoch, where epochs are segments
+        self.total_steps = math.inf
+        """The last optimizer step by the trainer's limits; known when training starts."""
+        self._schedule: _Schedule | None = None
         # Sum of losses, correct reviews and reviews since train/loss was last logged. On the device, so that no step
         # waits for it; not a buffer, which half precision would round.
         self._train_sums = torch.zeros(3)
@@ -94,8 +106,9 @@ class ReviewClassifier(pl.LightningModule):
     def on_train_start(self) -> None:
         """Set optimizer and schedule to the configuration's values, as a checkpoint has restored its own.
 
-        The learning rate depends on the last step, which the trainer doesn't know before this hook.
+        The learning rate depends on the last step, which is known when the place in the data has been restored.
         """
+        self.total_steps = self._last_step()
         config = self.optimizer_config
         (optimizer,), scheduler = self.trainer.optimizers, self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
@@ -183,7 +196,7 @@ class ReviewClassifier(pl.LightningModule):
         sums = self.all_gather(self._train_sums)
         assert isinstance(sums, Tensor)
         checkpoint["train_sums"] = sums.reshape(-1, 3).cpu()
-        checkpoint["epoch_batches"] = self._epoch_batches
+        checkpoint["schedule"] = self._schedule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore each rank's sums; with another number of ranks, the first one gets the sums of all."""
@@ -191,7 +204,7 @@ class ReviewClassifier(pl.LightningModule):
         # round float64 weights.
         if isinstance(self.trainer.precision_plugin, DoublePrecision):
             self.double()
-        self._epoch_batches = checkpoint["epoch_batches"]
+        self._schedule = checkpoint.get("schedule")
         sums: Tensor = checkpoint["train_sums"]
         if len(sums) == self.trainer.world_size:
             self._train_sums = sums[self.global_rank]
@@ -227,31 +240,30 @@ class ReviewClassifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _learning_rate_factor(self, step: int) -> float:
-        """Return the factor of a step; the last step is only needed after the first.
-
-        An earlier call to the trainer would make Lightning 2.6 set up the batches before it restores a checkpoint, and
-        lose the loader's position.
-        """
-        if step > 0 and self._total_steps is None:
-            self._total_steps = self._estimated_steps()
         config = self.optimizer_config
-        total_steps = math.inf if self._total_steps is None else self._total_steps
         return learning_rate_factor(
-            step, warmup_steps=config.warmup_steps, total_steps=total_steps, schedule=config.schedule
+            step, warmup_steps=config.warmup_steps, total_steps=self.total_steps, schedule=config.schedule
         )
 
-    def _estimated_steps(self) -> float:
-        """Return the last optimizer step by the trainer's limits, with as many batches per epoch as in the first one.
+    def _last_step(self) -> float:
+        """Return the last optimizer step: the steps so far, and those that the current limits leave to do.
 
-        With segments, a run resumed in a shorter segment than the first one would count fewer.
+        With segments, each epoch counts as many batches as the one in which training began. A resumed run keeps that
+        number while its limits are the same; a shorter segment would otherwise move the end.
         """
         trainer = self.trainer
-        steps: float = trainer.estimated_stepping_batches  # sets up the first epoch's batches, if nothing has
+        limit = math.inf if trainer.max_steps == -1 else trainer.max_steps
+        if trainer.max_epochs in (None, -1):
+            return limit
+        limits = [trainer.limit_train_batches, trainer.accumulate_grad_batches]
         # Lightning sets the attribute in a connector, which the type checker doesn't see.
         in_segments = trainer.reload_dataloaders_every_n_epochs > 0  # type: ignore[attr-defined]
-        if not in_segments or trainer.max_epochs in (None, -1):
-            return steps
-        if self._epoch_batches is None:
-            self._epoch_batches = int(trainer.num_training_batches)
-        of_epochs = math.ceil(self._epoch_batches / trainer.accumulate_grad_batches) * trainer.max_epochs
-        return of_epochs if trainer.max_steps == -1 else min(of_epochs, trainer.max_steps)
+        if self._schedule is None or self._schedule["limits"] != limits or not in_segments:
+            steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+            loop, epochs = trainer.fit_loop, processed_tracker(trainer.fit_loop.epoch_progress.current)
+            batches = processed_tracker(loop.epoch_loop.batch_progress.current).processed
+            # Between two epochs the count of batches is still that of the epoch before.
+            taken = 0 if epochs.processed == epochs.started else min(steps, batches // trainer.accumulate_grad_batches)
+            before = trainer.global_step - taken - epochs.processed * steps
+            self._schedule = {"limits": limits, "epoch_steps": steps, "before": before}
+        return min(limit, self._schedule["before"] + self._schedule["epoch_steps"] * trainer.max_epochs)

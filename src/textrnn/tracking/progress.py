@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,13 +21,13 @@ SHOWN = {"train/loss": "loss", "val/accuracy": "val acc"}
 """The metrics that are shown while training, by their short names."""
 
 
-def run_progress(run_logger: RunLogger, *, counts_steps: bool = True) -> ProgressBar:
+def run_progress(run_logger: RunLogger, total_steps: Callable[[], float]) -> ProgressBar:
     """Return the progress display that suits stderr; it shows what `run_logger` logged last.
 
-    `counts_steps`: whether all epochs have the steps of the one at hand, so that their sum is known.
+    `total_steps`: returns the last step; infinite where it isn't known.
     """
     kind = TerminalProgress if Console(stderr=True).is_terminal else LineProgress
-    return kind(run_logger, counts_steps=counts_steps)
+    return kind(run_logger, total_steps)
 
 
 class LineProgress(ProgressBar):
@@ -36,10 +36,10 @@ class LineProgress(ProgressBar):
     `epoch 1/5  step 352/1760  loss 0.3100  val acc 0.8740  48k tok/s  1 min 50 s`
     """
 
-    def __init__(self, run_logger: RunLogger, *, counts_steps: bool = True) -> None:
+    def __init__(self, run_logger: RunLogger, total_steps: Callable[[], float]) -> None:
         super().__init__()
         self._latest = run_logger.latest
-        self._counts_steps = counts_steps
+        self._total_steps = total_steps
         self._enabled = True
         self._started = 0.0
         self._last_line = 0.0
@@ -65,18 +65,17 @@ class LineProgress(ProgressBar):
     ) -> None:
         """Log a line if the last one is long ago."""
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._line(trainer, batches=batch_idx + 1)
+            self._line(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log a line; validation is over by now."""
-        self._line(trainer, batches=trainer.num_training_batches)
+        self._line(trainer)
 
-    def _line(self, trainer: pl.Trainer, *, batches: float) -> None:
-        """Log a line after this number of the epoch's batches."""
+    def _line(self, trainer: pl.Trainer) -> None:
         self._last_line = time.monotonic()
         if self._enabled:
-            steps = last_step(trainer, batches) if self._counts_steps else math.inf
+            steps = self._total_steps()
             step = f"step {trainer.global_step}/{int(steps)}" if math.isfinite(steps) else f"step {trainer.global_step}"
             LOGGER.info(f"{_epoch(trainer)}  {step}  {self._metrics()}")
 
@@ -91,8 +90,8 @@ class TerminalProgress(LineProgress):
     the device.
     """
 
-    def __init__(self, run_logger: RunLogger, *, counts_steps: bool = True) -> None:
-        super().__init__(run_logger, counts_steps=counts_steps)
+    def __init__(self, run_logger: RunLogger, total_steps: Callable[[], float]) -> None:
+        super().__init__(run_logger, total_steps)
         self._bar: Progress | None = None
         self._drawn = 0.0
         self._batches = 0
@@ -191,21 +190,6 @@ class TerminalProgress(LineProgress):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def last_step(trainer: pl.Trainer, batches: float) -> float:
-    """Return the optimizer step with which the training ends, after `batches` of the epoch; infinite without a limit.
-
-    Lightning's estimate counts all epochs as long as this one: after a resume with another `limit_train_batches` it
-    can be less than the steps that are done.
-    """
-    limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
-    if trainer.max_epochs is None or trainer.max_epochs < 0:
-        return limit
-    of_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-    done = of_epoch if batches >= trainer.num_training_batches else batches // trainer.accumulate_grad_batches
-    ahead = of_epoch - done + of_epoch * max(0, trainer.max_epochs - trainer.current_epoch - 1)
-    return min(limit, trainer.global_step + ahead)
 
 
 def _epoch(trainer: pl.Trainer) -> str:

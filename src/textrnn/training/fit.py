@@ -159,7 +159,8 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
     callbacks: list[Callback] = [throughput, predictions, record, ResumedLoops(), preemption, SettledBuckets()]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
-        callbacks.append(run_progress(logger, counts_steps=config.data.segment_size is None))
+        in_segments = config.data.segment_size is not None  # of which the last of a pass is shorter
+        callbacks.append(run_progress(logger, lambda: math.inf if in_segments else module.total_steps))
     if config.trainer.profiler == "pytorch" and run.primary:
         callbacks.append(StepProfile(run.directory))
     callbacks += _selection(config, run.directory)

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,6 @@ def test_the_trainers_keys_are_lightnings() -> None:
         ("hidden_size=3", "did you mean model.hidden_size?"),
         ("model.embedding.sise=3", "did you mean model.embedding.size?"),
         ("model.cell.x=3", "type model.cell=VALUE"),
-        ("+model.hidden_size=3", "without the +"),
         ("~model.dropout", "can't be removed"),
         ("model=transformer", "there are gru, lstm, rnn"),
         ("model=gruu", "did you mean gru?"),
@@ -119,10 +119,19 @@ def test_the_trainers_keys_are_lightnings() -> None:
         ("tracking.notes=yes, no", """or tracking.notes='"A, B"' for a text"""),
         ("model.cell=${foo}", "foo"),
         ("--foo", "--foo"),
+        ("-sc install=tcsh", "such as install=bash"),
+        ("-sc query=bash", "COMP_LINE"),
+        ("-sc", "such as install=bash"),
+        ("-m --cfg job", "--cfg and --multirun can't be typed together"),
+        ("--resolve", "--resolve needs --cfg"),
+        ("--cfg job -p optimizer.lrr", "did you mean optimizer.lr?"),
+        ("-m model=glob(x*)", "there are gru, lstm, rnn"),
+        ("-m seed=range(3,3)", "list the values"),
+        ("-m seed=interval(0,1)", "list the values"),
     ],
 )
 def test_wrong_input_is_named_with_its_neighbour(typed: str, hint: str) -> None:
-    sentence = refusal(typed)
+    sentence = refusal(*(typed.split(" ") if typed.startswith("-") else [typed]))
     assert hint in sentence
     assert "\n" not in sentence
 
@@ -163,6 +172,54 @@ def test_all_jobs_of_a_multirun_are_checked_first() -> None:
     assert "model.dropout=1.5" in refusal("-m", "model.dropout=0.1,1.5")
     jobs = compose_jobs(parse_command_line(["-m", "model=rnn,lstm", "seed=0,1"]))
     assert [(job.model.cell, job.seed) for job in jobs] == [("rnn", 0), ("rnn", 1), ("lstm", 0), ("lstm", 1)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "key", "values"),
+    [
+        ("model=glob(*)", "model.cell", ["gru", "lstm", "rnn"]),
+        ("model=glob([*],exclude=[g*,r*])", "model.cell", ["lstm"]),
+        ("model=choice(rnn,gru)", "model.cell", ["rnn", "gru"]),
+        ("model=sort(lstm,gru)", "model.cell", ["gru", "lstm"]),
+        ("experiment=glob(keras*)", "data.tokenizer", ["keras"] * 4),
+        ("seed=range(3)", "seed", [0, 1, 2]),
+        ("seed=range(start=1,stop=8,step=3)", "seed", [1, 4, 7]),
+        ("seed=int(choice('3','4'))", "seed", [3, 4]),
+        ("seed=tag(best,choice(3,4))", "seed", [3, 4]),
+        ("+seed=3,4", "seed", [3, 4]),
+        ("++seed=3", "seed", [3]),
+        ("tracking.notes='a, b',c", "tracking.notes", ["a, b", "c"]),
+        ("optimizer.betas=[0.8,0.9],[0.7,0.9]", "optimizer.betas", [[0.8, 0.9], [0.7, 0.9]]),
+    ],
+)
+def test_every_way_to_type_several_values(typed: str, key: str, values: list[Any]) -> None:
+    jobs = compose_jobs(parse_command_line(["data=synthetic", "-m", typed, "test=false"]))
+    assert [attrgetter(key)(job) for job in jobs] == values
+    shuffled = compose_jobs(parse_command_line(["-m", "seed=shuffle(range(4))"]))
+    assert sorted(job.seed for job in shuffled) == [0, 1, 2, 3]
+    if "glob" in typed:
+        assert "type -m to run them all" in refusal(typed)
+
+
+def test_overrides_stand_before_and_after_flags() -> None:
+    read = parse_command_line(["seed=1", "-p", "seed", "+model=lstm", "--cfg", "job", "test=false"])
+    assert read.overrides == ["seed=1", "model=lstm", "test=false"]
+    assert read.argv == [*read.overrides, "-p", "seed", "--cfg", "job"]
+
+
+def test_a_run_is_resumed_in_its_own_directory(tmp_path: Path) -> None:
+    base, last = tmp_path / "base", tmp_path / "base" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    for path in (last, last.with_name("best.ckpt")):
+        path.touch()
+    (base / "config.yaml").write_text(yaml.safe_dump(asdict(compose(["seed=7"]))))
+    for typed in ([f"resume={last}"], [f"resume={base}", f"run_dir={base}/../base"]):
+        config = compose(typed)
+        assert (config.seed, config.run_dir, config.resume) == (7, str(base), str(base))
+    with pytest.raises(InputError, match=r"a run is resumed in its own directory, not in run_dir=fork; leave run_dir"):
+        compose([f"resume={base}", "run_dir=fork", "optimizer.lr=0.01"])
+    with pytest.raises(InputError, match=r"best.ckpt: a run is resumed from its last.ckpt"):
+        compose([f"resume={last.with_name('best.ckpt')}"])
 
 
 @given(st.sampled_from(sorted(schema_keys())), st.integers(0, 30), st.sampled_from("xqz"))

@@ -49,6 +49,19 @@ def test_what_is_typed_goes_before_the_file_wherever_it_stands(tmp_path: Path) -
     assert expand_experiment(argv) == ["seed=4", "--cfg", "job", "test=false", "model=rnn"]
 
 
+def test_what_a_flag_shows_is_not_typed_as_a_key(tmp_path: Path) -> None:
+    read = expanded(tmp_path / "e.yaml", "optimizer:\n  lr: 0.001\n", "--cfg", "job", "-p", "optimizer.lr")
+    assert read == ["--cfg", "optimizer.lr=0.001", "job", "-p", "optimizer.lr"]
+
+
+def test_a_text_is_what_stands_in_the_file(tmp_path: Path) -> None:
+    text = "trainer: {max_time: 12:30:00:00}\ntracking: {notes: no, name: 2020-01-01, group: ~, job_type: 1_0}\n"
+    config = compose(expanded(tmp_path / "e.yaml", text))
+    assert config.trainer.max_time == "12:30:00:00"  # and not 2700000, to the base of 60
+    tracking = config.tracking
+    assert (tracking.notes, tracking.name, tracking.group, tracking.job_type) == ("no", "2020-01-01", None, "1_0")
+
+
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_experiment_is_the_same_by_path_and_by_name(path: Path) -> None:
     assert compose(expand_experiment([f"experiment={path}"])) == compose([f"experiment={path.stem}"])

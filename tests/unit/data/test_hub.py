@@ -192,6 +192,44 @@ def test_a_file_of_the_hub_that_is_no_text_is_no_matter_of_the_network(tmp_path:
     assert "split train is not UTF-8 text" in message
 
 
+def test_classes_and_splits_of_the_hub_are_those_of_their_names(folder: Path, tmp_path: Path) -> None:
+    (folder / "README.md").write_text(CARD.format(train=300).replace("'0': neg, '1': pos", "'0': pos, '1': neg"))
+    code = """
+import logging
+from textrnn.base.console import LOGGER
+told = logging.handlers.MemoryHandler(100)
+LOGGER.addHandler(told)
+LOGGER.setLevel(logging.INFO)
+rows = list(open_source(DataConfig()).rows(("test",)))
+out(rows=rows[:2], told=[record.getMessage() for record in told.buffer])
+"""
+    with LoopbackHub(folder) as hub:
+        seen = ask(hub.url, tmp_path, "import logging.handlers" + code)
+    assert seen["rows"] == [["test", "review 1000", 1], ["test", "review 1001", 0]]
+    assert seen["told"] == ["data.repo=stanfordnlp/imdb: splits that are not read: unsupervised"]
+    card, pooled = folder / "README.md", folder / "csv"
+    for path in (card, *(folder / "plain_text").iterdir()):
+        path.unlink()
+    pooled.mkdir()
+    (pooled / "train.csv").write_text(
+        "text,label\n" + "".join(f"review {n},{n % 2}\n" for n in range(60)) + ",1\nNA,0\n"
+    )
+    (pooled / "heldout.csv").write_text("text,label\nreview,1\n")
+    with LoopbackHub(folder) as hub:
+        seen = ask(
+            hub.url, tmp_path, "import logging.handlers" + code.replace('("test",)', "SPLITS").replace("[:2]", "[-2:]")
+        )
+    assert [row[1:] for row in seen["rows"]] == [["", 1], ["NA", 0]]  # as a local file's
+    assert seen["told"] == [
+        "data.repo=stanfordnlp/imdb: named after a split that it lacks, but not read: csv/heldout.csv"
+    ]
+    (pooled / "train.csv").rename(pooled / "trainset.csv")  # names that the client doesn't know: it pools all files
+    with LoopbackHub(folder) as hub:
+        seen = ask(hub.url, tmp_path, "out(seen=outcome(lambda: list(open_source(DataConfig()).rows(SPLITS))))")
+    kind, message = seen["seen"]["result"]
+    assert (kind, "its train split has csv/heldout.csv, named as test data" in message) == ("InputError", True), message
+
+
 def test_a_refused_account_is_bad_input(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.fail("401", on="api")
     seen = ask(hub.url, tmp_path, "out(seen=outcome(lambda: open_source(DataConfig()).identity()))")["seen"]

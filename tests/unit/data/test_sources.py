@@ -39,7 +39,7 @@ def test_a_test_file_doesnt_change_what_validation_is() -> None:
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl", "json"])
 def test_a_single_file_is_split_by_hash(tmp_path: Path, ending: str) -> None:
-    rows = read(write(tmp_path / f"test [1] * of mine.{ending}", reviews(1000)))
+    rows = read(write(tmp_path / f"some [1] * of mine.{ending}", reviews(1000)))
     assert [(row.text, row.label) for row in rows] == reviews(1000)
     assert 60 < counts(rows)["validation"] < 140
     assert 60 < counts(rows)["test"] < 140

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from doubles.small_runs import Batch, History, Loader, as_rank, fit, make_batch,
 
 from textrnn.config.schema import OptimizerConfig
 from textrnn.model.classifier import ReviewClassifier, learning_rate_factor
+from textrnn.training.exact_resume import ResumedLoops
 
 
 class SaveAfter(pl.Callback):
@@ -42,6 +44,13 @@ class LaterBatches(Loader):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
+
+
+class EnoughBatches(LaterBatches):
+    """The same, and then all batches, of which later epochs take as many as they are long."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        return chain(self.batches[self.read :], self.batches)
 
 
 def go_on(trainer: pl.Trainer, module: ReviewClassifier, batches: list[Batch], checkpoint: Path, read: int) -> None:
@@ -84,6 +93,32 @@ def test_a_resumed_run_is_optimised_as_its_configuration_says(tmp_path: Path, ch
     assert decayed["betas"] == others["betas"] == tuple(now.betas)
 
 
+@pytest.mark.parametrize(
+    ("saved_after", "limits", "ends"),
+    [
+        (8, {"limit_train_batches": 2, "max_epochs": 4}, 8 + 3 * 2),  # an epoch of 8 batches, then three of 2
+        (8, {"accumulate_grad_batches": 4, "max_epochs": 3}, 8 + 2 * 2),
+        (4, {"limit_train_batches": 6, "max_epochs": 2}, 6 + 6),
+        (4, {"limit_train_batches": 2, "max_epochs": 2}, 4 + 2),  # the epoch has had its batches already
+        (4, {"accumulate_grad_batches": 4, "max_epochs": 2}, 4 + 1 + 2),
+        (4, {"limit_train_batches": 2, "max_epochs": 9, "max_steps": 7}, 7),
+    ],
+)
+def test_the_schedule_of_a_resumed_run_ends_with_its_last_step(
+    tmp_path: Path, saved_after: int, limits: dict[str, Any], ends: int
+) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(8)], tmp_path / "last.ckpt"
+    first = make_trainer(SaveAfter(checkpoint, saved_after), ResumedLoops(), limit_val_batches=0)
+    fit(first, make_module(), Loader(batches))
+    history, module = History(), make_module()
+    trainer = make_trainer(history, ResumedLoops(), limit_val_batches=0, **limits)
+    later = EnoughBatches(batches, saved_after)
+    trainer.fit(module, later, Loader(batches), ckpt_path=checkpoint, weights_only=True)
+    assert trainer.global_step == module.total_steps == ends
+    expected = [0.05 * (1 - (step - 2) / (ends - 2)) for step in range(saved_after, ends)]
+    assert [row["lr"] for row in history.rows.values()] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
 def test_a_resumed_run_goes_on_from_the_very_weights(tmp_path: Path, precision: Any) -> None:
     batches, checkpoint = [make_batch(6, seed=seed) for seed in range(4)], tmp_path / "last.ckpt"
@@ -116,5 +151,5 @@ def test_sums_of_a_checkpoint_go_to_their_ranks(
     as_rank(monkeypatch, rank, world_size=ranks)
     module = make_module()
     sums = torch.tensor([[1.0, 2.0, 3.0], [5.0, 4.0, 6.0]])
-    module.on_load_checkpoint({"train_sums": sums, "epoch_batches": None, "state_dict": {}})
+    module.on_load_checkpoint({"train_sums": sums, "state_dict": {}})
     assert module._train_sums.tolist() == expected

@@ -1,5 +1,6 @@
 import io
 import logging
+import math
 import os
 import pty
 import re
@@ -37,7 +38,7 @@ warnings.simplefilter("ignore")
 quiet_lightning()
 log_to_console()
 said = LambdaCallback(on_train_epoch_start=lambda *_: LOGGER.info("said within"))
-callbacks = [Throughput(2), said, run_progress(logger)]
+callbacks = [Throughput(2), said, run_progress(logger, lambda: 12)]
 fit = trainer(run_dir, logger=logger, callbacks=callbacks, enable_progress_bar=True)
 logger.attach(fit)
 model = TinyModel()
@@ -48,10 +49,10 @@ print("the end")
 
 
 def _lines(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, counts_steps: bool = True, **arguments: object
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, total_steps: float = 8, **arguments: object
 ) -> list[str]:
     logger = RunLogger(tmp_path, identity())
-    callbacks: list[Callback] = [Throughput(2), progress.run_progress(logger, counts_steps=counts_steps)]
+    callbacks: list[Callback] = [Throughput(2), progress.run_progress(logger, lambda: total_steps)]
     fit = trainer(tmp_path, logger=logger, callbacks=callbacks, **{"enable_progress_bar": True, **arguments})
     logger.attach(fit)
     with caplog.at_level(logging.INFO, logger="textrnn"):
@@ -72,7 +73,7 @@ def test_lines_within_a_long_epoch_and_without_an_end(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    lines = _lines(tmp_path, caplog, max_epochs=-1, max_time="00:00:00:01", limit_train_batches=2)
+    lines = _lines(tmp_path, caplog, total_steps=math.inf, max_epochs=-1, max_time="00:00:00:01", limit_train_batches=2)
     assert [line.split("  ")[:2] for line in lines[:3]] == [
         ["epoch 1", "step 1"],
         ["epoch 1", "step 2"],
@@ -81,13 +82,13 @@ def test_lines_within_a_long_epoch_and_without_an_end(
 
 
 def test_lines_of_epochs_that_differ_tell_no_sum_of_steps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lines = _lines(tmp_path, caplog, counts_steps=False)
+    lines = _lines(tmp_path, caplog, total_steps=math.inf)
     assert [line.split("  ")[:2] for line in lines] == [["epoch 1/2", "step 4"], ["epoch 2/2", "step 8"]]
 
 
 def test_no_bar_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert isinstance(progress.run_progress(RunLogger(tmp_path, identity())), progress.LineProgress)
+    assert isinstance(progress.run_progress(RunLogger(tmp_path, identity()), lambda: 8), progress.LineProgress)
 
 
 @pytest.mark.slow
@@ -120,22 +121,3 @@ def test_a_bar_where_there_is_a_terminal(tmp_path: Path) -> None:
         assert [line for line in drawn if re.fullmatch(rf"epoch {epoch}/2  step {6 * epoch}/12  {metrics}", line)]
     assert drawn.count("said within") == 2
     assert drawn[-2:] == ["the end", ""]
-
-
-def test_the_last_step_after_a_resume_with_other_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Lightning counts all epochs as long as the one at hand, which would be `step 6/6` and `step 8/6`."""
-    saved = tmp_path / "saved.ckpt"
-    fit = trainer(tmp_path, logger=False, max_epochs=1)
-    fit.fit(TinyModel(), loader(4), loader(1))
-    fit.save_checkpoint(saved)
-    logger = RunLogger(tmp_path, identity())
-    callbacks: list[Callback] = [progress.run_progress(logger)]
-    fit = trainer(
-        tmp_path, logger=logger, callbacks=callbacks, max_epochs=3, limit_train_batches=2, enable_progress_bar=True
-    )
-    logger.attach(fit)
-    with caplog.at_level(logging.INFO, logger="textrnn"):
-        fit.fit(TinyModel(), loader(4), loader(1), ckpt_path=saved, weights_only=True)
-    logger.close(over=True)
-    lines = [record.getMessage().split("  ")[:2] for record in caplog.records if record.name == "textrnn"]
-    assert lines == [["epoch 2/3", "step 6/8"], ["epoch 3/3", "step 8/8"]]
