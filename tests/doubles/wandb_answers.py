@@ -16,6 +16,14 @@ class UnknownOperationError(Exception):
     """The client requests something that the double doesn't have."""
 
 
+class RefusedError(Exception):
+    """The server refuses a request, by an HTTP status and a message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def now() -> str:
     """Return the time in the form of W&B's answers."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
