@@ -108,6 +108,8 @@ class RunStore:
         self.url = url
         self.crashed_after = 300.0
         self.runs: dict[str, ServerRun] = {}
+        self.deleted: set[str] = set()
+        """Ids of runs that were deleted: they are taken for good."""
         self.operations: Operations = {
             "UpsertBucket": self._upsert,
             "RunResumeStatus": self._resume_status,
@@ -177,6 +179,8 @@ class RunStore:
         name = variables.get("name") or variables["id"]
         if (entity := variables.get("entity") or ENTITY) != ENTITY:  # the sentence of W&B, in issue 2484 of the client
             raise RefusedError(404, f"entity {entity} not found during upsertBucket")
+        if name in self.deleted:  # the sentence of W&B, in issue 4948 of the client
+            raise RefusedError(409, f"run {name} was previously created and deleted; try a new run name")
         inserted = name not in self.runs
         run = self.add(name, variables["project"]) if inserted else self.runs[name]
         said = {key: value for key, value in variables.items() if value is not None}

@@ -107,6 +107,11 @@ class WandbServer:
         """Answer again after `stall`, also the requests of the meantime."""
         self.answering.set()
 
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run, as a person does in the browser."""
+        del self.runs[run_id]
+        self._run_store.deleted.add(run_id)
+
     def artifact(self, name: str) -> ServerArtifact | None:
         """Return the committed version of `COLLECTION:ALIAS`, if there is one."""
         return self._artifact_store.find(name)

@@ -1,7 +1,9 @@
-"""Whether W&B's run of an id is the one in a run directory, what it is called there, and whether it was taken."""
+"""Whether W&B has the run of a run directory, or refuses it, and what describes the run there."""
 
+import contextlib
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,45 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
     return True
 
 
-def has_timed_out(error: Exception) -> bool:
-    """Return whether the server has not answered in time; the client retries until then what may heal."""
-    return isinstance(error, TimeoutError) or bool(re.search("timed out|deadline exceeded|in time", str(error)))
+def refuse_another(config: Config, identity: RunIdentity, run_dir: Path) -> None:
+    """Refuse WANDB_RUN_ID where W&B has another run of this id; says nothing where W&B does not answer.
+
+    `WandbRun.start` refuses it too, but only after the reviews have been read.
+
+    Raises:
+        InputError: naming the id.
+    """
+    if "WANDB_RUN_ID" not in os.environ:
+        return
+    import wandb
+
+    with contextlib.suppress(wandb.errors.Error, TimeoutError):  # the start of the W&B run meets it again
+        is_at_wandb(config, identity, run_dir)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the client's error on one line, without its advice about its own settings."""
+    return " ".join(str(error).partition("\nConsider")[0].split())
+
+
+def refusal(error: Exception, identity: RunIdentity, run_dir: Path) -> str | None:
+    """Return the sentence about an error that will not heal; None if the server has not answered in time.
+
+    The client retries until its time is up what may heal, and also 409, the answer about a run that was deleted.
+    """
+    reason = reason_of(error)
+    if "previously created and deleted" in reason:
+        return (
+            f"tracking: the run {identity.id} was deleted in W&B, and its id stays taken: restore it there, or type "
+            f"tracking=offline and upload all of it as a new run by wandb sync --no-skip-online --id NEW "
+            f"{shlex.quote(str(run_dir))}/wandb/*run-*"
+        )
+    if isinstance(error, TimeoutError) or re.search("[Tt]imed out|deadline exceeded|in time", reason):
+        return None
+    return (
+        f"tracking: W&B refuses the run ({reason}): correct tracking.entity, tracking.project or the API key, or type "
+        "tracking=offline."
+    )
 
 
 def labels(tracking: TrackingConfig, identity: RunIdentity) -> dict[str, Any]:

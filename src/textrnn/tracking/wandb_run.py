@@ -16,7 +16,7 @@ from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.wandb_identity import flat, has_timed_out, is_at_wandb, labels, labels_typed_since
+from textrnn.tracking.wandb_identity import flat, is_at_wandb, labels, labels_typed_since, reason_of, refusal
 from textrnn.tracking.wandb_internals import is_uploaded_as_artifact, service_errors
 from textrnn.tracking.wandb_settings import must_be_online, offline_line, timeout
 
@@ -80,12 +80,9 @@ class WandbRun:
         try:
             run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
         except (wandb.errors.CommError, TimeoutError) as error:
-            reason = " ".join(str(error).split())
-            if not has_timed_out(error):  # it would refuse an upload later too
-                raise InputError(
-                    f"tracking: W&B refuses the run ({reason}): correct tracking.entity, tracking.project or the API "
-                    "key, or type tracking=offline."
-                ) from error
+            reason = reason_of(error)
+            if (sentence := refusal(error, identity, run_dir)) is not None:
+                raise InputError(sentence) from error
             if mode == "offline" or must_be_online(config.tracking):
                 raise InputError(f"tracking: W&B did not take the run ({reason}): type tracking=offline.") from error
             wandb.teardown()  # the client's service still holds the id of the run that it could not start

@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, TrackingConfig
 from textrnn.tracking import wandb_run as wandb_session
 from textrnn.tracking.identity import RunIdentity, new_identity
+from textrnn.tracking.wandb_identity import refuse_another
 from textrnn.tracking.wandb_run import WandbRun
 from textrnn.tracking.wandb_settings import resolve_mode
 
@@ -131,10 +133,37 @@ def test_a_run_of_this_id_that_is_another_one_is_refused(
     (tmp_path / "second").mkdir()
     with pytest.raises(InputError, match=r"W&B has a run same0001 already, and it is not the one in .*second"):
         WandbRun.start(config, other, tmp_path / "second", mode="online", resume=resume)
+    with pytest.raises(InputError, match=r"W&B has a run same0001 already"):
+        refuse_another(config, other, tmp_path / "second")
     (arrived,) = server.runs.values()
     assert [row["_step"] for row in arrived.rows] == [10]
     assert arrived.state == "finished"
     assert arrived.config["run.command"] == ["train.py", "model=gru"]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_deleted_is_refused_with_what_uploads_it(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_session, "INIT_TIMEOUT", 3.0)
+    config = Config(tracking=TrackingConfig(project="films"))
+    run, identity = _start(tmp_path / "run", "online", config)
+    run.log({"train/loss": 1.0}, step=10)
+    run.finish(1)
+    server.delete_run(identity.id)
+    with pytest.raises(InputError, match=r"was deleted in W&B.*restore it there, or type tracking=offline") as refused:
+        WandbRun.start(config, identity, tmp_path / "run", mode="online", resume=True)
+    import wandb
+
+    wandb.teardown()  # as with the process that was refused
+    run = WandbRun.start(config, identity, tmp_path / "run", mode="offline", resume=True)
+    run.log({"train/loss": 1.0}, step=10)
+    run.log({"train/loss": 0.5}, step=20)
+    run.finish(0)
+    advised = shlex.split(str(refused.value).partition(" by ")[2].replace("NEW", "another1"))
+    parts = sorted(str(part) for part in Path(advised[-1]).parent.glob(Path(advised[-1]).name))
+    subprocess.run([sys.executable, "-m", *advised[:-1], *parts], capture_output=True, timeout=60, check=True)
+    assert [row["_step"] for row in server.runs["another1"].rows] == [10, 20]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
@@ -220,6 +249,7 @@ from pathlib import Path
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import new_identity
 from textrnn.tracking.wandb_settings import resolve_mode
+from textrnn.tracking.wandb_identity import refuse_another
 from textrnn.tracking.wandb_run import WandbRun
 config, run_dir = Config(), Path("run")
 run_dir.mkdir()
