@@ -39,6 +39,7 @@ def test_four_processes_on_two_nodes_go_on_after_a_signal_and_end_with_the_first
 ) -> None:
     (workplace / "train.py").symlink_to(ROOT / "train.py")
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["WANDB_RUN_ID"] = "mine"
     long = ("trainer.max_epochs=60", "early_stopping.patience=null", "checkpoint.every_n_train_steps=20")
     command = (*TWO_BY_TWO, str(ROOT / "train.sbatch"), *SMALL, *long)
     job = slurm.submit(*command, place=workplace, environment=environment)
@@ -68,4 +69,5 @@ def test_four_processes_on_two_nodes_go_on_after_a_signal_and_end_with_the_first
     steps = [int(row["step"]) for row in metrics(run)]
     assert steps == sorted(set(steps)), "it went on where it was"
     assert steps[-1] == 60 * 9
+    assert json.loads((run / "run.json").read_text())["id"] == "mine"
     assert {path.name for path in run.glob("train*.log")} == {"train.log", *(f"train-rank{n}.log" for n in (1, 2, 3))}

@@ -16,8 +16,12 @@ class UnknownOperationError(Exception):
     """The client requests something that the double doesn't have."""
 
 
-class NotFoundError(Exception):
-    """What the client names was deleted: the answer has HTTP status 404."""
+class RefusedError(Exception):
+    """The server refuses a request, by an HTTP status and a message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def now() -> str:

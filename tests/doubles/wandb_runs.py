@@ -20,7 +20,17 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import quote
 
-from doubles.wandb_answers import Operations, UnknownOperationError, Variables, connection, now, project, user
+from doubles.wandb_answers import (
+    ENTITY,
+    Operations,
+    RefusedError,
+    UnknownOperationError,
+    Variables,
+    connection,
+    now,
+    project,
+    user,
+)
 
 _STREAMED = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events", "output.log": "log"}
 
@@ -98,6 +108,8 @@ class RunStore:
         self.url = url
         self.crashed_after = 300.0
         self.runs: dict[str, ServerRun] = {}
+        self.deleted: set[str] = set()
+        """Ids of runs that were deleted: they are taken for good."""
         self.operations: Operations = {
             "UpsertBucket": self._upsert,
             "RunResumeStatus": self._resume_status,
@@ -165,6 +177,10 @@ class RunStore:
 
     def _upsert(self, variables: Variables) -> dict[str, Any]:
         name = variables.get("name") or variables["id"]
+        if (entity := variables.get("entity") or ENTITY) != ENTITY:  # the sentence of W&B, in issue 2484 of the client
+            raise RefusedError(404, f"entity {entity} not found during upsertBucket")
+        if name in self.deleted:  # the sentence of W&B, in issue 4948 of the client
+            raise RefusedError(409, f"run {name} was previously created and deleted; try a new run name")
         inserted = name not in self.runs
         run = self.add(name, variables["project"]) if inserted else self.runs[name]
         said = {key: value for key, value in variables.items() if value is not None}
@@ -180,6 +196,8 @@ class RunStore:
 
     def _resume_status(self, variables: Variables) -> dict[str, Any]:
         run = self.runs.get(variables["name"])
+        if (variables.get("entity") or ENTITY) != ENTITY:
+            return {"model": None}
         if run is None:
             return {"model": project(variables["project"], bucket=None)}
         told = {

@@ -15,9 +15,10 @@ answered with an error and kept in `unknown`, and the end of `with` fails unless
 - `wandb_runs`: runs, the rules of their state, resume, and what `wandb.Api` reads of them.
 - `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the commands to agents.
 
-Every entity and project exists; run ids are unique in the server, not only in a project. All state is in memory and
-survives `die` and `come_back`. Faults: `die` (the port is closed, connections drop, nothing is answered), `stall`
-(requests are taken and wait for `go_on`), `refusal` (GraphQL is answered with a status such as 401 or 403).
+One entity exists (`wandb_answers.ENTITY`) and every project; run ids are unique in the server, not only in a project.
+All state is in memory and survives `die` and `come_back`. Faults: `die` (the port is closed, connections drop, nothing
+is answered), `stall` (requests are taken and wait for `go_on`), `refusal` (GraphQL is answered with a status such as
+401 or 403).
 """
 
 import base64
@@ -32,7 +33,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
-from doubles.wandb_answers import NotFoundError, UnknownOperationError, Variables, user
+from doubles.wandb_answers import RefusedError, UnknownOperationError, Variables, user
 from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
 from doubles.wandb_runs import RunReads, RunStore, ServerRun
 from doubles.wandb_sweeps import ServerSweep, SweepStore
@@ -105,6 +106,11 @@ class WandbServer:
     def go_on(self) -> None:
         """Answer again after `stall`, also the requests of the meantime."""
         self.answering.set()
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run, as a person does in the browser."""
+        del self.runs[run_id]
+        self._run_store.deleted.add(run_id)
 
     def artifact(self, name: str) -> ServerArtifact | None:
         """Return the committed version of `COLLECTION:ALIAS`, if there is one."""
@@ -225,8 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
                     answer = {"data": self._data(body)}
         except UnknownOperationError as error:
             self._refuse(str(error))
-        except NotFoundError as error:
-            self._reply(404, json.dumps({"errors": [{"message": str(error)}]}).encode())
+        except RefusedError as error:
+            self._reply(error.status, json.dumps({"errors": [{"message": str(error)}]}).encode())
         except Exception:  # a request that isn't as the double expects: shown by the test that finds it in `unknown`
             self._refuse(f"{self.path} {content!r}: {traceback.format_exc()}")
         else:

@@ -2,8 +2,9 @@
 
 At each heartbeat an agent reports the trials that it runs, and the server
 - sends `stop` for each trial that should stop, because of hyperband or `wandb.Api().run(...).stop()`;
-- sends an idle agent the next trial: first a pre-empted one (see `wandb_runs`), under its run id, then one with new
-  parameters;
+- sends an idle agent the next trial: first a pre-empted one (see `wandb_runs`) by the command `resume`, under its run
+  id and with the run's whole config, the client's own `_wandb` included (the agent's logs in issues 4237 and 9143 of
+  the client); then by `run` one with new parameters;
 - sends `exit` once `run_cap` runs were handed out or the grid is finished, unless a trial is being pre-empted and may
   come back. The sweep is FINISHED then. `wandb sweep --stop` (agents exit when idle), `--cancel` (at once) and
   `--pause` (they wait) set the state from outside;
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from doubles.wandb_answers import NotFoundError, Operations, Variables, now, project
+from doubles.wandb_answers import Operations, RefusedError, Variables, now, project
 from doubles.wandb_runs import RunStore, ServerRun, sampled
 
 with warnings.catch_warnings():
@@ -108,7 +109,7 @@ class SweepStore:
         agent = variables["id"]
         sweep = self.agents[agent]
         if sweep.id not in self.sweeps:
-            raise NotFoundError(f"sweep {sweep.id} not found")
+            raise RefusedError(404, f"sweep {sweep.id} not found")
         running = [self.runs.runs[run] for run in json.loads(variables.get("runState") or "{}")]
         if sweep.config.get("early_terminate"):
             for weak in sweeps.stop_runs(sweep.engine_config, sweep.engine_runs):
@@ -123,9 +124,8 @@ class SweepStore:
     def _hand_out(self, sweep: ServerSweep, agent: str) -> list[dict[str, Any]]:
         if sweep.state != "RUNNING":
             return [{"type": "exit"}]
-        run = next((run for run in sweep.runs if run.state == "preempted" and not run.stopped), None) or self._new_run(
-            sweep
-        )
+        preempted = next((run for run in sweep.runs if run.state == "preempted" and not run.stopped), None)
+        run = preempted or self._new_run(sweep)
         if run is None and any(run.state == "preempting" for run in sweep.runs):
             return []
         if run is None:
@@ -134,8 +134,10 @@ class SweepStore:
         run.goes_on()
         run.preempting = False
         sweep.handed_out.append((agent, run.id))
-        arguments = {key: {"value": value} for key, value in run.parameters.items()}
-        return [{"type": "run", "run_id": run.id, "program": sweep.config.get("program"), "args": arguments}]
+        told = {"run_id": run.id, "program": sweep.config.get("program")}
+        if preempted:
+            return [{"type": "resume", **told, "args": run.raw_config}]
+        return [{"type": "run", **told, "args": {key: {"value": value} for key, value in run.parameters.items()}}]
 
     def _new_run(self, sweep: ServerSweep) -> ServerRun | None:
         """Return a run with new parameters, or None if the sweep is finished."""

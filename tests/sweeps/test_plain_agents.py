@@ -1,16 +1,18 @@
 """Plain `wandb sweep` and `wandb agent`, without our command: what they run is whole, read back with `wandb.Api`."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import wandb
 from doubles.quick_agent import QUICK_AGENT
 from doubles.review_files import some_reviews
-from doubles.sweep_runs import sweep_file
-from doubles.tracked_runs import log_in
+from doubles.sweep_runs import sweep_file, wait
+from doubles.tracked_runs import assert_whole, log_in
 from doubles.wandb_server import WandbServer
 from support import IMDB, ROOT
 
@@ -63,3 +65,46 @@ def test_two_agents_with_two_trials_each(server: WandbServer, workplace: Path, e
         assert {"best", "latest"} <= set(model.aliases)
         assert model.metadata["val/accuracy"] == run.summary["val/accuracy"]
     assert len({run.summary["val/loss"] for run in runs}) == len(asked), "each has its own parameters"
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_pre_empted_twice_is_one_whole_run(
+    server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    (workplace / "train.py").symlink_to(ROOT / "train.py")
+    parameters = {"trainer.max_epochs": {"value": 30}, "model": {"values": ["lstm"]}}
+    path = sweep_file(workplace, tracking="online", parameters=parameters)
+    path.write_text(path.read_text().replace("- resume=auto", "- resume=auto\n- early_stopping.patience=null"))
+    registered = [sys.executable, "-m", "wandb", "sweep", "--project", "films", str(path)]
+    subprocess.run(registered, cwd=workplace, env=environment, capture_output=True, timeout=60, check=True)
+    (sweep,) = server.sweeps.values()
+    agent = subprocess.Popen(
+        [*QUICK_AGENT, "--forward-signals", f"tester/films/{sweep.id}"],
+        cwd=workplace,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    rows = 0
+
+    def has_been_handed_out(turns: int) -> bool:
+        return len(sweep.handed_out) == turns
+
+    def has_trained_on(turns: int) -> bool:
+        """Whether the trial has been handed out so often and has written rows since."""
+        files = list(workplace.glob("runs/*/*/metrics.csv"))
+        return has_been_handed_out(turns) and bool(files) and files[0].read_text().count("\n") > rows + 3
+
+    for turn in (1, 2):
+        wait(agent, partial(has_trained_on, turn))
+        agent.send_signal(signal.SIGUSR1)  # which it forwards, and lives on
+        wait(agent, partial(has_been_handed_out, turn + 1))
+        (trial,) = sweep.runs
+        rows = (workplace / "runs" / sweep.id / trial.id / "metrics.csv").read_text().count("\n")
+    output = agent.communicate(timeout=200)[0]
+    assert agent.returncode == 0, output
+    assert [run for _, run in sweep.handed_out] == [trial.id] * 3, output
+    assert_whole(server, workplace / "runs" / sweep.id / trial.id)
+    assert trial.config["model"] == "lstm"
+    assert output.count("W&B resumes this trial with its whole config; left out, as no settings: _wandb, run") == 2

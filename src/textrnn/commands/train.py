@@ -14,6 +14,7 @@ from textrnn.config.compose import CommandLine, compose_jobs, parse_command_line
 from textrnn.config.experiment_files import as_override
 from textrnn.config.help import explain_groups, explain_keys, explain_launcher
 from textrnn.config.overrides import GROUPS
+from textrnn.config.resumed_trial import read_back
 from textrnn.config.schema import Config
 from textrnn.distributed.launch import read_launch, starts_several
 from textrnn.distributed.ranks import Ranks
@@ -79,11 +80,15 @@ def train(argv: Sequence[str]) -> int:
 
 def _train(argv: Sequence[str], ranks: Ranks, signals: Signals) -> int:
     with ranks.barrier():
+        argv, left_out = read_back(argv)
         command_line = parse_command_line(argv)
         configs = compose_jobs(command_line)
     if command_line.help:
         print(HELP, explain_groups([*GROUPS, "hydra/launcher"]), explain_keys(configs[0]), explain_launcher(), sep="\n")
         return exits.DONE
+    if left_out and ranks.is_first:
+        keys = ", ".join(sorted({key.partition(".")[0] for key in left_out}))
+        print(f"W&B resumes this trial with its whole config; left out, as no settings: {keys}", file=sys.stderr)
     if command_line.inspect:
         return run_hydra(command_line, PROGRAM)
     launcher = slurm_launcher(command_line)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from textrnn.base.console import LOGGER
 
+TRIAL = "TEXTRNN_TRIAL"
+"""Environment variable of the trials that `sweep.py` runs without W&B's server."""
 TIMEOUT = 20.0
 """Seconds in which SLURM's controller must answer."""
 
@@ -28,7 +30,8 @@ def batch_job() -> Job | None:
 
     None for a trial of a sweep, which the sweep itself starts again, and in an interactive allocation.
     """
-    if "SLURM_JOB_ID" not in os.environ or "WANDB_RUN_ID" in os.environ or shutil.which("scontrol") is None:
+    of_a_sweep = {"WANDB_SWEEP_ID", TRIAL} & set(os.environ)
+    if "SLURM_JOB_ID" not in os.environ or of_a_sweep or shutil.which("scontrol") is None:
         return None
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     # An array's last task has the array's own number, for which SLURM would list all tasks.

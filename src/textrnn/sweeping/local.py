@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from textrnn.base.files import write_atomically
 from textrnn.config.experiment_files import as_override
 from textrnn.config.schema import TrackingConfig
+from textrnn.distributed.slurm import TRIAL
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.processes import TrialProcess, Worker, trial_command
 from textrnn.sweeping.sweep_file import Metric, Sweep
@@ -141,7 +142,7 @@ class LocalSweep(SweepLoop):
         self._directory.begin(trial, worker)
         self._running[trial.run_id] = TrialProcess.start(
             command,
-            environment | {"WANDB_RUN_ID": trial.run_id},
+            environment | {"WANDB_RUN_ID": trial.run_id, TRIAL: "1"},
             log=self._directory.log(trial),
             lock=self._directory.lock(trial),
         )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from textrnn.base import exits
 from textrnn.base.console import LOGGER
@@ -16,8 +16,9 @@ from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.wandb_identity import flat, is_at_wandb, labels, labels_typed_since, reason_of, refusal
 from textrnn.tracking.wandb_internals import is_uploaded_as_artifact, service_errors
-from textrnn.tracking.wandb_settings import offline_line, timeout
+from textrnn.tracking.wandb_settings import must_be_online, offline_line, timeout
 
 if TYPE_CHECKING:
     import wandb
@@ -56,15 +57,18 @@ class WandbRun:
         resume: bool,
         on_stop: Callable[[], None] | None = None,
     ) -> Self:
-        """Start the run ("online" or "offline"); with `resume` the server continues the run of this id.
+        """Start the run ("online" or "offline"), or continue it where the server has it.
 
-        A resumed run logs only rows that the server lacks; offline, rows that are in none of the client's files, so
-        that `wandb sync` uploads each row once.
+        A continued run logs only rows that the server lacks; offline and with `resume`, rows that are in none of the
+        client's files, so that `wandb sync` uploads each row once.
 
         `on_stop` is called, from another thread, when a person or a sweep stops the run in W&B.
 
-        With `tracking.mode=auto` the run goes offline if the server fails here, with one line in the log. Otherwise
-        that is an `InputError`, as is anything that W&B refuses.
+        If the server does not answer, a run that need not be online goes offline, with one line in the log.
+
+        Raises:
+            InputError: the server does not answer a run that must be online; it refuses the run; or its run of this id
+                is another one than the identity's.
         """
         if mode == "offline":
             # The client reports its own errors to W&B; a run that is offline touches no network.
@@ -74,11 +78,12 @@ class WandbRun:
         files = run_dir / "wandb"
         recorded = last_recorded_step(files, identity.id) if resume and mode == "offline" else -1
         try:
-            run = _init(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
+            run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
         except (wandb.errors.CommError, TimeoutError) as error:
-            reason = str(error).partition("\n")[0]
-            wrong_key = isinstance(error, wandb.errors.AuthenticationError)
-            if wrong_key or mode != "online" or config.tracking.mode != "auto":
+            reason = reason_of(error)
+            if (sentence := refusal(error, identity, run_dir)) is not None:
+                raise InputError(sentence) from error
+            if mode == "offline" or must_be_online(config.tracking):
                 raise InputError(f"tracking: W&B did not take the run ({reason}): type tracking=offline.") from error
             wandb.teardown()  # the client's service still holds the id of the run that it could not start
             LOGGER.warning(offline_line(reason, run_dir))
@@ -88,7 +93,7 @@ class WandbRun:
             raise InputError(f"tracking: W&B refuses the run ({reason}): correct it, or type tracking=none.") from error
 
         def again() -> "wandb.Run":
-            return _init(config, identity, run_dir, mode=mode, resume=True, on_stop=None)
+            return _init(config, identity, run_dir, mode=mode, resume="allow", on_stop=None)
 
         if mode == "offline":
             return cls(run, recorded, again)
@@ -222,13 +227,36 @@ class WandbRun:
             LOGGER.warning(f"W&B's client has died ({error}); the run continues, its metrics are in metrics.csv")
 
 
-def _init(
+def _open(
     config: Config,
     identity: RunIdentity,
     run_dir: Path,
     *,
     mode: str,
     resume: bool,
+    on_stop: Callable[[], None] | None,
+) -> "wandb.Run":
+    """Start a W&B run, or continue the one that the server has, whatever WANDB_RESUME says.
+
+    Raises:
+        InputError: W&B has a run of this id that is not this one.
+    """
+    if mode == "offline":
+        return _init(config, identity, run_dir, mode=mode, resume="allow" if resume else None, on_stop=on_stop)
+    # Any other id is random, and new.
+    may_be_there = resume or "WANDB_RUN_ID" in os.environ
+    continued = may_be_there and is_at_wandb(config, identity, run_dir)
+    how: Literal["allow", "never"] = "allow" if continued else "never"
+    return _init(config, identity, run_dir, mode=mode, resume=how, on_stop=on_stop)
+
+
+def _init(
+    config: Config,
+    identity: RunIdentity,
+    run_dir: Path,
+    *,
+    mode: str,
+    resume: Literal["never", "allow"] | None,
     on_stop: Callable[[], None] | None,
 ) -> "wandb.Run":
     import wandb
@@ -251,35 +279,20 @@ def _init(
         stop_fn=None if on_stop is None else lambda: on_stop(),
     )
     wandb.setup(wandb.Settings(silent=True))  # the login prints before it reads the run's settings
+    continued = resume == "allow" and mode == "online"
     # What is None here, the client takes from WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES.
     return wandb.init(
         id=identity.id,
-        resume="allow" if resume else None,
+        resume=resume,
         project=tracking.effective_project(),
         entity=tracking.entity,
-        name=identity.name,
-        group=identity.group,
-        job_type=tracking.job_type or os.environ.get("WANDB_JOB_TYPE") or "train",
-        tags=tracking.tags or None,
-        notes=tracking.notes,
+        **(labels_typed_since(tracking, run_dir) if continued else labels(tracking, identity)),
         dir=str(run_dir.resolve()),
-        config=_flat({**asdict(config), "run": identity.to_dict()}),
+        config=flat({**asdict(config), "run": identity.to_dict()}),
         mode="online" if mode == "online" else "offline",
         reinit="finish_previous",
         settings=settings,
     )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested values to the keys of the command line, such as `optimizer.lr`.
-
-    A sweep locks the keys that it sets: `model`, a choice of file, would keep the whole model out of W&B's config.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
-    return flat
 
 
 INSPECT_TIMEOUT = 60.0

@@ -28,9 +28,9 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
     """Decide on "online", "offline" or "none"; return it with the line to print about it, if any.
 
     `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
-    netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. An explicit
-    online without them is an `InputError`, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT that is no
-    number of seconds.
+    netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. Where online
+    was asked for by name, it is an `InputError` without them, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT
+    that is no number of seconds.
     """
     mode, line = _mode(tracking, run_dir)
     if mode != "none":
@@ -73,8 +73,18 @@ def _mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
         return "online", None
     reason, remedy = obstacle
     if wanted == "online":
-        raise InputError(f"tracking is online but {reason}: {remedy}, or type tracking=offline or tracking=auto.")
+        said, instead = "WANDB_MODE", "tracking=offline"
+        if tracking.mode == "online":
+            said, instead = "tracking", "tracking=offline or tracking=auto"
+        raise InputError(f"{said} is online: {reason}; {remedy}, or type {instead}.")
     return "offline", offline_line(reason, run_dir)
+
+
+def must_be_online(tracking: TrackingConfig) -> bool:
+    """Return whether online was asked for: by `tracking.mode`, or by WANDB_MODE where that is auto."""
+    if tracking.mode != "auto":
+        return tracking.mode == "online"
+    return _MODES.get(_client_settings().get("mode", "")) == "online"
 
 
 def check_account(*, needed_for: str, instead: str) -> None:

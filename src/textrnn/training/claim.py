@@ -127,6 +127,7 @@ def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIden
     job = batch_job()
     identity = new_identity(config, command, slurm_job=None if job is None else job.id)
     path = Path(config.run_dir) if config.run_dir is not None else default_run_dir(config, identity)
+    _refuse_another_run(path)
     resume = config.resume
     if resume is None and job is not None and _is_started_again(job, path):
         LOGGER.info(f"SLURM has requeued job {job.id}: its run in {path} is resumed")
@@ -138,6 +139,29 @@ def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIden
         identity = _recorded_identity(directory) or identity
     write_identity(directory.run_json, identity)
     return directory, identity, resume
+
+
+def _refuse_another_run(path: Path) -> None:
+    """Refuse WANDB_RUN_ID if `path` holds the run of another id, or a directory beside it the run of this id.
+
+    Two runs under one id would be one W&B run, with the rows of both.
+
+    Raises:
+        InputError: naming the directory.
+    """
+    given = os.environ.get("WANDB_RUN_ID")
+    if not given:
+        return
+    if (path / "run.json").is_file():
+        if (own := read_identity(path / "run.json").id) != given:
+            raise InputError(f"WANDB_RUN_ID={given}: {path} holds the run {own}; unset it, or type another run_dir.")
+        return
+    for run_json in sorted(path.parent.glob("*/run.json")):
+        if os.access(run_json, os.R_OK) and f'"id": "{given}"' in run_json.read_text(errors="replace"):
+            raise InputError(
+                f"WANDB_RUN_ID={given} is the id of the run in {run_json.parent}; unset it for a new run, or type "
+                f"run_dir={run_json.parent} resume=auto to continue that one."
+            )
 
 
 def _recorded_identity(directory: RunDirectory) -> RunIdentity | None:

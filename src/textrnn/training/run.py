@@ -79,9 +79,12 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
     mode, line = "none", None
     with ranks.barrier():
         if ranks.is_first:
+            from textrnn.tracking.wandb_identity import refuse_another
             from textrnn.tracking.wandb_settings import resolve_mode
 
             mode, line = resolve_mode(config.tracking, directory.path)
+            if mode == "online":
+                refuse_another(config, identity, directory.path)
     # A checkpoint holds its vectors; those of a new run are refused, if they are, before reviews are downloaded.
     vectors = _vectors(config, ranks) if checkpoint is None else None
     store = _store(config, ranks, checkpoint)

@@ -9,6 +9,7 @@ import pytest
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.config.schema import TrackingConfig
+from textrnn.distributed.slurm import TRIAL
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.processes import TrialProcess, Worker, begin_again, last_line
@@ -121,3 +122,4 @@ def test_a_trials_environment_names_its_run_and_no_sweep_of_wandb(
     (environment,) = started
     assert environment["WANDB_RUN_ID"] == "run1"
     assert "WANDB_SWEEP_ID" not in environment
+    assert TRIAL in environment, "a SLURM job is not requeued for it"

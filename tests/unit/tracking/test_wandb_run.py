@@ -1,19 +1,23 @@
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from doubles.wandb_server import WandbServer
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, TrackingConfig
 from textrnn.tracking import wandb_run as wandb_session
 from textrnn.tracking.identity import RunIdentity, new_identity
+from textrnn.tracking.wandb_identity import refuse_another
 from textrnn.tracking.wandb_run import WandbRun
 from textrnn.tracking.wandb_settings import resolve_mode
 
@@ -89,17 +93,93 @@ def test_the_commit_is_the_identitys(server: WandbServer, tmp_path: Path) -> Non
 def test_a_failed_run_says_so_and_a_resumed_one_stays_the_same(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_RUN_ID", "same0001")
-    run, _ = _start(tmp_path, "online")
+    monkeypatch.setenv("WANDB_NAME", "first name")
+    tracking = TrackingConfig(tags=["a"], group="g", job_type="try", notes="why")
+    config = Config(tracking=tracking)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(asdict(config)))
+    run, identity = _start(tmp_path, "online", config)
     run.log({"train/loss": 1.0}, step=10)
     run.finish(1)
-    assert server.runs["same0001"].exit_code == 1
-    run, _ = _start(tmp_path, "online", resume=True)
+    (arrived,) = server.runs.values()
+    assert arrived.exit_code == 1
+    edited = {"displayName": "a better name", "tags": ["a", "good"], "groupName": "h", "jobType": "t", "notes": "so"}
+    arrived.record |= edited  # in the browser
+    monkeypatch.setenv("WANDB_TAGS", "of the environment")
+    run = WandbRun.start(config, identity, tmp_path, mode="online", resume=True)
+    run.tag("early-stopped")
     run.log({"train/loss": 0.5}, step=20)
     run.finish(0)
-    (arrived,) = server.runs.values()
+    assert list(server.runs) == [identity.id]
     assert [row["_step"] for row in arrived.rows] == [10, 20]
     assert arrived.exit_code == 0
+    edited["tags"] = ["a", "good", "early-stopped"]
+    assert {name: arrived.record[name] for name in edited} == edited
+    typed = Config(tracking=replace(tracking, name="typed now", tags=["b"]))
+    WandbRun.start(typed, identity, tmp_path, mode="online", resume=True).finish(0)
+    assert {name: arrived.record[name] for name in edited} == {**edited, "displayName": "typed now", "tags": ["b"]}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_of_this_id_that_is_another_one_is_refused(
+    resume: bool, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "same0001")
+    monkeypatch.setenv("WANDB_RESUME", "allow")
+    run, _ = _start(tmp_path / "first", "online")
+    run.log({"train/loss": 1.0}, step=10)
+    run.finish(0)
+    config = Config()
+    other = new_identity(config, ["train.py", "model=lstm"])
+    (tmp_path / "second").mkdir()
+    with pytest.raises(InputError, match=r"W&B has a run same0001 already, and it is not the one in .*second"):
+        WandbRun.start(config, other, tmp_path / "second", mode="online", resume=resume)
+    with pytest.raises(InputError, match=r"W&B has a run same0001 already"):
+        refuse_another(config, other, tmp_path / "second")
+    (arrived,) = server.runs.values()
+    assert [row["_step"] for row in arrived.rows] == [10]
+    assert arrived.state == "finished"
+    assert arrived.config["run.command"] == ["train.py", "model=gru"]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_deleted_is_refused_with_what_uploads_it(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_session, "INIT_TIMEOUT", 3.0)
+    config = Config(tracking=TrackingConfig(project="films"))
+    run, identity = _start(tmp_path / "run", "online", config)
+    run.log({"train/loss": 1.0}, step=10)
+    run.finish(1)
+    server.delete_run(identity.id)
+    with pytest.raises(InputError, match=r"was deleted in W&B.*restore it there, or type tracking=offline") as refused:
+        WandbRun.start(config, identity, tmp_path / "run", mode="online", resume=True)
+    import wandb
+
+    wandb.teardown()  # as with the process that was refused
+    run = WandbRun.start(config, identity, tmp_path / "run", mode="offline", resume=True)
+    run.log({"train/loss": 1.0}, step=10)
+    run.log({"train/loss": 0.5}, step=20)
+    run.finish(0)
+    advised = shlex.split(str(refused.value).partition(" by ")[2].replace("NEW", "another1"))
+    parts = sorted(str(part) for part in Path(advised[-1]).parent.glob(Path(advised[-1]).name))
+    subprocess.run([sys.executable, "-m", *advised[:-1], *parts], capture_output=True, timeout=60, check=True)
+    assert [row["_step"] for row in server.runs["another1"].rows] == [10, 20]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_what_does_not_heal_is_refused_at_once(
+    status: int, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.refusal = status
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"W&B refuses the run .*correct tracking\.entity"):
+        _start(tmp_path, "online")
+    assert time.monotonic() - started < 10
+    server.refusal = None
+    config = Config(tracking=TrackingConfig(entity="testre"))
+    with pytest.raises(InputError, match=r"entity testre not found .*correct tracking\.entity"):
+        _start(tmp_path, "online", config)
+    assert server.runs == {}
 
 
 @pytest.mark.slow
@@ -120,7 +200,7 @@ def test_a_server_that_dies_does_not_hold_the_run_up(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["auto", "online"])
+@pytest.mark.parametrize("mode", ["auto", "online", "WANDB_MODE"])
 def test_a_server_that_stalls_after_the_probe(
     mode: str,
     wandb_home: Path,
@@ -131,11 +211,13 @@ def test_a_server_that_stalls_after_the_probe(
 ) -> None:
     monkeypatch.setattr(wandb_session, "INIT_TIMEOUT", 2.0)
     monkeypatch.setenv("WANDB_API_KEY", api_key)
-    config = Config(tracking=TrackingConfig(mode=mode))
+    config = Config(tracking=TrackingConfig(mode="online" if mode == "online" else "auto"))
+    if mode == "WANDB_MODE":
+        monkeypatch.setenv("WANDB_MODE", "online")
     with WandbServer(stalls=True) as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         assert resolve_mode(config.tracking, RUN) == ("online", None)
-        if mode == "online":
+        if mode != "auto":
             with pytest.raises(InputError, match=r"did not take the run .* type tracking=offline"):
                 _start(tmp_path, "online", config)
             return
@@ -167,6 +249,7 @@ from pathlib import Path
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import new_identity
 from textrnn.tracking.wandb_settings import resolve_mode
+from textrnn.tracking.wandb_identity import refuse_another
 from textrnn.tracking.wandb_run import WandbRun
 config, run_dir = Config(), Path("run")
 run_dir.mkdir()

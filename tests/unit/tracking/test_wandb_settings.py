@@ -68,14 +68,21 @@ def test_a_wandb_mode_that_is_none_is_refused(wandb_home: Path, monkeypatch: pyt
         resolve_mode(TrackingConfig(), RUN)
 
 
-def test_without_a_key_auto_is_offline_and_online_is_refused(wandb_home: Path) -> None:
+def test_without_a_key_auto_is_offline_and_online_is_refused(wandb_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mode, line = resolve_mode(TrackingConfig(), RUN)
     assert mode == "offline"
     assert line is not None
     assert "(no W&B account configured)" in line
     assert "\n" not in line
-    with pytest.raises(InputError, match=r"no W&B account configured: .* tracking=offline or tracking=auto"):
+    with pytest.raises(
+        InputError, match=r"tracking is online: no W&B account configured; .* tracking=offline or tracking=auto"
+    ):
         resolve_mode(TrackingConfig(mode="online"), RUN)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    with pytest.raises(
+        InputError, match=r"WANDB_MODE is online: no W&B account configured; .*, or type tracking=offline\.$"
+    ):
+        resolve_mode(TrackingConfig(), RUN)
 
 
 def test_a_key_is_found_in_environment_netrc_and_settings(

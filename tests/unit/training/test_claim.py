@@ -18,6 +18,8 @@ from textrnn.distributed.ranks import Ranks
 from textrnn.distributed.slurm import Job
 from textrnn.training import claim
 
+OF_A_SWEEP = ("WANDB_SWEEP_ID", slurm.TRIAL)
+
 
 def agree(**differs: str) -> None:
     """As rank 0 of two, of which the other one says the same but for what `differs`."""
@@ -79,11 +81,17 @@ def test_the_task_of_an_array_is_asked_for_by_its_number(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(slurm, "_show", show)
     monkeypatch.setattr(shutil, "which", lambda name: name)
-    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    for name in OF_A_SWEEP:
+        monkeypatch.delenv(name, raising=False)
     for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3")):
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")  # which a person may have chosen
     assert slurm.batch_job() == Job(id="7_3", restarts=2, state="RUNNING")
     assert asked == ["7_3"]
+    for name in OF_A_SWEEP:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "1")
+            assert slurm.batch_job() is None, "a sweep starts its trials again"
 
 
 @pytest.mark.parametrize(
@@ -111,3 +119,24 @@ def test_only_a_job_that_slurm_has_started_again_goes_on_by_itself(
     else:
         with pytest.raises(InputError, match="is not empty"):
             take(again)
+
+
+def test_a_run_id_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(name: str, resume: str | None = None) -> str:
+        monkeypatch.delenv(SHARED_RUN, raising=False)
+        config = Config(run_dir=str(tmp_path / name), resume=resume)
+        _, directory, identity = claim.claim(config, ["train.py"], Ranks(Launch()))
+        directory.release()
+        return identity.id
+
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    assert take("a") != take("b")
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    monkeypatch.setenv("WANDB_RESUME", "allow")
+    assert take("c") == take("c", resume="auto") == "mine"
+    with pytest.raises(InputError, match=r"WANDB_RUN_ID=mine is the id of the run in .*/c; unset it for a new run"):
+        take("d")
+    assert not (tmp_path / "d").exists()
+    monkeypatch.setenv("WANDB_RUN_ID", "other")
+    with pytest.raises(InputError, match=r"WANDB_RUN_ID=other: .*/c holds the run mine; unset it"):
+        take("c", resume="auto")
