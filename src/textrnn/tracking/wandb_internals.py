@@ -4,7 +4,10 @@ Imports stand inside the functions: the client takes a second to import, and onl
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import wandb
 
 
 def service_errors() -> tuple[type[Exception], ...]:
@@ -14,12 +17,37 @@ def service_errors() -> tuple[type[Exception], ...]:
     return ConnectionError, MailboxClosedError, HandleAbandonedError
 
 
+def answer_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of a question to the server that it refuses, or does not answer; its client mixes them."""
+    import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+    return wandb.errors.Error, WandbApiFailedError, OSError, ValueError
+
+
 def is_uploaded_as_artifact(value: object) -> bool:
     """Return whether logging `value` waits for the server: the client makes artifacts of tables and of their charts."""
     import wandb
     from wandb.plot.custom_chart import CustomChart
 
     return isinstance(value, wandb.Table | CustomChart)
+
+
+def table_of(name: str, value: Any) -> "tuple[str, wandb.Table]":
+    """Return the key and the table under which W&B's row holds a table or a chart that is logged as `name`."""
+    from wandb.plot.custom_chart import CustomChart
+
+    if isinstance(value, CustomChart):
+        value.set_key(name)
+        return value.spec.table_key, value.table
+    return name, value
+
+
+def table_artifact(run_id: str, key: str) -> str:
+    """Return the name of the artifact that the client makes of the table in the row's `key`."""
+    from wandb.sdk.artifacts._internal_artifact import sanitize_artifact_name
+
+    return str(sanitize_artifact_name(f"run-{run_id}-{key}"))
 
 
 def service_variable() -> str:

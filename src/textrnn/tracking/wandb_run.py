@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,8 @@ from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.wandb_internals import is_uploaded_as_artifact, service_errors
+from textrnn.tracking.wandb_internals import is_uploaded_as_artifact, service_errors, table_artifact, table_of
+from textrnn.tracking.wandb_received import Logged
 from textrnn.tracking.wandb_settings import offline_line, timeout
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class WandbRun:
         self._again = again
         self._broken = False
         self._silent = False
+        self._outputs: dict[str, str | None] = {}
+        self._inputs: set[str] = set()
 
     @classmethod
     def start(
@@ -101,10 +105,35 @@ class WandbRun:
             return
         self._last_step = step
         tables = [name for name, value in values.items() if is_uploaded_as_artifact(value)]
+        for name in tables:
+            self._expect_table(table_of(name, values[name])[0])
         if tables and self._request(lambda: self._run.log(dict(values), step=step, commit=True)):
             return
         rest = {name: value for name, value in values.items() if name not in tables}
         self._guarded(lambda: self._run.log(rest, step=step, commit=True))
+
+    def has_step(self, step: int) -> bool:
+        """Whether the row of this step has been logged, now or before the run was resumed."""
+        return step <= self._last_step
+
+    def log_tables(self, values: Mapping[str, Any]) -> None:
+        """Log tables and charts of a row that W&B has already: they go to the summary, which its panels show."""
+        for name, value in values.items():
+            if is_uploaded_as_artifact(value):
+                key, table = table_of(name, value)
+                self._expect_table(key)
+                self._request(lambda key=key, table=table: self._run.summary.update({key: table}))  # type: ignore[misc]
+
+    def _expect_table(self, key: str) -> None:
+        self._outputs[table_artifact(self._run.id, key)] = None
+
+    def send_files(self, folder: Path, names: Sequence[str]) -> None:
+        """Upload files under these names, from the folder `files` of an earlier part of the run."""
+        for name in names:
+            place = Path(self._run.dir, name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, place)
+            self._guarded(lambda place=place: self._run.save(place, base_path=self._run.dir, policy="now"))  # type: ignore[misc]
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, over the last value of each metric."""
@@ -127,10 +156,12 @@ class WandbRun:
 
     def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
         """Log an artifact; it is uploaded by the end of the run."""
+        self._outputs[artifact.name] = artifact.digest
         self._request(lambda: self._run.log_artifact(artifact, aliases=list(aliases)))
 
     def use_artifact(self, artifact: "wandb.Artifact") -> None:
         """Log an artifact as the run's input; not offline, as it needs the server's answer."""
+        self._inputs.add(artifact.name)
         self._request(lambda: self._run.use_artifact(artifact))
 
     def finish(self, exit_code: int) -> bool:
@@ -149,6 +180,17 @@ class WandbRun:
             LOGGER.warning("W&B does not answer")
             return False
         return not self._broken
+
+    def logged(self, steps: Sequence[int], summary: Mapping[str, Any]) -> Logged:
+        """Return what W&B should have of the run: rows of these steps, this summary, and what was logged here."""
+        return Logged(
+            path=self.path,
+            steps=steps,
+            summary=summary,
+            files=Path(self._run.dir),
+            outputs=dict(self._outputs),
+            inputs=frozenset(self._inputs),
+        )
 
     def is_alive(self) -> bool:
         """Whether the client's service answers.
@@ -181,6 +223,16 @@ class WandbRun:
     def url(self) -> str | None:
         """The run's page; None offline."""
         return self._run.url
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._run.id
+
+    @property
+    def path(self) -> str:
+        """ENTITY/PROJECT/ID, by which the server is asked about the run."""
+        return self._run.path
 
     @property
     def directory(self) -> Path:
