@@ -121,4 +121,6 @@ def _send_files(run: WandbRun, directory: RunDirectory) -> None:
         LOGGER.warning(f"W&B does not say which files it has ({' '.join(str(error).split())})")
         return
     for part in sorted((directory.path / "wandb").glob(f"run-*-{run.id}/files")):
+        if part.parent.samefile(run.directory):
+            continue
         run.send_files(part, [name for name in local_files(part) if name.startswith("media/") and not there.get(name)])
