@@ -101,6 +101,7 @@ class SmallRun:
         folder = run.directory / "model"
         folder.mkdir()
         (folder / "best.ckpt").write_bytes(MODEL)
+        run.tag("half")
         if run.url is not None:
             run.use_artifact(dataset_artifact("abc", {"fingerprint": "abc"}))
         run.log_artifact(model_artifact(f"gru-{run.id}", folder, {"best_step": 10}), ALIASES)
@@ -170,6 +171,9 @@ class SmallRun:
         if not [name for name in run.files if name.startswith("media/images/")]:
             found.append("picture")
         found += [name for name in ("wandb-summary.json", "config.yaml") if name not in run.files]
+        found += [] if run.record.get("tags") == ["half"] else [f"tag: {run.record.get('tags')}"]
+        if "test/roc" not in run.raw_config["_wandb"]["value"].get("visualize", {}):
+            found.append("chart")
         versions = [artifact for artifact in server.artifacts.values() if artifact.version is not None]
         names = {artifact.collection: artifact for artifact in versions}
         if f"gru-{run.id}" not in names or names[f"gru-{run.id}"].files.get("best.ckpt") != MODEL:

@@ -324,6 +324,6 @@ def _stored(method: str, path: str) -> str:
     match path.strip("/").split("/"):
         case ["artifacts", _, "manifest"]:
             return f"{method} manifest"
-        case ["artifacts", *_]:
+        case ["artifacts" | "artifactsV2", *_]:  # the second: where the client looks after 403 and 404
             return f"{method} artifact"
     return f"{method} file"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from textrnn.base.errors import InputError
 from textrnn.base.files import making, replacing_folder, user_cache
 from textrnn.base.process import in_time
-from textrnn.tracking.wandb_internals import answer_errors
+from textrnn.tracking.wandb_internals import answer_errors, give_up_soon
 from textrnn.tracking.wandb_settings import check_account
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ def _find(reference: Reference) -> "wandb.Artifact":
         except (LookupError, TypeError, AttributeError) as error:
             # The client reads whatever storage answers, such as an error's text, as a manifest.
             raise ValueError("what storage answers is no manifest") from error
+        give_up_soon(found)
         return found
 
     try:

@@ -50,7 +50,7 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
     sent = run.finish(exit_code)
     # A run that was online before and is offline now is incomplete in W&B, whatever the files here hold.
     whole_file = run.url is None and not any((directory.path / "wandb").glob("run-*"))
-    lacks = "" if sent and whole_file else "the end of the run"
+    lacks = "" if sent and whole_file else "W&B lacks the end of the run"
     if sent and run.url is not None:
         # A run that is to be resumed uploads then what is missing of its rows; a pre-empted one has no time either.
         lacks = _lacks(run, directory, summary) if summary.status in (Status.FINISHED, Status.STOPPED) else ""
@@ -61,18 +61,19 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
     if summary.status == Status.STOPPED:  # `resume=RUN` trains such a run on
         again = f"the same command with run_dir={directory.path} resume=auto"
     LOGGER.warning(
-        f"W&B lacks {lacks}. To upload it: {again}; "
+        f"{lacks}. To upload it: {again}; "
         f"to upload the whole run to another server: wandb sync --no-skip-online {run.directory}"
     )
 
 
 def _lacks(run: WandbRun, directory: RunDirectory, summary: RunSummary) -> str:
-    """Return in words what the server lacks of a run that has ended; empty if it has everything."""
+    """Say what the server lacks of a run that has ended; nothing if it has everything."""
     steps = [int(row["step"]) for row in read_metrics(directory.metrics_csv)]
     try:
-        return ", ".join(missing(run.logged(steps, summary.to_dict())))
+        lacks = missing(run.logged(steps, summary.to_dict()))
     except answer_errors() as error:
-        return f"perhaps some of the run, as it does not say ({' '.join(str(error).split())})"
+        return f"W&B does not say what it has of the run ({' '.join(str(error).split())}) and may lack a part"
+    return f"W&B lacks {', '.join(lacks)}" if lacks else ""
 
 
 def upload_missing(

@@ -43,6 +43,37 @@ def table_of(name: str, value: Any) -> "tuple[str, wandb.Table]":
     return name, value
 
 
+def give_up_soon(artifact: "wandb.Artifact") -> None:
+    """Make downloads of an artifact give up after three retries, some seconds, in place of sixteen and 20 minutes.
+
+    The client downloads in threads that hold the process up at its end, however long they retry.
+    """
+    from requests.adapters import HTTPAdapter
+    from urllib3.util.retry import Retry
+
+    retries = Retry(total=3, backoff_factor=1, status_forcelist=(408, 409, 429, 500, 502, 503, 504))
+    for scheme in ("http://", "https://"):
+        artifact.manifest.storage_policy._session.mount(scheme, HTTPAdapter(max_retries=retries))  # type: ignore[attr-defined]
+
+
+def is_chart(value: object) -> bool:
+    """Return whether `value` is a chart: a table that W&B's config of the run says how to draw."""
+    from wandb.plot.custom_chart import CustomChart
+
+    return isinstance(value, CustomChart)
+
+
+def show_chart(run: "wandb.Run", name: str, value: Any) -> None:
+    """Put into W&B's config of the run how the chart that is logged as `name` is drawn, as logging it does."""
+    value.set_key(name)
+    run._config_callback(key=value.spec.config_key, val=value.spec.config_value)
+
+
+def shown_charts(raw_config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the charts in W&B's config of a run, as its server has it."""
+    return frozenset(raw_config.get("_wandb", {}).get("visualize", {}))
+
+
 def table_artifact(run_id: str, key: str) -> str:
     """Return the name of the artifact that the client makes of the table in the row's `key`."""
     from wandb.sdk.artifacts._internal_artifact import sanitize_artifact_name

@@ -9,10 +9,12 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from textrnn.base.process import in_time
+from textrnn.tracking.wandb_internals import shown_charts
 
 ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must say what it has."""
@@ -32,12 +34,16 @@ class Logged:
     """The steps of its rows, in order."""
     summary: Mapping[str, Any]
     """Its final values."""
-    files: Path
-    """The client's folder of its files."""
+    files: Mapping[str, int]
+    """Bytes of its files, by name."""
     outputs: Mapping[str, str | None]
     """By name, the digests of the artifacts that it made; None for a table, whose digest only the client knows."""
     inputs: frozenset[str]
     """The names of those that it used."""
+    tags: frozenset[str]
+    """The tags that it gave itself."""
+    charts: frozenset[str]
+    """The names of its charts, whose descriptions are in W&B's config of the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +60,14 @@ class Received:
     outputs: Mapping[str, frozenset[str]]
     """By name, the digests of the versions that are whole."""
     inputs: frozenset[str]
+    tags: frozenset[str]
+    charts: frozenset[str]
 
     def lacks(self, logged: Logged) -> list[str]:
         """Return what is missing, each kind in words."""
         rows = sum(step > self.last_step for step in logged.steps)
         known = [name for name in logged.summary if not _same(logged.summary[name], self.summary.get(name))]
-        files = [name for name, size in local_files(logged.files).items() if size and not self.files.get(name)]
+        files = [name for name, size in logged.files.items() if size and not self.files.get(name)]
         artifacts = [
             name
             for name, digest in logged.outputs.items()
@@ -72,6 +80,8 @@ class Received:
             "the end of the run" if self.running else "",
             _listed("file", files),
             _listed("artifact", artifacts),
+            _listed("tag", logged.tags - self.tags),
+            _listed("chart", logged.charts - self.charts),
         ]
         return [what for what in missing if what]
 
@@ -114,13 +124,19 @@ def _ask(path: str) -> Received:
         files={file.name: int(file.size) for file in run.files()},
         outputs={name: frozenset(digests) for name, digests in outputs.items()},
         inputs=frozenset(map(_collection, run.used_artifacts())),
+        tags=frozenset(run.tags or ()),
+        charts=shown_charts(run.rawconfig),
     )
 
 
-def local_files(folder: Path) -> dict[str, int]:
-    """Return the bytes of each file that the client uploads from its folder `files`, by name."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): path.stat().st_size for path in found}
+def local_files(folder: Path, ignored: Iterable[str] = ()) -> dict[str, int]:
+    """Return the bytes of each file that the client uploads from its folder `files`, by name.
+
+    `ignored` are the user's patterns of files that the client leaves out (WANDB_IGNORE_GLOBS).
+    """
+    found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    kept = (name for name in found if not any(fnmatch(name, pattern) for pattern in ignored))
+    return {name: found[name].stat().st_size for name in kept}
 
 
 def _collection(artifact: Any) -> str:

@@ -17,8 +17,15 @@ from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.wandb_internals import is_uploaded_as_artifact, service_errors, table_artifact, table_of
-from textrnn.tracking.wandb_received import Logged
+from textrnn.tracking.wandb_internals import (
+    is_chart,
+    is_uploaded_as_artifact,
+    service_errors,
+    show_chart,
+    table_artifact,
+    table_of,
+)
+from textrnn.tracking.wandb_received import Logged, local_files
 from textrnn.tracking.wandb_settings import offline_line, timeout
 
 if TYPE_CHECKING:
@@ -48,6 +55,8 @@ class WandbRun:
         self._silent = False
         self._outputs: dict[str, str | None] = {}
         self._inputs: set[str] = set()
+        self._tags: set[str] = set()
+        self._charts: set[str] = set()
 
     @classmethod
     def start(
@@ -106,7 +115,7 @@ class WandbRun:
         self._last_step = step
         tables = [name for name, value in values.items() if is_uploaded_as_artifact(value)]
         for name in tables:
-            self._expect_table(table_of(name, values[name])[0])
+            self._expect_table(name, values[name])
         if tables and self._request(lambda: self._run.log(dict(values), step=step, commit=True)):
             return
         rest = {name: value for name, value in values.items() if name not in tables}
@@ -121,11 +130,16 @@ class WandbRun:
         for name, value in values.items():
             if is_uploaded_as_artifact(value):
                 key, table = table_of(name, value)
-                self._expect_table(key)
+                self._expect_table(name, value)
+                if is_chart(value):
+                    self._guarded(lambda name=name, value=value: show_chart(self._run, name, value))  # type: ignore[misc]
                 self._request(lambda key=key, table=table: self._run.summary.update({key: table}))  # type: ignore[misc]
 
-    def _expect_table(self, key: str) -> None:
+    def _expect_table(self, name: str, value: Any) -> None:
+        key, _ = table_of(name, value)
         self._outputs[table_artifact(self._run.id, key)] = None
+        if is_chart(value):
+            self._charts.add(name)
 
     def send_files(self, folder: Path, names: Sequence[str]) -> None:
         """Upload files under these names, from the folder `files` of an earlier part of the run."""
@@ -152,7 +166,9 @@ class WandbRun:
 
     def tag(self, tag: str) -> None:
         """Add a tag."""
-        self._guarded(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
+        self._tags.add(tag)
+        if tag not in (self._run.tags or ()):
+            self._guarded(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
 
     def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
         """Log an artifact; it is uploaded by the end of the run."""
@@ -187,9 +203,11 @@ class WandbRun:
             path=self.path,
             steps=steps,
             summary=summary,
-            files=Path(self._run.dir),
+            files=local_files(Path(self._run.dir), self._run.settings.ignore_globs or ()),
             outputs=dict(self._outputs),
             inputs=frozenset(self._inputs),
+            tags=frozenset(self._tags),
+            charts=frozenset(self._charts),
         )
 
     def is_alive(self) -> bool:

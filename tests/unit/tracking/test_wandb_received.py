@@ -4,18 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from textrnn.tracking.wandb_received import Logged, Received
+from textrnn.tracking.wandb_received import Logged, Received, local_files
 
 
 @pytest.fixture
 def logged(tmp_path: Path) -> Logged:
     (tmp_path / "media").mkdir()
     (tmp_path / "media" / "a.png").write_bytes(b"picture")
+    (tmp_path / "config.yaml").write_bytes(b"seed: 0")
     (tmp_path / "empty.txt").touch()
+    files = local_files(tmp_path, ["*.yaml"])
     summary = {"val/loss": math.nan, "test/loss": 0.25, "best_step": None, "status": "finished", "step": 20}
     outputs = {"gru-1": "digest", "run-1-testroc_table": None}
     return Logged(
-        path="me/films/1", steps=[10, 20], summary=summary, files=tmp_path, outputs=outputs, inputs=frozenset({"data"})
+        path="me/films/1",
+        steps=[10, 20],
+        summary=summary,
+        files=files,
+        outputs=outputs,
+        inputs=frozenset({"data"}),
+        tags=frozenset({"early-stopped"}),
+        charts=frozenset({"test/roc"}),
     )
 
 
@@ -26,6 +35,8 @@ WHOLE = Received(
     files={"media/a.png": 7},
     outputs={"gru-1": frozenset({"digest", "older"}), "run-1-testroc_table": frozenset({"any"})},
     inputs=frozenset({"data"}),
+    tags=frozenset({"mine", "early-stopped"}),
+    charts=frozenset({"test/roc"}),
 )
 
 
@@ -46,13 +57,14 @@ def test_what_is_there_is_not_missing(logged: Logged) -> None:
         ({"outputs": {}}, "2 artifacts (gru-1, run-1-testroc_table)"),
         ({"outputs": WHOLE.outputs | {"gru-1": frozenset({"older"})}}, "1 artifact (gru-1)"),
         ({"inputs": frozenset()}, "1 artifact (data)"),
+        ({"tags": frozenset({"mine"})}, "1 tag (early-stopped)"),
+        ({"charts": frozenset()}, "1 chart (test/roc)"),
     ],
 )
 def test_what_is_missing_is_named(logged: Logged, change: dict[str, object], said: str) -> None:
     assert dataclasses.replace(WHOLE, **change).lacks(logged) == [said]  # type: ignore[arg-type]
 
 
-def test_of_many_files_some_are_named(logged: Logged, tmp_path: Path) -> None:
-    for name in "bcdef":
-        (tmp_path / f"{name}.png").write_bytes(b"picture")
-    assert WHOLE.lacks(logged) == ["5 files (b.png, c.png, d.png and 2 more)"]
+def test_of_many_files_some_are_named(logged: Logged) -> None:
+    many = dataclasses.replace(logged, files=dict.fromkeys(("b", "c", "d", "e", "f"), 7))
+    assert WHOLE.lacks(many) == ["5 files (b, c, d and 2 more)"]
