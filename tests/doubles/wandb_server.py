@@ -18,15 +18,17 @@ answered with an error and kept in `unknown`, and the end of `with` fails unless
 One entity exists (`wandb_answers.ENTITY`) and every project; run ids are unique in the server, not only in a project.
 All state is in memory and survives `die` and `come_back`. Faults: `die` (the port is closed, connections drop, nothing
 is answered), `stall` (requests are taken and wait for `go_on`), `refusal` (GraphQL is answered with a status such as
-401 or 403).
+401 or 403), `faults` (one operation is refused, reset, held or half answered, once or for good: `wandb_faults`).
 """
 
 import base64
 import json
 import re
 import socket
+import struct
 import sys
 import threading
+import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -35,10 +37,11 @@ from urllib.parse import unquote
 
 from doubles.wandb_answers import RefusedError, UnknownOperationError, Variables, user
 from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
+from doubles.wandb_faults import STALL, Fault
 from doubles.wandb_runs import RunReads, RunStore, ServerRun
 from doubles.wandb_sweeps import ServerSweep, SweepStore
 
-__all__ = ["ServerArtifact", "ServerRun", "ServerSweep", "WandbServer"]
+__all__ = ["Fault", "ServerArtifact", "ServerRun", "ServerSweep", "WandbServer"]
 
 
 class WandbServer:
@@ -51,6 +54,8 @@ class WandbServer:
         """The API keys that came with requests."""
         self.refusal: int | None = None
         """The HTTP status with which every GraphQL request is refused, such as 401 for an unknown key."""
+        self.faults: list[Fault] = []
+        """What happens to single operations; the first that strikes counts."""
         self.lock = threading.RLock()
         self.answering = threading.Event()
         if not stalls:
@@ -126,6 +131,11 @@ class WandbServer:
             raise UnknownOperationError(operation)
         return self._operations[operation](variables)
 
+    def fault(self, operation: str) -> int | str | None:
+        """Return what goes wrong with this request, if anything."""
+        with self.lock:
+            return next((fault.kind for fault in self.faults if fault.strikes(operation)), None)
+
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Store an upload of a run's file stream; answer whether the run should stop."""
         return self._run_store.stream(run_id, body)
@@ -198,6 +208,7 @@ class _Http(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
     protocol_version = "HTTP/1.1"
+    _halved = False
 
     def setup(self) -> None:
         super().setup()
@@ -206,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/":
             self._reply(200, b"{}")  # the short probe for a server that answers
-        elif self._answers():
+        elif self._answers() and not self._fails(_stored(self.command, self.path)):
             with self.double.lock:
                 content = self.double.get(unquote(self.path))
             self._reply(200, content) if content is not None else self._refuse(f"GET {self.path}")
@@ -221,6 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not stream and self.path != "/graphql":
                 raise UnknownOperationError(f"POST {self.path}")
             body = json.loads(content)
+            if self._fails("file stream" if stream else _operation(body)):
+                return
             with self.double.lock:
                 if stream:
                     answer = self.double.stream(stream[1], body)
@@ -240,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         content = self._body()
-        if not self._answers():
+        if not self._answers() or self._fails(_stored(self.command, self.path)):
             return
         with self.double.lock:
             known = self.double.put(unquote(self.path), content)
@@ -263,8 +276,23 @@ class _Handler(BaseHTTPRequestHandler):
         return not self.close_connection
 
     def _data(self, body: dict[str, Any]) -> dict[str, Any]:
-        operation = re.search(r"\b(?:query|mutation)\s+(\w+)", body["query"])
-        return self.double.answer(operation[1] if operation else body["query"], body.get("variables") or {})
+        return self.double.answer(_operation(body), body.get("variables") or {})
+
+    def _fails(self, operation: str) -> bool:
+        """Do what a fault says; return whether that was all: of "half" the request is still to be carried out."""
+        kind = self.double.fault(operation)
+        if isinstance(kind, int):
+            self._reply(kind, json.dumps({"errors": [{"message": f"{operation} gets {kind}"}]}).encode())
+        elif kind == "errors":
+            self._reply(200, json.dumps({"data": None, "errors": [{"message": f"{operation} fails"}]}).encode())
+        elif kind in ("reset", "stall"):
+            time.sleep(STALL if kind == "stall" else 0)
+            self.close_connection = True
+            # A socket that lingers for 0 seconds is closed with a reset.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        self._halved = kind == "half"
+        return kind not in (None, "half")
 
     def _refuse(self, what: str) -> None:
         self.double.unknown.append(what)
@@ -286,4 +314,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if self._halved:
+            content = content[: len(content) // 2]
+            self.close_connection = True
         self.wfile.write(content)
+
+
+def _operation(body: dict[str, Any]) -> str:
+    """Return the name of a GraphQL request's operation."""
+    operation = re.search(r"\b(?:query|mutation)\s+(\w+)", body["query"])
+    return operation[1] if operation else str(body["query"])
+
+
+def _stored(method: str, path: str) -> str:
+    """Return the operation that an upload or a download is, such as `PUT manifest`."""
+    match path.strip("/").split("/"):
+        case ["artifacts", _, "manifest"]:
+            return f"{method} manifest"
+        case ["artifacts" | "artifactsV2", *_]:  # the second: where the client looks after 403 and 404
+            return f"{method} artifact"
+    return f"{method} file"

@@ -1,5 +1,6 @@
 """The contract of the loopback W&B server, with the real client, API, `wandb sync`, `wandb sweep` and `wandb agent`."""
 
+import http.client
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import wandb
 import yaml
 from doubles.quick_agent import QUICK_AGENT
-from doubles.wandb_server import ServerRun, ServerSweep, WandbServer
+from doubles.wandb_server import Fault, ServerRun, ServerSweep, WandbServer
 from wandb.sdk.lib.run_stopping import RunStopChecker
 
 KILLED = """
@@ -265,6 +266,46 @@ def test_a_refusal_is_an_error_at_once(server: WandbServer) -> None:
         with pytest.raises(wandb.errors.CommError, match="permission denied"):
             wandb.init(project="films", settings=_silent())
     assert server.runs == {}
+
+
+def test_after_one_403_the_file_stream_is_silent_and_an_artifact_without_its_file_stays_pending(
+    quick: WandbServer, tmp_path: Path
+) -> None:
+    quick.faults = [Fault("file stream", 403), Fault("PUT artifact", 403, times=None)]
+    run = wandb.init(project="films", id="one", dir=tmp_path, settings=_silent())
+    for step in range(3):
+        run.log({"loss": 1.0}, step=step)
+    _wait(lambda: quick.faults[0].done == 1)
+    artifact = wandb.Artifact("model", type="model")
+    with artifact.new_file("best.ckpt") as file:
+        file.write("weights")
+    run.log_artifact(artifact)
+    run.finish()
+    assert (quick.runs["one"].rows, quick.runs["one"].state) == ([], "running")
+    assert [artifact.version for artifact in quick.artifacts.values()] == [None]
+    assert quick.faults[1].done == 1, "403 is not tried again"
+    assert "config.yaml" in quick.runs["one"].files, "files go on"
+
+
+def test_a_fault_strikes_as_often_as_it_says(server: WandbServer) -> None:
+    server.faults = [Fault("PUT *", 503, times=2, after=1)]
+    run = server.runs["one"] = ServerRun(id="one", project="films", crashed_after=300)
+    answers = []
+    for _ in range(4):
+        request = urllib.request.Request(f"{server.url}/run-files/one/a", method="PUT", data=b"content")
+        try:
+            with urllib.request.urlopen(request) as answer:
+                answers.append(answer.status)
+        except urllib.error.HTTPError as error:
+            answers.append(error.code)
+    assert answers == [200, 503, 503, 200]
+    run.files.clear()
+    for kind in ("reset", "stall", "half"):
+        server.faults = [Fault("PUT file", kind)]
+        request = urllib.request.Request(f"{server.url}/run-files/one/{kind}", method="PUT", data=b"content")
+        with pytest.raises((OSError, http.client.IncompleteRead)), urllib.request.urlopen(request) as broken:
+            broken.read()
+    assert list(run.files) == ["half"], "carried out, and answered half"
 
 
 def _register(server: WandbServer, **config: object) -> ServerSweep:

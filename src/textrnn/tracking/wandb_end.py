@@ -1,8 +1,9 @@
 """The end of a W&B run, and the later upload of what W&B missed."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from textrnn.base import exits
 from textrnn.base.console import LOGGER
@@ -12,6 +13,8 @@ from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.metrics_csv import read_metrics
 from textrnn.tracking.run_directory import RunDirectory
 from textrnn.tracking.summary import RunSummary, Status, read_summary
+from textrnn.tracking.wandb_internals import answer_errors
+from textrnn.tracking.wandb_received import local_files, missing, received
 from textrnn.tracking.wandb_run import WandbRun
 from textrnn.tracking.wandb_settings import resolve_mode
 
@@ -38,7 +41,7 @@ def told_of_failures(run: WandbRun | None) -> Iterator[None]:
 
 
 def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, exit_code: int) -> None:
-    """End a W&B run with what `summary.json` says; if rows are missing there, log how to upload them."""
+    """End a W&B run with what `summary.json` says, ask W&B what it has, and log what is missing and what uploads it."""
     run.summarize(summary.to_dict())
     if not any(name.startswith("test/") for name in summary.metrics):
         run.forget("test/")  # of a test before the run was resumed
@@ -46,13 +49,31 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
         run.tag(EARLY_STOPPED)
     sent = run.finish(exit_code)
     # A run that was online before and is offline now is incomplete in W&B, whatever the files here hold.
-    if sent and (run.url is not None or not any((directory.path / "wandb").glob("run-*"))):
+    whole_file = run.url is None and not any((directory.path / "wandb").glob("run-*"))
+    lacks = "" if sent and whole_file else "W&B lacks the end of the run"
+    if sent and run.url is not None:
+        # A run that is to be resumed uploads then what is missing of its rows; a pre-empted one has no time either.
+        lacks = _lacks(run, directory, summary) if summary.status in (Status.FINISHED, Status.STOPPED) else ""
+    if not lacks:
         directory.wandb_unsent.unlink(missing_ok=True)
         return
+    again = f"python train.py resume={directory.path}"
+    if summary.status == Status.STOPPED:  # `resume=RUN` trains such a run on
+        again = f"the same command with run_dir={directory.path} resume=auto"
     LOGGER.warning(
-        f"W&B lacks the end of the run. To upload it: python train.py resume={directory.path}; "
+        f"{lacks}. To upload it: {again}; "
         f"to upload the whole run to another server: wandb sync --no-skip-online {run.directory}"
     )
+
+
+def _lacks(run: WandbRun, directory: RunDirectory, summary: RunSummary) -> str:
+    """Say what the server lacks of a run that has ended; nothing if it has everything."""
+    steps = [int(row["step"]) for row in read_metrics(directory.metrics_csv)]
+    try:
+        lacks = missing(run.logged(steps, summary.to_dict()))
+    except answer_errors() as error:
+        return f"W&B does not say what it has of the run ({' '.join(str(error).split())}) and may lack a part"
+    return f"W&B lacks {', '.join(lacks)}" if lacks else ""
 
 
 def upload_missing(
@@ -60,11 +81,12 @@ def upload_missing(
     identity: RunIdentity,
     directory: RunDirectory,
     *,
+    charts: Callable[[RunSummary], Mapping[str, Any]],
     report: Callable[[RunSummary, WandbRun], None],
 ) -> None:
-    """Upload the missing rows, `report` and summary of a run that has ended here but not in W&B.
+    """Upload the missing rows, charts, files, `report` and summary of a run that has ended here but not in W&B.
 
-    The charts of the last row can't be made again; they are in the run directory.
+    Rows that W&B has stay as they are: charts that are missing there go to the summary.
 
     Raises:
         InputError: if W&B refuses the run.
@@ -78,9 +100,28 @@ def upload_missing(
         config = replace(config, tracking=replace(config.tracking, mode="online"))
     summary = RunSummary.from_dict(read_summary(directory.summary_json))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
-    for row in read_metrics(directory.metrics_csv):
-        run.log({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
+    rows, media = read_metrics(directory.metrics_csv), charts(summary)
+    if mode == "online":
+        _send_files(run, directory)
+    if rows and run.has_step(int(rows[-1]["step"])):
+        run.log_tables(media)
+    for row in rows:
+        values: dict[str, Any] = {name: value for name, value in row.items() if name != "step"}
+        run.log(values | (media if row is rows[-1] else {}), step=int(row["step"]))
     report(summary, run)
     end_wandb_run(run, directory, summary, exits.DONE)
     if not directory.wandb_unsent.is_file():
         LOGGER.info("W&B now has the whole run")
+
+
+def _send_files(run: WandbRun, directory: RunDirectory) -> None:
+    """Upload pictures and tables of earlier parts of the run that W&B lacks; its rows name them."""
+    try:
+        there = received(run.path).files
+    except answer_errors() as error:
+        LOGGER.warning(f"W&B does not say which files it has ({' '.join(str(error).split())})")
+        return
+    for part in sorted((directory.path / "wandb").glob(f"run-*-{run.id}/files")):
+        if part.parent.samefile(run.directory):
+            continue
+        run.send_files(part, [name for name in local_files(part) if name.startswith("media/") and not there.get(name)])

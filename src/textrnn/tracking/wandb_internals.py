@@ -8,9 +8,12 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    import wandb
 
 
 def service_errors() -> tuple[type[Exception], ...]:
@@ -20,12 +23,68 @@ def service_errors() -> tuple[type[Exception], ...]:
     return ConnectionError, MailboxClosedError, HandleAbandonedError
 
 
+def answer_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of a question to the server that it refuses, or does not answer; its client mixes them."""
+    import wandb
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+    return wandb.errors.Error, WandbApiFailedError, OSError, ValueError
+
+
 def is_uploaded_as_artifact(value: object) -> bool:
     """Return whether logging `value` waits for the server: the client makes artifacts of tables and of their charts."""
     import wandb
     from wandb.plot.custom_chart import CustomChart
 
     return isinstance(value, wandb.Table | CustomChart)
+
+
+def table_of(name: str, value: Any) -> "tuple[str, wandb.Table]":
+    """Return the key and the table under which W&B's row holds a table or a chart that is logged as `name`."""
+    from wandb.plot.custom_chart import CustomChart
+
+    if isinstance(value, CustomChart):
+        value.set_key(name)
+        return value.spec.table_key, value.table
+    return name, value
+
+
+def give_up_soon(artifact: "wandb.Artifact") -> None:
+    """Make downloads of an artifact give up after three retries, some seconds, in place of sixteen and 20 minutes.
+
+    The client downloads in threads that hold the process up at its end, however long they retry.
+    """
+    from requests.adapters import HTTPAdapter
+    from urllib3.util.retry import Retry
+
+    retries = Retry(total=3, backoff_factor=1, status_forcelist=(408, 409, 429, 500, 502, 503, 504))
+    for scheme in ("http://", "https://"):
+        artifact.manifest.storage_policy._session.mount(scheme, HTTPAdapter(max_retries=retries))  # type: ignore[attr-defined]
+
+
+def is_chart(value: object) -> bool:
+    """Return whether `value` is a chart: a table that W&B's config of the run says how to draw."""
+    from wandb.plot.custom_chart import CustomChart
+
+    return isinstance(value, CustomChart)
+
+
+def show_chart(run: "wandb.Run", name: str, value: Any) -> None:
+    """Put into W&B's config of the run how the chart that is logged as `name` is drawn, as logging it does."""
+    value.set_key(name)
+    run._config_callback(key=value.spec.config_key, val=value.spec.config_value)
+
+
+def shown_charts(raw_config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the charts in W&B's config of a run, as its server has it."""
+    return frozenset(raw_config.get("_wandb", {}).get("visualize", {}))
+
+
+def table_artifact(run_id: str, key: str) -> str:
+    """Return the name of the artifact that the client makes of the table in the row's `key`."""
+    from wandb.sdk.artifacts._internal_artifact import sanitize_artifact_name
+
+    return str(sanitize_artifact_name(f"run-{run_id}-{key}"))
 
 
 def service_variable() -> str:

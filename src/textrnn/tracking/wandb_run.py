@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,15 @@ from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.wandb_identity import flat, is_at_wandb, labels, labels_typed_since, reason_of, refusal
-from textrnn.tracking.wandb_internals import is_uploaded_as_artifact, service_errors
+from textrnn.tracking.wandb_internals import (
+    is_chart,
+    is_uploaded_as_artifact,
+    service_errors,
+    show_chart,
+    table_artifact,
+    table_of,
+)
+from textrnn.tracking.wandb_received import Logged, local_files
 from textrnn.tracking.wandb_settings import must_be_online, offline_line, timeout
 
 if TYPE_CHECKING:
@@ -45,6 +54,10 @@ class WandbRun:
         self._again = again
         self._broken = False
         self._silent = False
+        self._outputs: dict[str, str | None] = {}
+        self._inputs: set[str] = set()
+        self._tags: set[str] = set()
+        self._charts: set[str] = set()
 
     @classmethod
     def start(
@@ -106,10 +119,40 @@ class WandbRun:
             return
         self._last_step = step
         tables = [name for name, value in values.items() if is_uploaded_as_artifact(value)]
+        for name in tables:
+            self._expect_table(name, values[name])
         if tables and self._request(lambda: self._run.log(dict(values), step=step, commit=True)):
             return
         rest = {name: value for name, value in values.items() if name not in tables}
         self._guarded(lambda: self._run.log(rest, step=step, commit=True))
+
+    def has_step(self, step: int) -> bool:
+        """Whether the row of this step has been logged, now or before the run was resumed."""
+        return step <= self._last_step
+
+    def log_tables(self, values: Mapping[str, Any]) -> None:
+        """Log tables and charts of a row that W&B has already: they go to the summary, which its panels show."""
+        for name, value in values.items():
+            if is_uploaded_as_artifact(value):
+                key, table = table_of(name, value)
+                self._expect_table(name, value)
+                if is_chart(value):
+                    self._guarded(lambda name=name, value=value: show_chart(self._run, name, value))  # type: ignore[misc]
+                self._request(lambda key=key, table=table: self._run.summary.update({key: table}))  # type: ignore[misc]
+
+    def _expect_table(self, name: str, value: Any) -> None:
+        key, _ = table_of(name, value)
+        self._outputs[table_artifact(self._run.id, key)] = None
+        if is_chart(value):
+            self._charts.add(name)
+
+    def send_files(self, folder: Path, names: Sequence[str]) -> None:
+        """Upload files under these names, from the folder `files` of an earlier part of the run."""
+        for name in names:
+            place = Path(self._run.dir, name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, place)
+            self._guarded(lambda place=place: self._run.save(place, base_path=self._run.dir, policy="now"))  # type: ignore[misc]
 
     def summarize(self, values: Mapping[str, Any]) -> None:
         """Set final values, such as the number of parameters, over the last value of each metric."""
@@ -128,14 +171,18 @@ class WandbRun:
 
     def tag(self, tag: str) -> None:
         """Add a tag."""
-        self._guarded(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
+        self._tags.add(tag)
+        if tag not in (self._run.tags or ()):
+            self._guarded(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
 
     def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
         """Log an artifact; it is uploaded by the end of the run."""
+        self._outputs[artifact.name] = artifact.digest
         self._request(lambda: self._run.log_artifact(artifact, aliases=list(aliases)))
 
     def use_artifact(self, artifact: "wandb.Artifact") -> None:
         """Log an artifact as the run's input; not offline, as it needs the server's answer."""
+        self._inputs.add(artifact.name)
         self._request(lambda: self._run.use_artifact(artifact))
 
     def finish(self, exit_code: int) -> bool:
@@ -154,6 +201,19 @@ class WandbRun:
             LOGGER.warning("W&B does not answer")
             return False
         return not self._broken
+
+    def logged(self, steps: Sequence[int], summary: Mapping[str, Any]) -> Logged:
+        """Return what W&B should have of the run: rows of these steps, this summary, and what was logged here."""
+        return Logged(
+            path=self.path,
+            steps=steps,
+            summary=summary,
+            files=local_files(Path(self._run.dir), self._run.settings.ignore_globs or ()),
+            outputs=dict(self._outputs),
+            inputs=frozenset(self._inputs),
+            tags=frozenset(self._tags),
+            charts=frozenset(self._charts),
+        )
 
     def is_alive(self) -> bool:
         """Whether the client's service answers.
@@ -186,6 +246,16 @@ class WandbRun:
     def url(self) -> str | None:
         """The run's page; None offline."""
         return self._run.url
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._run.id
+
+    @property
+    def path(self) -> str:
+        """ENTITY/PROJECT/ID, by which the server is asked about the run."""
+        return self._run.path
 
     @property
     def directory(self) -> Path:

@@ -16,8 +16,9 @@ from textrnn.config.schema import SPLITS, Config
 from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.store import Store
+from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.predictions import Predictions
-from textrnn.evaluation.report import mistake_rows, write_evaluation
+from textrnn.evaluation.report import mistake_rows, read_evaluation, write_evaluation
 from textrnn.evaluation.wandb_charts import evaluation_charts
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
@@ -71,10 +72,23 @@ def record_evaluation(run: Run, evaluated: Predictions, logger: RunLogger, *, st
         text=text,
     )
     if logger.has_wandb_run:
-        prefix = "test" if name == "test" else "val"
-        rows = mistake_rows(predictions, mistakes, text)
-        charts = evaluation_charts(predictions, prefix=prefix, picture=folder / "evaluation.png", mistakes=rows)
-        logger.add_media(step, charts)
+        logger.add_media(step, _charts(run, name, predictions))
+
+
+def recorded_charts(run: Run, summary: RunSummary) -> dict[str, Any]:
+    """Return the charts of `evaluation-<split>` once more, for W&B; none where it holds another evaluation by now."""
+    for name in ("test", "validation"):
+        predictions = read_evaluation(run.directory.evaluation(name), split=name, metrics=summary.metrics)
+        if predictions is not None:
+            return _charts(run, name, predictions)
+    return {}
+
+
+def _charts(run: Run, split: str, predictions: SplitPredictions) -> dict[str, Any]:
+    rows = mistake_rows(predictions, run.config.tracking.mistakes, run.store.split(split).text)
+    prefix = "test" if split == "test" else "val"
+    picture = run.directory.evaluation(split) / "evaluation.png"
+    return evaluation_charts(predictions, prefix=prefix, picture=picture, mistakes=rows)
 
 
 def report_data(run: Run, wandb_run: WandbRun) -> None:

@@ -1,5 +1,6 @@
 """Resuming: what may be continued, with what, and from where. Imports torch only to read a checkpoint."""
 
+import functools
 from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from textrnn.tracking.run_directory import RunDirectory
 from textrnn.training.claim import Run
 
 if TYPE_CHECKING:
+    from textrnn.tracking.summary import RunSummary
+    from textrnn.tracking.wandb_run import WandbRun
     from textrnn.training.checkpoints import Checkpoint
 
 
@@ -190,7 +193,7 @@ def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | 
 def _upload_missing(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None", signals: Signals) -> None:
     """Upload the missing rows, summary and model of a run that has ended here but not in W&B."""
     from textrnn.tracking.wandb_end import upload_missing
-    from textrnn.training.record import report_model
+    from textrnn.training.record import recorded_charts, report_data, report_model
 
     run = Run(
         config=config,
@@ -201,6 +204,10 @@ def _upload_missing(config: Config, directory: RunDirectory, checkpoint: "Checkp
         ranks=Ranks(Launch()),
         signals=signals,
     )
-    upload_missing(
-        config, run.identity, directory, report=lambda summary, wandb_run: report_model(run, summary, wandb_run)
-    )
+
+    def report(summary: "RunSummary", wandb_run: "WandbRun") -> None:
+        report_data(run, wandb_run)
+        report_model(run, summary, wandb_run)
+
+    charts = functools.partial(recorded_charts, run)
+    upload_missing(config, run.identity, directory, charts=charts, report=report)

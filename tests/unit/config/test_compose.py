@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textrnn.base.errors import InputError
-from textrnn.config.checks import check
+from textrnn.config.checks import LONGEST_RUN_ID, check
 from textrnn.config.compose import compose, compose_jobs, from_dict, load_config, parse_command_line
 from textrnn.config.overrides import CONF_DIR, GROUPS, schema_keys
 from textrnn.config.schema import Config, TrainerConfig, differences
 from textrnn.distributed.launch import Launch, check_devices
+from textrnn.tracking.wandb_internals import table_artifact
 
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
 
@@ -110,6 +111,11 @@ def test_the_trainers_keys_are_lightnings() -> None:
         ("trainer.precision=8", "32-true"),
         ("tracking=wandb", "auto, none, offline, online"),
         ("tracking.tags=a", "tracking.tags"),
+        (f"tracking.tags=[b,{'a' * 65}]", "has 65 characters; type 1 to 64"),
+        ("tracking.tags=['']", "tracking.tags='' has 0 characters"),
+        (f"tracking.job_type={'a' * 65}", "has 65 characters; type 1 to 64"),
+        (f"tracking.name={'a' * 129}", "has 129 characters; type 1 to 128"),
+        (f"tracking.group={'a' * 129}", "has 129 characters; type 1 to 128"),
         ("tracking.watch=weights", "gradients, all"),
         ("resume=auto", "run_dir"),
         ("resume=no-such-run", "no such run directory"),
@@ -134,6 +140,30 @@ def test_wrong_input_is_named_with_its_neighbour(typed: str, hint: str) -> None:
     sentence = refusal(*(typed.split(" ") if typed.startswith("-") else [typed]))
     assert hint in sentence
     assert "\n" not in sentence
+
+
+def test_names_that_wandb_refuses_are_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    offline, none = (compose([f"tracking={mode}", "data=synthetic"]) for mode in ("offline", "none"))
+    for variable, name, most in (
+        ("WANDB_NAME", "a" * 129, 128),
+        ("WANDB_RUN_GROUP", "a" * 129, 128),
+        ("WANDB_JOB_TYPE", "a" * 65, 64),
+        ("WANDB_TAGS", f"b,{'a' * 65}", 64),
+        ("WANDB_RUN_ID", "a" * (LONGEST_RUN_ID + 1), LONGEST_RUN_ID),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, name)
+            with pytest.raises(InputError, match=rf"^{variable}='a.* type 1 to {most},"):
+                check(offline)
+            check(none)
+            patch.setenv(variable, name[:-1])
+            check(offline)
+
+
+def test_the_longest_run_id_fits_into_the_names_of_its_tables() -> None:
+    for prefix in ("test", "val"):
+        for chart in ("confusion_matrix", "accuracy_by_length", "roc", "precision_recall"):
+            assert len(table_artifact("a" * LONGEST_RUN_ID, f"{prefix}/{chart}_table")) <= 128
 
 
 def test_byte_pairs_need_room_for_the_bytes() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from textrnn.evaluation.metrics import SplitPredictions, thinned, wilson_interval
-from textrnn.evaluation.report import write_evaluation
+from textrnn.evaluation.report import read_evaluation, write_evaluation
 
 
 def _predictions(reviews: int = 500, *, seed: int = 0, ties: bool = False) -> SplitPredictions:
@@ -122,6 +122,23 @@ def test_metrics_of_a_diverged_run_are_null_on_the_disk(tmp_path: Path, undrawn:
 
     written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)
     assert written == {"test/loss": None, "test/accuracy": None, "test/f1": None, "test/auroc": None, "reviews": 30}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_predictions_are_read_as_they_were_written_if_they_are_the_runs(tmp_path: Path) -> None:
+    predictions = _predictions(200)
+    loss = predictions.metrics()["loss"]
+    assert read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss}) is None
+    write_evaluation(tmp_path, predictions, split="validation", name="a run", max_length=9, mistakes=3, text=str)
+    read = read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss})
+    assert read is not None
+    order = predictions.indices.argsort()
+    assert torch.equal(read.indices, predictions.indices[order])
+    assert torch.equal(read.labels, predictions.labels[order])
+    assert torch.equal(read.lengths, predictions.lengths[order])
+    assert torch.allclose(read.probabilities.float(), predictions.probabilities[order], rtol=1e-5)
+    assert read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss + 0.1}) is None
+    assert read_evaluation(tmp_path, split="test", metrics={"test/loss": loss}) is None
 
 
 def test_a_thinned_curve_keeps_its_ends() -> None:

@@ -1,3 +1,4 @@
+import gc
 import json
 import threading
 from collections.abc import Iterator
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from doubles.wandb_server import WandbServer
+from doubles.wandb_server import Fault, WandbServer
 
 from textrnn.base.errors import InputError
 from textrnn.tracking import wandb_artifacts as artifacts
@@ -79,6 +80,34 @@ def test_a_model_is_fetched_once_and_an_alias_that_moved_again(
     assert not first.exists()
     model.files["best.ckpt"] = content
     assert local_run("wandb:films/gru-1:v0").read_text() == "one"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # the client's files and sockets, after failed downloads
+def test_what_the_server_refuses_is_one_sentence(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(artifacts, "ANSWER_TIMEOUT", 3.0)
+    _log(tmp_path, "one")
+    wandb.teardown()  # as in a process of its own
+    capfd.readouterr()
+    unanswered = []
+    for operation in ("ArtifactMembershipByName", "FetchArtifactManifest", "GET manifest", "GET artifact"):
+        for kind in (403, 500, "errors", "half"):
+            if kind == "errors" and operation.startswith("GET"):
+                continue
+            server.faults = [Fault(operation, kind, times=None)]
+            with pytest.raises(InputError) as caught:
+                local_run("wandb:films/gru-1:best")
+            said = str(caught.value)
+            del caught  # it holds the client's files open
+            if "\n" in said or not said.startswith("wandb:films/gru-1:best: "):
+                unanswered.append((operation, kind, said))
+    gc.collect()
+    assert unanswered == []
+    assert capfd.readouterr() == ("", "")
+    server.faults.clear()
+    assert local_run("wandb:films/gru-1:best").read_text() == "one"
 
 
 @pytest.mark.parametrize(
