@@ -26,7 +26,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 
 nb_execution_mode = "off"  # notebooks are shown with their stored outputs
 nb_merge_streams = True
@@ -41,9 +41,17 @@ nitpick_ignore_regex = [(r"py:.*", r".*")]
 """Types in signatures: most have no page here, and other projects' pages would need a network."""
 
 
-def shorten_links(_app: Sphinx, _name: str, source: list[str]) -> None:
-    """Let links to the folder notebooks/, as they work in the repository, lead to this site's pages."""
-    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/", "](/notebooks/", source[0])
+NO_BREAK = "\u00a0"
+
+
+def prepare(app: Sphinx, name: str, source: list[str]) -> None:
+    """Let links to the folder notebooks/, which work in the repository, lead to this site's pages; keep figures whole."""
+    text = re.sub(r"\]\((?:\.\./)+notebooks/", "](/notebooks/", source[0])
+    if app.env.doc2path(name).suffix == ".md":
+        parts = re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
+        parts[::2] = [re.sub(r"(?<=\d) (?=[%×])|(?<=\d) (?=± )|(?<=±) (?=\d)", NO_BREAK, part) for part in parts[::2]]
+        text = "".join(parts)
+    source[0] = text
 
 
 def visit_math(writer: HTMLTranslator, node: nodes.Element) -> None:
@@ -57,6 +65,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Generate the reference, and register what the settings above name."""
     generate.write(DOCS / "_generated")
     generate.copy_notebooks(DOCS / "notebooks")
-    app.connect("source-read", shorten_links)
+    app.connect("source-read", prepare)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
