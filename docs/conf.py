@@ -30,7 +30,7 @@ html_show_sphinx = html_show_copyright = False
 
 nb_execution_mode = "off"  # notebooks are shown with their stored outputs
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 
@@ -45,7 +45,7 @@ NO_BREAK = "\u00a0"
 
 
 def prepare(app: Sphinx, name: str, source: list[str]) -> None:
-    """Let links to the folder notebooks/, which work in the repository, lead to this site's pages; keep figures whole."""
+    """Lead the repository's links to notebooks/ to this site's pages; keep a figure and its unit on one line."""
     text = re.sub(r"\]\((?:\.\./)+notebooks/", "](/notebooks/", source[0])
     if app.env.doc2path(name).suffix == ".md":
         parts = re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)

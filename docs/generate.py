@@ -124,8 +124,8 @@ def configuration() -> Iterator[str]:
     for section, found in keys().items():
         yield "### The run\n" if section == "run" else f"### `{section}`\n"
         for key in found:
-            yield f"`{key.name}`\n: {key.meaning}"
-            yield f"  Default `{key.default}`; {key.allowed}.\n"
+            meaning = key.meaning.replace("<", r"\<")
+            yield f"`{key.name}` = `{key.default}`\n: {meaning}\\\n  {key.allowed[:1].upper()}{key.allowed[1:]}.\n"
 
 
 def groups() -> Iterator[str]:

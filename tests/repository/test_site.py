@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from support import ROOT, Command
 
 import generate
+from textrnn.config.compose import compose, job_overrides, parse_command_line
+from textrnn.config.overrides import CONF_DIR, check_key, check_override, parse_overrides
 from textrnn.config.schema import Config, LauncherConfig, leaves
 
 DOCS = ROOT / "docs"
@@ -48,6 +51,44 @@ def test_every_page_is_in_a_table_of_contents() -> None:
     assert {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES} | notebooks == listed
 
 
+def commands(page: str) -> set[str]:
+    """Return the commands on a page that start with python: lines of code blocks, and code in sentences and tables."""
+    shown = re.findall(r"^ *```(?:sh|console|text)?\n(.*?)^ *```$|^((?:    .*\n)+)", page, re.DOTALL | re.MULTILINE)
+    lines = "\n".join("".join(parts) for parts in shown).replace("\\\n", " ").splitlines()
+    sentences = re.sub(r"^ *```.*?^ *```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    lines += [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", sentences)]
+    found = {line.strip().removeprefix("$ ") for line in lines}
+    return {line for line in found if line.startswith("python ") and "..." not in line}
+
+
+WRONG = ("model.hiden_size=64", "model=transformer")
+"""What pages type to show the answer."""
+OF_A_READER = re.compile("[A-Z]{2,}|resume=|data.path=|experiment=runs|vectors|small_lstm|cell=mgu|logsumexp|folders")
+"""Arguments that name files of a reader, extras or the examples of extend.md: only their keys are checked."""
+
+
+@pytest.mark.slow
+def test_the_commands_on_the_pages_are_accepted() -> None:
+    typed = {command for page in PAGES for command in commands(page.read_text(encoding="utf-8"))}
+    checked = 0
+    for command in sorted(typed):
+        name, *argv = shlex.split(command, comments=True)[1:]
+        if name not in ("train.py", "prepare.py", "evaluate.py", "predict.py", "sweep.py"):
+            assert (ROOT / name).is_file() or name.startswith("-"), command
+        if name not in ("train.py", "prepare.py") or set(WRONG) & set(argv):
+            continue
+        readers = [argument.partition("=")[0] for argument in argv if OF_A_READER.search(argument)]
+        for key in readers:
+            if re.fullmatch(r"[a-z]\w*(\.\w+)*", key) and not (CONF_DIR / key).is_dir():
+                check_key(key)
+        command_line = parse_command_line([argument for argument in argv if not OF_A_READER.search(argument)])
+        for override in parse_overrides(command_line.overrides):
+            check_override(override, command_line.multirun)
+        compose(job_overrides(command_line)[0])
+        checked += 1
+    assert checked > 40
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("furo", reason="the extra `docs` is not installed")
@@ -55,7 +96,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     index = (tmp_path / "site" / "index.html").read_text()
-    assert "http://" not in index.replace("http://www.w3.org", "")  # no script or font of another server
+    assert not re.search(r'<(?:script|link|img)[^>]*(?:src|href)="https?:', index)  # nothing of another server
     configuration = (tmp_path / "site" / "reference" / "configuration.html").read_text()
     assert "model.pooling" in configuration
 
