@@ -2,13 +2,14 @@
 # make check: lint, types, the layers of the package and the unit tests but those that start processes.
 # make test:  lint, types and every test that needs no GPU.
 # make notebooks: runs the notebooks again and keeps what they show.
-# make bench: measures, without peers, and puts the figures into the README; ARGS="--peers" for all of them.
+# make docs: builds the documentation site, docs/_build/html/index.html; a warning is an error.
+# make bench: measures, without peers, and puts the figures into docs/; ARGS="--peers" for all of them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train check test bench notebooks lint clean
+.PHONY: train check test docs bench notebooks lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py experiment=first_run $(ARGS)
@@ -21,9 +22,13 @@ check: $(VENV)/.installed lint
 test: $(VENV)/.installed lint
 	$(PYTEST) -m "not gpu"
 
+docs: $(VENV)/.installed
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run.py all $(ARGS)
-	$(BIN)/python benchmarks/readme.py
+	$(BIN)/python benchmarks/pages.py
 
 notebooks: $(VENV)/.installed
 	$(BIN)/python notebooks/execute.py

@@ -55,7 +55,7 @@ def _training(cell: str, hidden: int, ours: Worker, peer: Worker | None, setting
         table.add(variant, f"{cell} {hidden}", values[variant])
     if peer is not None:
         gain = ratios(values["auto 32-true"], values["tutorial"])
-        name = f"{cell} {hidden}: tokens/s over the tutorial way"
+        name = f"{cell} {hidden}: tokens/s over the tutorials' code"
         report.claims.append(Claim(name=name, values=gain, at_least=OVER_TUTORIAL[cell]))
         gain = ratios(values["auto bf16-mixed"], values["tutorial"])
         report.claims.append(Claim(name=f"{name}, in bf16-mixed", values=gain))

@@ -16,10 +16,10 @@ ONCE = "measured once"
 
 @dataclass(kw_only=True, slots=True)
 class Claim:
-    """A figure with one value a repeat, and the bar for its median, if there is one."""
+    """A figure with one value a repeat, and the target for its median, if there is one."""
 
     name: str
-    """Name of the measurement, such as "lstm: tokens/s over the tutorial way"."""
+    """Name of the measurement, such as "lstm: tokens/s over the tutorials' code"."""
     values: list[float]
     unit: str = "×"
     at_least: float | None = None
@@ -27,15 +27,15 @@ class Claim:
 
     @property
     def met(self) -> bool | None:
-        """Return whether the median reaches the bar; None without a bar."""
+        """Return whether the median reaches the target; None without one."""
         median, _, _ = spread(self.values)
         if self.at_least is not None:
             return median >= self.at_least
         return None if self.at_most is None else median <= self.at_most
 
     @property
-    def bar(self) -> str:
-        """Return the bar, such as "≥ 60 ×"; empty without one."""
+    def target(self) -> str:
+        """Return the target, such as "≥ 60 ×"; empty without one."""
         sign, limit = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
         return "" if limit is None else f"{sign} {number(limit)} {self.unit}"
 
@@ -125,12 +125,12 @@ def show(report: Report, console: Console) -> None:
     console.print(", ".join(f"{key} {value}" for key, value in where["versions"].items()))
     console.print(f"commit {where['commit']}, {where['date']}")
     if report.claims:
-        claims = RichTable(heading(report.claims), "median", "min to max", "bar", "")
+        claims = RichTable(heading(report.claims), "median", "min to max", "target", "")
         for claim in report.claims:
             median, low, high = spread(claim.values)
             met = {True: "[green]met", False: "[red]missed", None: ""}[claim.met]
             claims.add_row(
-                claim.name, f"{number(median)} {claim.unit}", f"{number(low)} to {number(high)}", claim.bar, met
+                claim.name, f"{number(median)} {claim.unit}", f"{number(low)} to {number(high)}", claim.target, met
             )
         console.print(claims)
     for table in report.tables:

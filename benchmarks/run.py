@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-path", type=Path, help="the real reviews (default ../shared/imdb, else generated ones)")
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder for the JSON")
     parser.add_argument("--quick", action="store_true", help="tiny sizes on generated reviews: to see that it runs")
-    parser.add_argument("--peers", action="store_true", help="also the tutorial way, and TensorFlow where it is")
+    parser.add_argument("--peers", action="store_true", help="also the tutorials' code, and TensorFlow where it is")
     parser.add_argument("--only", metavar="RECIPES", help="tutorials: these recipes, separated by commas")
     parser.add_argument("--tensorflow-python", help="tutorials: the python of an environment with TensorFlow")
     return parser

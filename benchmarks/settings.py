@@ -16,7 +16,7 @@ class Settings:
     quick: bool = False
     """Tiny sizes on generated reviews: whether it runs, not how fast."""
     peers: bool = False
-    """Also run the tutorial way, and TensorFlow where there is one."""
+    """Also run the tutorials' code, and TensorFlow where there is one."""
     only: list[str] = field(default_factory=list)
     """tutorials: these recipes; empty: all."""
     tensorflow_python: str | None = None

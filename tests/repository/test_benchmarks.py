@@ -13,7 +13,7 @@ from rich.console import Console
 from support import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
-import readme
+import pages
 import run
 import tutorials
 from gemms import gemms_alone, layer_flops
@@ -34,7 +34,7 @@ def make_report() -> Report:
     report.claims += [
         Claim(name="ours over theirs", values=[61.23456789, 59.0, 70.0], at_least=60.0),
         Claim(name="waiting", values=[2.0], unit="%", at_most=1.0),
-        Claim(name="no bar", values=[1.0]),
+        Claim(name="no target", values=[1.0]),
     ]
     table = Table(title="steps", unit="tokens/s")
     table.add("ours", "gru", [123456.0, 123457.0])
@@ -59,10 +59,10 @@ def test_a_repeat_measures_every_variant_once_in_a_rotated_order() -> None:
     assert spread([5.0, 1.0, 2.0]) == (2.0, 1.0, 5.0)
 
 
-def test_a_claim_is_held_against_its_bar_by_the_median() -> None:
+def test_a_claim_is_held_against_its_target_by_the_median() -> None:
     claims = make_report().claims
     assert [claim.met for claim in claims] == [True, False, None]
-    assert [claim.bar for claim in claims] == ["≥ 60 ×", "≤ 1 %", ""]
+    assert [claim.target for claim in claims] == ["≥ 60 ×", "≤ 1 %", ""]
     assert [number(value) for value in (0.012345, 12.345, 1234.5, 1234567.0)] == [
         "0.0123",
         "12.3",
@@ -88,22 +88,22 @@ def test_a_report_is_shown_with_its_machine_claims_and_tables() -> None:
         assert part in output.getvalue()
 
 
-def test_the_readme_shows_the_results(tmp_path: Path) -> None:
-    assert readme.render(["startup"], tmp_path).startswith("No results yet")
+def test_the_pages_show_the_results(tmp_path: Path) -> None:
+    assert pages.render(["startup"], tmp_path).startswith("No results yet")
     make_report().write(tmp_path / "loop.json")
-    part = readme.render(["startup", "loop"], tmp_path)
+    part = pages.render(["startup", "loop"], tmp_path)
     assert "| ours over theirs | 61.2 × | 59 to 70 | ≥ 60 ×, met |" in part
     assert "| theirs | 2,000 |  |" in part
-    page = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n"
-    assert readme.replace_part(page, part) == f"above\n{readme.BEGIN}\n{part}\n{readme.END}\nbelow\n"
+    page = f"above\n{pages.BEGIN}\nold\n{pages.END}\nbelow\n"
+    assert pages.replace_part(page, part) == f"above\n{pages.BEGIN}\n{part}\n{pages.END}\nbelow\n"
     with pytest.raises(ValueError, match="benchmarks: begin"):
-        readme.replace_part("a page without markers", part)
+        pages.replace_part("a page without markers", part)
 
 
-@pytest.mark.parametrize("path", readme.PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", pages.PAGES, ids=lambda path: path.stem)
 def test_the_pages_are_up_to_date(path: Path) -> None:
     page = path.read_text(encoding="utf-8")
-    assert page == readme.replace_part(page, readme.render(readme.PAGES[path])), "type: python benchmarks/readme.py"
+    assert page == pages.replace_part(page, pages.render(pages.PAGES[path])), "type: python benchmarks/pages.py"
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -156,7 +156,7 @@ def assert_reported(name: str, folder: Path) -> None:
     report = Report.read(folder / f"{name}.json")
     assert report.claims
     assert all(value > 0 for claim in report.claims for value in claim.values if name != "losses")
-    assert readme.HEADINGS[name] in readme.render([name], folder)
+    assert pages.HEADINGS[name] in pages.render([name], folder)
 
 
 def test_recipes_that_are_not_measured_again_are_kept_on_the_same_machine(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 import deviations_choosing
 import deviations_means
 import deviations_picture
-import readme
+import pages
 import run
 from deviations_data import batched, buffered, pieces_in_turn
 from deviations_model import Classifier, Recipe, Run
@@ -108,6 +108,6 @@ def test_the_benchmark_runs_and_is_told_and_drawn(tmp_path: Path) -> None:
     batches = next(table for table in report.tables if table.title.startswith("4 stream: batches"))
     of_one_class = {way: cells["of one class"][0] for way, cells in batches.cells.items()}
     assert of_one_class["true shuffle"] < 5 < 50 < of_one_class["sorted file, buffer"]
-    assert "1 padding: accuracy on the test reviews, measured once, %" in readme.render(["deviations"], tmp_path)
+    assert "1 padding: accuracy on the test reviews, measured once, %" in pages.render(["deviations"], tmp_path)
     deviations_picture.draw(report, tmp_path / "deviations.png")
     assert (tmp_path / "deviations.png").stat().st_size > 10_000

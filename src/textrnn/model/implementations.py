@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from textrnn.base.errors import InputError
 from textrnn.model.cell_loop import run_cell
 from textrnn.model.kernels import layer as compiled
+from textrnn.model.kernels.passes import CELLS
 from textrnn.model.recurrent import Direction, State
 
 
@@ -146,6 +147,8 @@ def check_implementation(name: str, cell: str, like: Tensor, low: torch.dtype | 
         InputError: it doesn't.
 
     """
+    if name != "cell" and cell not in CELLS:
+        raise InputError(f"model.implementation={name}: there is no kernel for {cell}; type model.implementation=auto.")
     if name == "compiled" and not compiled.is_available(like):
         raise InputError(
             "model.implementation=compiled needs the CPU, float32 or float64, and a C compiler; type "
@@ -163,7 +166,8 @@ def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     """Return the implementation for `model.implementation` and weights like `like`; docs/speed.md has figures.
 
     cuDNN is the fastest on GPUs and our C code on CPUs, if it could be compiled. The exception is an LSTM under
-    autocast on CPUs where torch's kernel (oneDNN) runs the recurrence, too, in half precision and ours doesn't.
+    autocast on CPUs where torch's kernel (oneDNN) runs the recurrence, too, in half precision and ours doesn't. A cell of your
+    own has no kernel, and runs as the loop over its equations.
 
     Raises:
         InputError: this machine can't run it.
@@ -173,6 +177,8 @@ def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     if name != "auto":
         check_implementation(name, cell, like, low)
         return name
+    if cell not in CELLS:
+        return "cell"
     ours_is_low = low == torch.bfloat16 and compiled.multiplies_bfloat16(like)
     if cell == "lstm" and low is not None and not ours_is_low and _has_half_lstm(low):
         return "fused"

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from textrnn.base.errors import InputError
 from textrnn.config.schema import CELLS, EmbeddingConfig, ModelConfig
 from textrnn.model.encoder import Encoder, RecurrentLayer
-from textrnn.model.implementations import reverse_by_length
+from textrnn.model.implementations import choose_implementation, reverse_by_length
 from textrnn.model.pooling import Pooling
 from textrnn.model.recurrent import KERNELS, Direction
 
@@ -294,3 +295,11 @@ def test_fused_never_waits_for_the_device() -> None:
     layer = RecurrentLayer("gru", INPUT, HIDDEN, bidirectional=True, implementation="auto").to("meta")
     lengths = torch.empty(3, dtype=torch.int64, device="meta")
     assert layer(torch.empty(3, 7, INPUT, device="meta"), lengths).shape == (3, 7, 2 * HIDDEN)
+
+
+def test_a_cell_without_a_kernel_is_a_loop() -> None:
+    weights = torch.empty(0)
+    assert choose_implementation("auto", "mgu", weights) == "cell"
+    assert choose_implementation("cell", "mgu", weights) == "cell"
+    with pytest.raises(InputError, match=r"no kernel for mgu; type model\.implementation=auto"):
+        choose_implementation("fused", "mgu", weights)

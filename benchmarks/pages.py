@@ -1,4 +1,4 @@
-"""Render benchmarks/results/*.json into README.md and the pages of docs/: python benchmarks/readme.py."""
+"""Render benchmarks/results/*.json into the pages of docs/: python benchmarks/pages.py."""
 
 import sys
 from collections.abc import Sequence
@@ -11,11 +11,13 @@ from report import Claim, Report, Table, heading, number
 from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
+BENCHMARKS = ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory", "tracking")
 PAGES = {
-    ROOT / "README.md": ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory", "tracking"),
-    ROOT / "docs" / "speed.md": ("cost",),
-    ROOT / "docs" / "scaling.md": ("scaling", "stragglers"),
-    ROOT / "docs" / "deviations.md": ("deviations",),
+    DOCS / "results" / "benchmarks.md": BENCHMARKS,
+    DOCS / "speed.md": ("cost",),
+    DOCS / "scaling.md": ("scaling", "stragglers"),
+    DOCS / "deviations.md": ("deviations",),
 }
 """The results that each page shows, in order."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -28,7 +30,7 @@ HEADINGS = {
     "startup": "Start-up time",
     "memory": "Memory",
     "tracking": "Tracking",
-    "cost": "Cost of each choice",
+    "cost": "Training steps, one choice changed",
     "scaling": "Processes on one machine",
     "stragglers": "Stragglers, simulated",
     "deviations": "Cost of deviations",
@@ -53,7 +55,7 @@ def replace_part(page: str, part: str) -> str:
 
 
 def _blocks(report: Report) -> list[str]:
-    blocks = [f"**{HEADINGS[report.benchmark]}** ({_where(report)})"]
+    blocks = [f"### {HEADINGS[report.benchmark]}", f"Measured on {_where(report)}."]
     if report.claims:
         blocks.append(_claims(report.claims))
     return blocks + [f"{table.title}, {table.how}, {table.unit}:\n\n{_table(table)}" for table in report.tables]
@@ -64,19 +66,26 @@ def _where(report: Report) -> str:
     repeats = report.settings["repeats"]
     peers = f", TensorFlow {versions['tensorflow']}" if "tensorflow" in versions else ""
     return (
-        f"{report.settings['reviews']} reviews, {repeats} repeat{'' if repeats == 1 else 's'}, {machine['cpu']}, "
-        f"{machine['cores']} cores, PyTorch {versions['torch']}{peers}, {report.where['date']}"
+        f"{report.where['date']} with {report.settings['reviews']} reviews, {_counted(repeats, 'repeat')}; "
+        f"{machine['cpu']}, {_counted(machine['cores'], 'core')}, PyTorch {versions['torch']}{peers}"
     )
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _claims(claims: list[Claim]) -> str:
-    lines = [f"| {heading(claims)} | | min to max | bar |", "|---|---|---|---|"]
+    has_target = any(claim.target for claim in claims)
+    lines = [
+        f"| | {heading(claims)} | min to max |{' target |' * has_target}",
+        "|---" * (3 + has_target) + "|",
+    ]
     for claim in claims:
         median, low, high = spread(claim.values)
         met = {True: ", met", False: ", **missed**", None: ""}[claim.met]
-        lines.append(
-            f"| {claim.name} | {number(median)} {claim.unit} | {number(low)} to {number(high)} | {claim.bar}{met} |"
-        )
+        target = f" {claim.target}{met} |" * has_target
+        lines.append(f"| {claim.name} | {number(median)} {claim.unit} | {number(low)} to {number(high)} |{target}")
     return "\n".join(lines)
 
 
