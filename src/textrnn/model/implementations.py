@@ -166,8 +166,8 @@ def choose_implementation(name: str, cell: str, like: Tensor) -> str:
     """Return the implementation for `model.implementation` and weights like `like`; docs/speed.md has figures.
 
     cuDNN is the fastest on GPUs and our C code on CPUs, if it could be compiled. The exception is an LSTM under
-    autocast on CPUs where torch's kernel (oneDNN) runs the recurrence, too, in half precision and ours doesn't. A cell of your
-    own has no kernel, and runs as the loop over its equations.
+    autocast on CPUs where torch's kernel (oneDNN) runs the recurrence, too, in half precision and ours doesn't. A cell
+    of your own has no kernel, and runs as the loop over its equations.
 
     Raises:
         InputError: this machine can't run it.

@@ -107,7 +107,7 @@ def upload_missing(
         run.log_tables(media)
     for row in rows:
         values: dict[str, Any] = {name: value for name, value in row.items() if name != "step"}
-        run.log(values | (media if row is rows[-1] else {}), step=int(row["step"]))
+        run.log({**values, **(media if row is rows[-1] else {})}, step=int(row["step"]))
     report(summary, run)
     end_wandb_run(run, directory, summary, exits.DONE)
     if not directory.wandb_unsent.is_file():

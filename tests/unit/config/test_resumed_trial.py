@@ -12,7 +12,7 @@ from textrnn.base.errors import InputError
 from textrnn.config.compose import compose, compose_jobs, parse_command_line
 from textrnn.config.resumed_trial import read_back
 from textrnn.config.schema import Config
-from textrnn.sweeping.checks import arguments
+from textrnn.tracking.wandb_internals import sweep_arguments
 from textrnn.tracking.identity import new_identity
 from textrnn.tracking.wandb_identity import flat
 
@@ -59,11 +59,11 @@ def test_all_of_wandbs_config_is_the_trials_own(begun: Config, tmp_path: Path, m
     parameters.parent.mkdir()
     parameters.write_text(yaml.safe_dump({"wandb_version": 1, **{key: {"value": told[key]} for key in told}}))
     monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(parameters))
-    assert composed([*FIXED, *arguments(told)]) == (begun, [*keys, "_wandb", "of_a_person"])
+    assert composed([*FIXED, *sweep_arguments(told)]) == (begun, [*keys, "_wandb", "of_a_person"])
     # As a server sends it that writes 1.0 as 1.
     shorter = json.loads(json.dumps(told).replace(".0,", ",").replace(".0]", "]"))
     assert shorter["trainer.val_check_interval"] == 1
-    again, _ = composed([*FIXED, *arguments(shorter)])
+    again, _ = composed([*FIXED, *sweep_arguments(shorter)])
     assert (again, type(again.trainer.val_check_interval)) == (begun, float)
 
 
