@@ -12,9 +12,9 @@ from textrnn.base.errors import InputError
 from textrnn.config.compose import compose, compose_jobs, parse_command_line
 from textrnn.config.resumed_trial import read_back
 from textrnn.config.schema import Config
-from textrnn.tracking.wandb_internals import sweep_arguments
 from textrnn.tracking.identity import new_identity
 from textrnn.tracking.wandb_identity import flat
+from textrnn.tracking.wandb_internals import sweep_arguments
 
 FIXED = ["data=synthetic", "model=gru", "trainer=cpu", "resume=auto", "test=false"]
 NOTES = "what it is, and why: 'a' = \"b\" #1"
