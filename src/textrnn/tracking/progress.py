@@ -217,6 +217,6 @@ def _epoch(trainer: pl.Trainer) -> str:
 def _shown(latest: Mapping[str, float]) -> list[str]:
     shown = [f"{name} {latest[key]:.4f}" for key, name in SHOWN.items() if key in latest]
     if (speed := latest.get("train/tokens_per_second")) is not None:
-        digits = f"{speed / 1e6:.1f}M" if speed >= 1e6 else f"{speed / 1e3:.0f}k" if speed >= 1e4 else f"{speed:.0f}"
+        digits = f"{speed / 1e6:.1f}M" if speed >= 1e6 else f"{speed / 1e3:.0f}k" if speed >= 1e3 else f"{speed:.0f}"
         shown.append(f"{digits} tok/s")
     return shown
