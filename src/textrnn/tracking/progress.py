@@ -41,8 +41,7 @@ class LineProgress(ProgressBar):
         self._latest = run_logger.latest
         self._counts_steps = counts_steps
         self._enabled = True
-        self._started = 0.0
-        self._last_line = 0.0
+        self._started = self._last_line = time.monotonic()
 
     @override
     def disable(self) -> None:
@@ -113,7 +112,8 @@ class TerminalProgress(LineProgress):
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the validation."""
-        self._show("validation", sum(trainer.num_val_batches))
+        batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        self._show("validation", sum(batches))
 
     @override
     def on_validation_batch_end(
