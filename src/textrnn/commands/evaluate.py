@@ -172,7 +172,8 @@ def show(name: str, predictions: "SplitPredictions", split: "Split", path: Path)
     for place in predictions.mistakes(3):
         positive, label = float(predictions.probabilities[place]), int(predictions.labels[place])
         probability = 1 - positive if label else positive  # of the label that was predicted
-        excerpt = " ".join(split.text(int(predictions.indices[place])).split())[-120:]
+        words = split.text(int(predictions.indices[place])).split()
+        excerpt = " ".join(["...", *words[-20:]] if len(words) > 20 else words)
         worst.add_row(LABELS[label], LABELS[1 - label], f"{probability:.4f}", Text(excerpt))
     if worst.row_count:
         print_table(worst)

@@ -41,8 +41,7 @@ class LineProgress(ProgressBar):
         self._latest = run_logger.latest
         self._total_steps = total_steps
         self._enabled = True
-        self._started = 0.0
-        self._last_line = 0.0
+        self._started = self._last_line = time.monotonic()
 
     @override
     def disable(self) -> None:
@@ -112,7 +111,8 @@ class TerminalProgress(LineProgress):
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the validation."""
-        self._show("validation", sum(trainer.num_val_batches))
+        batches = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        self._show("validation", sum(batches))
 
     @override
     def on_validation_batch_end(
@@ -201,6 +201,6 @@ def _epoch(trainer: pl.Trainer) -> str:
 def _shown(latest: Mapping[str, float]) -> list[str]:
     shown = [f"{name} {latest[key]:.4f}" for key, name in SHOWN.items() if key in latest]
     if (speed := latest.get("train/tokens_per_second")) is not None:
-        digits = f"{speed / 1e6:.1f}M" if speed >= 1e6 else f"{speed / 1e3:.0f}k" if speed >= 1e4 else f"{speed:.0f}"
+        digits = f"{speed / 1e6:.1f}M" if speed >= 1e6 else f"{speed / 1e3:.0f}k" if speed >= 1e3 else f"{speed:.0f}"
         shown.append(f"{digits} tok/s")
     return shown

@@ -39,7 +39,7 @@ quiet_lightning()
 log_to_console()
 said = LambdaCallback(on_train_epoch_start=lambda *_: LOGGER.info("said within"))
 callbacks = [Throughput(2), said, run_progress(logger, lambda: 12)]
-fit = trainer(run_dir, logger=logger, callbacks=callbacks, enable_progress_bar=True)
+fit = trainer(run_dir, logger=logger, callbacks=callbacks, enable_progress_bar=True, num_sanity_val_steps=1)
 logger.attach(fit)
 model = TinyModel()
 fit.fit(model, loader(6, wait=0.15), loader(1))
@@ -120,4 +120,5 @@ def test_a_bar_where_there_is_a_terminal(tmp_path: Path) -> None:
     for epoch in (1, 2):
         assert [line for line in drawn if re.fullmatch(rf"epoch {epoch}/2  step {6 * epoch}/12  {metrics}", line)]
     assert drawn.count("said within") == 2
+    assert [line for line in drawn if re.fullmatch(r"validation ━+ 0/1 \d s", line)]
     assert drawn[-2:] == ["the end", ""]
