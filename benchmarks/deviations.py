@@ -21,13 +21,13 @@ from settings import Settings
 from textrnn.data.store import Store
 
 VOCAB_SIZE = 10_000
-RIGHT, ORIGINAL = "Keras' dropout and initialisation", "torch's dropout and initialisation"
-STEADY = "torch's dropout, Keras' initialisation"
+RIGHT, ORIGINAL = "Keras' dropout and initialization", "torch's dropout and initialization"
+STEADY = "torch's dropout, Keras' initialization"
 """Learns in its first epoch whatever the seed, which the other three do not."""
 RECIPES = {
     RIGHT: Recipe(),
     STEADY: Recipe(dropout="between"),
-    "Keras' dropout, torch's initialisation": Recipe(initialisation="torch"),
+    "Keras' dropout, torch's initialization": Recipe(initialisation="torch"),
     ORIGINAL: Recipe(dropout="between", initialisation="torch"),
 }
 
@@ -56,7 +56,7 @@ def parts(sizes: Sizes) -> list[Callable[[Store, Sizes, range, Report], None]]:
 def last_tokens(store: Store, sizes: Sizes, seeds: range, report: Report) -> None:
     """Deviations 2 to 5, of the Keras tutorial's system: two plain layers on the last tokens of a review."""
     runs = {name: [_keras_system(recipe, store, sizes, seed) for seed in seeds] for name, recipe in RECIPES.items()}
-    by_epoch = table(report, "2 dropout and initialisation: accuracy on the test reviews, by epoch", "%")
+    by_epoch = table(report, "2 dropout and initialization: accuracy on the test reviews, by epoch", "%")
     for name, of_seeds in runs.items():
         for each in of_seeds:
             for epoch, correct in enumerate(each.test, 1):

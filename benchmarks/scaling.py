@@ -110,10 +110,10 @@ def _tell(
     for name, each in shares.items():
         rest = [1 - one.synchronisation - one.waiting - one.update for one in each]
         time.add(name, "forward and backward", [100 * share for share in rest])
-        time.add(name, "synchronisation", [100 * one.synchronisation for one in each])
+        time.add(name, "synchronization", [100 * one.synchronisation for one in each])
         time.add(name, "waiting", [100 * one.waiting for one in each])
         time.add(name, "waiting by lengths alone", [100 * one.expected_waiting for one in each])
-        time.add(name, "clipping and optimiser", [100 * one.update for one in each])
+        time.add(name, "clipping and optimizer", [100 * one.update for one in each])
 
 
 def _rate(measured: list[dict[str, Any]]) -> float:

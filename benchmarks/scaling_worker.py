@@ -41,7 +41,7 @@ class Clock(pl.Callback):
         self.exchanges: list[float] = []
         """Seconds of each step's exchange."""
         self.update = 0.0
-        """Seconds of clipping and optimiser."""
+        """Seconds of clipping and optimizer."""
         self.tokens = 0
         self.started = self.ended = 0.0
         self._ready = self._averaged = self._before_update = 0.0

@@ -49,7 +49,10 @@ def prepare(app: Sphinx, name: str, source: list[str]) -> None:
     text = re.sub(r"\]\((?:\.\./)+notebooks/", "](/notebooks/", source[0])
     if app.env.doc2path(name).suffix == ".md":
         parts = re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
-        parts[::2] = [re.sub(r"(?<=\d) (?=[%×])|(?<=\d) (?=± )|(?<=±) (?=\d)", NO_BREAK, part) for part in parts[::2]]
+        parts[::2] = [
+            re.sub(r"(?<=\d) (?=[%×])|(?<=\d) (?=± )|(?<=±) (?=\d)|(?<=\d) (?=to \d)|(?<=\d to) (?=\d)", NO_BREAK, part)
+            for part in parts[::2]
+        ]
         text = "".join(parts)
     source[0] = text
 

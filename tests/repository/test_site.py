@@ -128,7 +128,7 @@ def test_the_extensions_train(
     assert len(patches) == 4
     for patch in patches:
         assert len(re.findall(r"^\+\+\+ ", patch, re.MULTILINE)) <= 3
-        subprocess.run(["git", "apply", "-C1"], input=patch, text=True, cwd=checkout, check=True)
+        subprocess.run(["git", "apply", "-C0"], input=patch, text=True, cwd=checkout, check=True)
     typed = ("model.cell=mgu", "model.pooling=logsumexp", "data.source=folders", f"data.path={review_folders}")
     where = {"cwd": workplace, "env": environment | {"PYTHONPATH": str(checkout / "src")}}
     for command in (
