@@ -117,13 +117,13 @@ def readme_examples() -> list[tuple[str, str]]:
     examples = []
     for block in blocks:
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.partition("\n")
+            command, _, output = part.replace("\\\n", "").partition("\n")
             if command.startswith(("python ", "echo ")):
                 examples.append((command, output))
     return examples
 
 
-FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
+FIGURE = re.compile(r"\d+(?:[.,]\d+)*(?:e-\d+)?")
 TIMED = re.compile(r" ?(s|ms|min|tokens/s|k? ?tok/s)\b")
 """What follows a figure that depends on the machine."""
 
@@ -150,7 +150,7 @@ def shows(line: str, printed: str) -> bool:
 
 
 def _agree(shown: str, printed: str) -> bool:
-    if "." not in shown:
+    if "." not in shown and "." not in printed:
         return shown == printed
     return abs(float(shown.replace(",", "")) - float(printed.replace(",", ""))) <= 0.02
 
