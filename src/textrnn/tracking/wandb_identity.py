@@ -1,6 +1,7 @@
 """Whether W&B has the run of a run directory, or refuses it, and what describes the run there."""
 
 import contextlib
+import math
 import os
 import re
 import shlex
@@ -13,13 +14,16 @@ from textrnn.base.process import in_time
 from textrnn.config.compose import load_config
 from textrnn.config.schema import Config, TrackingConfig
 from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.wandb_settings import timeout
 
-ANSWER_TIMEOUT = 10
-"""Seconds in which the server must tell what it has of a run."""
+ANSWER_TIMEOUT = 30.0
+"""Seconds in which the server must tell what it has of a run, unless WANDB_INIT_TIMEOUT is set."""
+SAME = ("created", "seed", "slurm_job")
+"""What W&B's config must have of the identity: enough to tell runs apart that one variable has given the same id."""
 
 
 def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
-    """Return whether W&B has this run already: one of its id, with its identity in the config.
+    """Return whether W&B has this run already: one of its id, with what the identity says in its config.
 
     Raises:
         InputError: W&B's run of this id is another one.
@@ -32,18 +36,23 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
     entity = tracking.entity or os.environ.get("WANDB_ENTITY")
     path = "/".join(part for part in (entity, tracking.effective_project(), identity.id) if part)
     wandb.setup(wandb.Settings(silent=True))  # it would print about the key
+    seconds = timeout("WANDB_INIT_TIMEOUT", default=ANSWER_TIMEOUT)
     try:
-        found = in_time(lambda: wandb.Api(timeout=ANSWER_TIMEOUT).run(path), ANSWER_TIMEOUT)
+        found = in_time(lambda: wandb.Api(timeout=math.ceil(seconds)).run(path), seconds)
     except wandb.errors.CommError as error:
         if "Could not find run" not in str(error):
             raise
         return False
     if "t" not in found.rawconfig.get("_wandb", {}):  # a sweep has made it, and no client has started it yet
         return False
-    if any(found.config.get(key) != value for key, value in flat({"run": identity.to_dict()}).items()):
+    if any(found.config.get(f"run.{name}") != getattr(identity, name) for name in SAME):
+        remedy = (
+            "start this agent where the trial's run directory is"
+            if of_sweep
+            else "unset WANDB_RUN_ID for a new run, or type run_dir=DIR resume=auto with the directory of that one"
+        )
         raise InputError(
-            f"tracking: W&B has a run {identity.id} already, and it is not the one in {run_dir}: unset WANDB_RUN_ID "
-            "for a new run, or type run_dir=DIR resume=auto with the directory of that one."
+            f"tracking: W&B has a run {identity.id} already, and it is not the one in {run_dir}: {remedy}."
         )
     return True
 
@@ -56,7 +65,7 @@ def refuse_another(config: Config, identity: RunIdentity, run_dir: Path) -> None
     Raises:
         InputError: naming the id.
     """
-    if "WANDB_RUN_ID" not in os.environ:
+    if "WANDB_RUN_ID" not in os.environ or "WANDB_SWEEP_ID" in os.environ:  # a sweep's ids are W&B's own
         return
     import wandb
 

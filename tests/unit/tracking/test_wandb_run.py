@@ -129,12 +129,15 @@ def test_a_run_of_this_id_that_is_another_one_is_refused(
     run.log({"train/loss": 1.0}, step=10)
     run.finish(0)
     config = Config()
-    other = new_identity(config, ["train.py", "model=lstm"])
+    other = replace(new_identity(config, ["train.py", "model=lstm"]), created="2026-01-01T00:00:00+00:00")
     (tmp_path / "second").mkdir()
     with pytest.raises(InputError, match=r"W&B has a run same0001 already, and it is not the one in .*second"):
         WandbRun.start(config, other, tmp_path / "second", mode="online", resume=resume)
     with pytest.raises(InputError, match=r"W&B has a run same0001 already"):
         refuse_another(config, other, tmp_path / "second")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    with pytest.raises(InputError, match=r"W&B has a run same0001 already.*start this agent where"):
+        WandbRun.start(config, other, tmp_path / "second", mode="online", resume=resume)
     (arrived,) = server.runs.values()
     assert [row["_step"] for row in arrived.rows] == [10]
     assert arrived.state == "finished"
