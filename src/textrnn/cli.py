@@ -42,6 +42,8 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
     with exit_code() as outcome:
         main_of_command = import_module(f"textrnn.commands.{name}").main
         outcome.code = main_of_command(sys.argv[1:] if arguments is None else arguments)
+        if sys.stdout is not None:  # closed by the shell's >&-
+            sys.stdout.flush()  # at Python's exit an error would be a traceback
     return outcome.code
 
 
@@ -50,3 +52,7 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
     return "\n".join(["usage: textrnn COMMAND ...; textrnn COMMAND --help explains one", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """Exit codes, and the one place that turns every way a command can end into one of them."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -60,15 +61,37 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
     except BrokenPipeError:
         if log is not None:
             raise
-        # The reader of our output, such as head, has closed it; Python would fail again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output, such as head, has closed it.
+        _discard_output()
         outcome.code = CRASH
+    except OSError as error:
+        if log is not None or not _is_of_output(error):
+            raise
+        _discard_output()
+        say(f"error: the output can't be written ({error.strerror}); send it elsewhere.")
+        outcome.code = WRONG_INPUT
     except Exception:
         if log is None:
             raise
         # Whatever comes here is a defect of ours or of a library.
         log.exception("the run crashed")
         outcome.code = CRASH
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether stdout refuses what is written; only another character tells."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return False
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _discard_output() -> None:
+    """Send stdout nowhere: Python would fail again when it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def escape_what_stdout_lacks() -> None:

@@ -1,11 +1,12 @@
-"""Signals of pre-emption: SLURM's time limit, a partition's pre-emption, a cloud's notice."""
+"""Signals of pre-emption: SLURM's time limit, pre-emption by a partition or a cloud, a closed terminal."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
 
-NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 class Preempted(Exception):  # noqa: N818 - not an error: the run is resumed elsewhere
@@ -13,13 +14,15 @@ class Preempted(Exception):  # noqa: N818 - not an error: the run is resumed els
 
 
 class Signals:
-    """Handlers of SIGTERM, SIGUSR1 and SIGUSR2 until the end of this process; to be made in its main thread.
+    """Handlers of the signals `NUMBERS` until the end of this process; to be made in its main thread.
 
     The first signal raises `Preempted` at once, as Ctrl-C raises KeyboardInterrupt; after `defer()` it is only
     recorded, for training to end after a batch. Later signals are ignored.
 
     A process that was started within `kept_from_children()` never leaves alone, as the other ranks would wait for it:
     its signals are only recorded, from its start on.
+
+    SIGHUP, which nohup has ignored, stays ignored. It says that the terminal is gone, to which nothing is written then.
     """
 
     def __init__(self) -> None:
@@ -27,8 +30,10 @@ class Signals:
         """The first signal that was received, if any."""
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
         self._never_alone = self._deferred = blocked.issuperset(NUMBERS)
+        self._terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
         for number in NUMBERS:
-            signal.signal(number, self._note)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
 
     def defer(self) -> None:
@@ -47,6 +52,9 @@ class Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP:
+            for descriptor in self._terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         first, self.received = self.received is None, self.received or signal.Signals(number)
         if first and not self._deferred:
             raise Preempted
