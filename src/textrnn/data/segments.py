@@ -25,6 +25,7 @@ from pathlib import Path
 from textrnn.base.errors import InputError
 from textrnn.base.files import FileLock, disk_errors, remove_if_abandoned, replacing
 from textrnn.base.process import available_cores
+from textrnn.base.signals import NUMBERS
 from textrnn.config.schema import DataConfig
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
 from textrnn.data.sources import Row, Source
@@ -260,7 +261,7 @@ def _encode_segments(
 ) -> None:
     """Body of the background process: encode the segments that are ordered until the orders end."""
     # Ctrl-C, and what a cluster sends to all processes of a job, reach both; the parent decides.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGINT, *NUMBERS):
         signal.signal(number, signal.SIG_IGN)
     # tqdm, which `datasets` brings along, would make a lock between processes: a semaphore that only the ordinary way
     # out gives back, so that Python would warn of a leaked one.

@@ -49,7 +49,7 @@ class EarlyStop:
 class Preemption(Callback):
     """End the run after the current batch of training, validation or test, by `Preempted` or `Stopped`.
 
-    A signal (SIGTERM, SIGUSR1, SIGUSR2) pre-empts; with `early-stop` in the run directory, or at W&B's request, the run
+    A signal (`base.signals`) pre-empts; with `early-stop` in the run directory, or at W&B's request, the run
     is stopped. The signal is only noted: a checkpoint can't be taken in the middle of a step. `should_stop` would not
     do: Lightning would then end the epoch as if all its batches had been seen.
 
