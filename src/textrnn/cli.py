@@ -66,6 +66,8 @@ def run(name: str, arguments: Sequence[str] | None = None) -> int:
     with exit_code() as outcome:
         main_of_command = import_module(f"textrnn.commands.{name}").main
         outcome.code = main_of_command(arguments)
+        if sys.stdout is not None:  # closed by the shell's >&-
+            sys.stdout.flush()  # at Python's exit an error would be a traceback
     return outcome.code
 
 
@@ -82,3 +84,7 @@ def print_version() -> int:
 
     print(f"textrnn {version('textrnn')}")
     return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -136,6 +136,7 @@ def test_less_than_a_run_has_come_to_is_refused_and_leaves_it_as_it_was(here: Co
         ("trainer.max_epochs=2", "type trainer.max_epochs=3 or more"),
         ("trainer.max_steps=5", f"type trainer.max_steps={3 * STEPS} or more"),
         ("trainer.fast_dev_run=true", "type trainer.fast_dev_run=false"),
+        ("optimizer.lr=0.01", "is finished, so that optimizer.lr would change nothing"),
     ):
         refused = here("train.py", "resume=run", typed)
         assert refused.returncode == 2

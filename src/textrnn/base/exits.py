@@ -24,6 +24,7 @@ INTERRUPTED = 130
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk without room."""
 
 
 @dataclass(slots=True)
@@ -69,9 +70,15 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
     except BrokenPipeError:
         if log is not None:
             raise
-        # The reader of our output, such as head, has closed it; Python would fail again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output, such as head, has closed it.
+        _discard_output()
         outcome.code = CRASH
+    except OSError as error:
+        if log is not None or not _is_of_output(error):
+            raise
+        _discard_output()
+        say(f"error: the output can't be written ({error.strerror}); send it elsewhere.")
+        outcome.code = WRONG_INPUT
     except Exception:
         if log is None:
             raise
@@ -96,11 +103,27 @@ def _full_disk_first() -> Iterator[None]:
     except Exception as last:
         error: BaseException | None = last
         while error is not None:
-            if isinstance(error, OSError) and error.errno in FULL:
+            if isinstance(error, OSError) and error.errno in FULL and not _is_of_output(error):
                 file = "" if error.filename is None else f" ({error.filename})"
                 raise _DiskFullError(f"{error.strerror}{file}: make room on that disk") from last
             error = None if error.__suppress_context__ else error.__context__
         raise
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Return whether it is stdout that can't be written; only another character shows that."""
+    if error.errno not in (*FULL, errno.EFBIG, errno.EIO):
+        return False
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _discard_output() -> None:
+    """Send stdout nowhere: Python would fail again when it closes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def escape_what_stdout_lacks() -> None:

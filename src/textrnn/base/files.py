@@ -1,5 +1,6 @@
 """Files that survive a kill: locks, whole files and folders, CSV; typed paths, the cache, disk errors."""
 
+import atexit
 import contextlib
 import csv
 import errno
@@ -7,6 +8,7 @@ import fcntl
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -305,3 +307,16 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def writable_cache(library: str) -> str:
+    """A library's folder in the user's caches or, without a home that can be written, one until this process's end."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), library)  # noqa: PTH111
+    if folder.is_absolute():  # "~" stays where there is no home, and Path's method fails
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return str(folder)
+    made = tempfile.mkdtemp(prefix=f"{library}-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made

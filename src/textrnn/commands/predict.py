@@ -11,14 +11,16 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.base.process import importing
-from textrnn.config.schema import LABELS
+from textrnn.config.schema import LABELS, DataConfig
+from textrnn.data.split_files import OTHER_FORMATS, READERS
 from textrnn.distributed.launch import refuse_ranks
 from textrnn.tracking.wandb_artifacts import RUN_HELP, local_run
 
@@ -55,35 +57,50 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="reviews to label")
     parser.add_argument(
-        "--file", metavar="FILE", action="append", help="a file with one review a line; - for standard input"
+        "--file",
+        metavar="FILE",
+        action="append",
+        help="a file with one review a line, or a csv, jsonl or parquet table; - for lines of standard input",
     )
+    parser.add_argument("--text-column", metavar="NAME", help="a table's column of reviews (default: the run's)")
     arguments = parser.parse_args(list(argv))
     refuse_ranks("predict.py")
     if bool(arguments.texts) == (arguments.file is not None):
         raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
+    if arguments.text_column is not None and (arguments.file is None or not _is_table(arguments.file[-1])):
+        raise InputError("--text-column is for a table; type --file FILE.csv, .jsonl or .parquet too.")
     for number, text in enumerate(arguments.texts, 1):
         if not _is_unicode(text):
             raise InputError(f"text {number} is not UTF-8; save it as UTF-8 in a file and type --file FILE.")
     if arguments.file is None:
-        _label(arguments.run, arguments.texts)
+        _label(arguments.run, lambda _: arguments.texts)
     else:
         if len(arguments.file) > 1:
             raise InputError(f"--file is given {len(arguments.file)} times; label one file at a time.")
         (name,) = arguments.file
         with _opened(name) as file:  # before a model is fetched
-            _label(arguments.run, _lines(file, name))
+            if _is_table(name):
+                from textrnn.data.text_table import read_column
+
+                _label(arguments.run, lambda data: read_column(name, arguments.text_column or data.text_column))
+            else:
+                _label(arguments.run, lambda _: _lines(file, name))
     return 0
 
 
-def _label(typed: str, texts: Iterable[str]) -> None:
-    """Print a line for each text, by the run that was typed."""
+def _is_table(name: str) -> bool:
+    return name != "-" and Path(name).suffix.lower() in READERS
+
+
+def _label(typed: str, texts_for: Callable[[DataConfig], Iterable[str]]) -> None:
+    """Print a line for each text, by the run that was typed; `texts_for` gets the configuration of the run's data."""
     run = local_run(typed)
     with importing():
         from textrnn.training.checkpoints import load_checkpoint
     checkpoint = load_checkpoint(run)
     escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
     empty = []
-    for number, (text, positive) in enumerate(predict(checkpoint, texts), 1):
+    for number, (text, positive) in enumerate(predict(checkpoint, texts_for(checkpoint.config.data)), 1):
         if not math.isfinite(positive):
             raise checkpoint.diverged()
         if not text.strip():
@@ -140,6 +157,10 @@ def _opened(name: str) -> Iterator[TextIO]:
         yield sys.stdin
         return
     path = typed_path(name, f"--file {name}")
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise InputError(
+            f"--file {name}: {path.suffix} is not read; save it as text with one review a line, csv, jsonl or parquet."
+        )
     try:
         file = path.open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:

@@ -49,6 +49,7 @@ def check(config: Config) -> None:
     _check_data(config.data)
     _check_data_path(config)
     _check_trainer(config.trainer)
+    _check_validation(config.trainer)
     _check_schedule(config)
     _check_tracking(config.tracking)
     _check_run_dir(config.run_dir)
@@ -195,6 +196,16 @@ def _check_trainer(trainer: TrainerConfig) -> None:
             raise InputError(
                 f"trainer.{name}={limit}: nothing would be trained; type for example trainer.{name}={instead}."
             )
+
+
+def _check_validation(trainer: TrainerConfig) -> None:
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    validates = trainer.limit_val_batches != 0 and not trainer.fast_dev_run
+    if every is not None and epochs not in (None, -1) and every > epochs and validates:
+        raise InputError(
+            f"trainer.check_val_every_n_epoch={every}: the run has {epochs} epochs, and none would be validated; type "
+            f"trainer.check_val_every_n_epoch={epochs} or less, or trainer.limit_val_batches=0."
+        )
 
 
 def _is_endless(trainer: TrainerConfig) -> bool:

@@ -100,6 +100,8 @@ def check_override(override: Override, multirun: bool) -> None:
     text, key = str(override.input_line), override.key_or_group
     if override.is_delete():
         raise InputError(f"{text}: keys can't be removed; type {key}=null or another value.")
+    if "${hydra:" in text:
+        raise InputError(f"{text}: there is no ${{hydra:...}} here, as Hydra owns no directory; type a value.")
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         if not _HYDRA_KEYS.fullmatch(key) or "_target_" in text:
             raise InputError(f"{text}: of Hydra's own keys only hydra/launcher and hydra.launcher.* can be set.")

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from textrnn.base.errors import InputError, RefusedElsewhere
 from textrnn.base.process import available_cores
@@ -182,14 +183,16 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
             launcher.
     """
     check_layout(trainer, launch)
-    if trainer.accelerator in ("auto", "cpu") and trainer.devices in ("auto", -1, 1) and not launch.is_external:
+    wanted = trainer.devices
+    if trainer.accelerator == "cpu":
+        _refuse_numbers(wanted, launch)
+    if trainer.accelerator in ("auto", "cpu") and wanted in ("auto", 1) and not launch.is_external:
         return
     if trainer.accelerator == "cpu" and launch.is_external:
         return  # as many as the launcher has started
     import torch
 
     gpus = torch.cuda.device_count()
-    wanted = trainer.devices
     if launch.is_external and 0 < gpus < launch.local_world_size and not sees_own_gpu_only(trainer, launch):
         raise InputError(
             f"{launch.by} has started {launch.local_world_size} processes on {socket.gethostname()}, where {gpus} "
@@ -204,9 +207,19 @@ def check_devices(trainer: TrainerConfig, launch: Launch) -> None:
         if (count is not None and count > gpus) or any(number >= gpus for number in numbers):
             raise InputError(f"trainer.devices={wanted}: {gpus} GPU(s) are visible here; type trainer.devices={gpus}.")
     elif trainer.accelerator in ("auto", "cpu") and count is not None:
+        _refuse_numbers(wanted, launch)
         cores = available_cores()
         if count > _MANY_PROCESSES_A_CORE * cores:
             raise InputError(
                 f"trainer.devices={wanted}: more than two processes per core on {cores} core(s); "
                 f"type trainer.devices={cores} or less."
             )
+
+
+def _refuse_numbers(wanted: Any, launch: Launch) -> None:
+    """Refuse the devices of GPUs, numbers and -1 for all of them, where there is no GPU to number."""
+    if isinstance(wanted, list) or (wanted == -1 and not launch.is_external):
+        raise InputError(
+            f"trainer.devices={wanted}: that is for GPUs, and this run is on the CPU; type trainer.devices=1, or the "
+            "number of its processes."
+        )

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from textrnn.base.files import replacing, writable_cache
+
 # Before matplotlib is imported: it would make a folder of settings in the home; its cache of fonts is all it needs.
-os.environ.setdefault(
-    "MPLCONFIGDIR", str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib")
-)
+os.environ["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR") or writable_cache("matplotlib")
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from textrnn.base.files import replacing
 from textrnn.tracking.metrics_csv import Row, read_metrics
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK, GRAY = (

@@ -78,17 +78,24 @@ def _limited(count: int, limit: float | None) -> int:
 def check_implementation(config: Config) -> None:
     """Refuse, before any review is read, a `model.implementation` that the first training step would fail with.
 
+    And mixed precision in float16 on a CPU, where Lightning would compute in bfloat16 instead.
+
     Raises:
         InputError: this machine can't run it.
     """
     model, accelerator, precision = config.model, config.trainer.accelerator, str(config.trainer.precision)
-    if model.implementation in ("auto", "cell"):
+    if model.implementation in ("auto", "cell") and precision not in ("16-mixed", "16"):
         return
     import torch
 
     from textrnn.model.implementations import check_implementation as check
 
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    if on_cpu and precision in ("16-mixed", "16"):
+        raise InputError(
+            f"trainer.precision={precision}: on a CPU mixed precision is in bfloat16 only; type "
+            "trainer.precision=bf16-mixed, or 32-true."
+        )
     # "meta" stands for any device but the processor, none of which is touched before its process is started.
     dtype: torch.dtype = getattr(torch, _DTYPES.get(precision, "float32"))
     weights = torch.empty(0, dtype=dtype, device="cpu" if on_cpu else "meta")

@@ -178,7 +178,10 @@ def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | 
         LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
         return True
     changed = set(differences(load_config(directory.config_yaml), config)) - {"resume", "run_dir"}
-    if status != Status.FINISHED or changed:
+    if status != Status.FINISHED:
+        return False
+    if changed:
+        _refuse_in_vain(directory, changed)
         return False
     trainer = config.trainer
     limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps, "max_time": trainer.max_time}
@@ -188,6 +191,31 @@ def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | 
         larger = "early_stopping.patience"
     LOGGER.info(f"this run is finished; type a larger {larger} to train on")
     return True
+
+
+_LIMITS = {"trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "early_stopping.patience"}
+_OF_TRAINING = (
+    "optimizer.",
+    "trainer.limit_train_batches",
+    "trainer.overfit_batches",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip",
+)
+"""How keys begin that change training alone."""
+
+
+def _refuse_in_vain(directory: RunDirectory, changed: set[str]) -> None:
+    """Refuse to record other training in a finished run that isn't trained on.
+
+    Raises:
+        InputError: naming the keys.
+    """
+    vain = sorted(key for key in changed if key.startswith(_OF_TRAINING))
+    if vain and not changed & _LIMITS:
+        raise InputError(
+            f"resume: {directory.path} is finished, so that {' and '.join(vain)} would change nothing; type a larger "
+            "trainer.max_epochs too, or leave resume out for a new run."
+        )
 
 
 def _upload_missing(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None", signals: Signals) -> None:

@@ -12,6 +12,7 @@ from textrnn.base.files import (
     making,
     remove_folders,
     replacing_folder,
+    writable_cache,
     write_atomically,
     write_csv,
 )
@@ -91,3 +92,18 @@ def test_folders_that_were_made_are_removed_if_they_are_empty(tmp_path: Path) ->
     assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "file"]
     with pytest.raises(OSError, match=r"exists|directory"):
         make_folders(tmp_path / "a" / "file" / "below")
+
+
+def test_a_cache_without_a_home_that_can_be_written_lasts_until_the_exit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert writable_cache("fonts") == str(tmp_path / "caches" / "fonts")
+    (tmp_path / "a-file").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for home in (str(tmp_path / "a-file"), "~"):  # "~" stays where there is no home
+        monkeypatch.setenv("XDG_CACHE_HOME", home)
+        made = Path(writable_cache("fonts"))
+        assert (made.parent, made.is_dir()) == (tmp_path, True)
+    assert not (tmp_path / "~").exists()

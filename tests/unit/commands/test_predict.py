@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import spacy
 import torch
+from doubles.review_files import write
 from doubles.tiny_checkpoint import write_checkpoint
 from support import ROOT, Command
 
@@ -101,9 +102,34 @@ def test_a_file_is_read_from_its_first_letter_and_named_by_its_line(
     assert "line 5001 is not UTF-8 text" in here("predict.py", str(words), "--file", str(file)).stderr
 
 
+def test_texts_of_a_table(here: Command, words: Path, environment: dict[str, str]) -> None:
+    texts = ["a film", "un café, fine", ""]
+    for ending in ("csv", "jsonl", "parquet"):
+        table = write(words.with_name(f"reviews.{ending}"), [(text, 1) for text in texts])
+        told = here("predict.py", str(words), "--file", str(table))
+        assert told.returncode == 0, told.stderr
+        assert [json.loads(line)["text"] for line in told.stdout.splitlines()] == texts
+        write(table, [("a film", 0), ("a film", 1)], ("review", "label"))
+        refused = here("predict.py", str(words), "--file", str(table))
+        assert "row 1 has no column 'text' (columns: review, label); type --text-column" in refused.stderr
+        read = here("predict.py", str(words), "--file", str(table), "--text-column", "review")
+        assert read.stdout.count("a film") == 2
+        table.write_bytes(b'caf\xe9,"')
+        refused = here("predict.py", str(words), "--file", str(table))
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "--text-column is for a table" in here("predict.py", str(words), "a film", "--text-column", "text").stderr
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, str(ROOT / "predict.py"), str(words), "a film"]
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"error: the output can't be written (No space left on device); send it elsewhere.\n"
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
+        (("predict.py", "--file", "reviews.tsv"), "--file reviews.tsv: .tsv is not read; save it as text"),
+        (("predict.py", "--file", "absent.csv"), "--file absent.csv: can't be read (No such file"),
         (("predict.py", "--file", "absent.txt"), "--file absent.txt: can't be read (No such file"),
         (("predict.py", "--file", "."), "--file .: can't be read (Is a directory"),
         (("evaluate.py", "--output", "a-file/results"), "a-file is a file); give another folder"),

@@ -1,5 +1,6 @@
 """Composition and checks: what is right composes, what is wrong gets one sentence."""
 
+import argparse
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textrnn.base.errors import InputError
+from textrnn.config import hydra_internals
 from textrnn.config.checks import LONGEST_RUN_ID, check
 from textrnn.config.compose import compose, compose_jobs, from_dict, load_config, parse_command_line
 from textrnn.config.overrides import CONF_DIR, GROUPS, schema_keys
@@ -124,6 +126,8 @@ def test_the_trainers_keys_are_lightnings() -> None:
         ("tracking.tags=[a~]", "put quotes around each text in it"),
         ("tracking.notes=yes, no", """or tracking.notes='"A, B"' for a text"""),
         ("model.cell=${foo}", "foo"),
+        ("run_dir='runs/${hydra:job.override_dirname}'", "there is no ${hydra:...} here"),
+        ("trainer.check_val_every_n_epoch=5", "has 3 epochs, and none would be validated"),
         ("--foo", "--foo"),
         ("-sc install=tcsh", "such as install=bash"),
         ("-sc query=bash", "COMP_LINE"),
@@ -266,6 +270,15 @@ def test_devices_that_are_not_there_are_refused() -> None:
     with pytest.raises(InputError, match="two processes per core"):
         check_devices(TrainerConfig(accelerator="cpu", devices=10_000), Launch())
     check_devices(TrainerConfig(accelerator="cpu", devices=1), Launch())
+
+
+def test_help_texts_of_the_flags_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.14 looks into them when a flag is added, and Hydra 1.3 has an object there."""
+    monkeypatch.setattr("hydra._internal.utils.argparse", argparse)
+    hydra_internals.replace_argument_parser()
+    parser = hydra_internals.get_args_parser()
+    assert all(isinstance(action.help, str) for action in parser._actions)
+    assert "install=bash" in parser.format_help()
 
 
 def test_a_decay_needs_to_know_the_last_step() -> None:

@@ -4,11 +4,12 @@ import os
 import subprocess
 
 import pytest
+import torch
 
 from textrnn.base.errors import InputError
 from textrnn.config.checks import check
 from textrnn.config.schema import Config, TrainerConfig
-from textrnn.distributed.launch import Launch, check_layout, read_launch, starts_several
+from textrnn.distributed.launch import Launch, check_devices, check_layout, read_launch, starts_several
 
 # As SLURM 22.05 sets them for a batch script of two nodes with two tasks each, and for the last task of its step.
 BATCH_SCRIPT = {
@@ -111,3 +112,14 @@ def test_a_batch_job_needs_no_run_dir_to_go_on(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("SLURM_JOB_ID")
     with pytest.raises(InputError, match="run_dir"):
         check(Config(resume="auto"))
+
+
+@pytest.mark.parametrize("accelerator", ["auto", "cpu"])
+@pytest.mark.parametrize("devices", [-1, [0], [0, 1]])
+def test_devices_that_only_gpus_have_are_refused_on_a_cpu(
+    accelerator: str, devices: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    trainer = TrainerConfig(accelerator=accelerator, devices=devices)
+    with pytest.raises(InputError, match=r"that is for GPUs, and this run is on the CPU; type trainer.devices=1"):
+        check_devices(trainer, Launch())
