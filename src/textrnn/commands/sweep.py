@@ -25,8 +25,8 @@ COMPARED = ("program", "command", "method", "metric", "parameters", "early_termi
 """What makes a sweep; the rest of its file are names and the number of trials."""
 DESCRIPTION = """\
 Runs a W&B sweep file on all workers of this machine: with a W&B account as a
-sweep of W&B with one agent a worker, without one by W&B's own engine, offline.
-KEY=VALUE goes to every trial. The best setting is left as an experiment:
+sweep in W&B with one agent per worker, without one offline by W&B's engine.
+KEY=VALUE is an override of every trial. The best setting becomes an experiment:
 python train.py experiment=runs/SWEEP/best.yaml."""
 EXAMPLES = """\
 examples:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     Everything about the file is checked before the first trial. The results are in `runs/SWEEP`: `leaderboard.csv`,
     `sweep.png`, and `best.yaml`, an experiment that `python train.py experiment=runs/SWEEP/best.yaml` runs as it is.
     0: all trials have finished or were stopped early; 1: some failed, or the sweep gave up; 75 and 130: interrupted,
-    `--resume` continues.
+    `--resume` continues. A sweep that was stopped in W&B ends with 0, one that was cancelled or deleted there with 1.
 
     Raises:
         InputError: for a sweep file or an argument that is wrong.

@@ -72,7 +72,7 @@ def _check_text(name: str, value: Any) -> None:
         (override,) = parse_overrides([text])
     except InputError as error:
         raise InputError(
-            f"parameter {name}: {value!r} can't be typed behind a command; use letters, digits and . _ - / : in texts."
+            f"parameter {name}: {value!r} can't be typed on a command line; use letters, digits and . _ - / : in texts."
         ) from error
     try:
         check_override(override, multirun=True)

@@ -110,7 +110,7 @@ def ends(name: str, specification: Mapping[str, Any]) -> list[Any]:
             raise InputError(f"parameter {error}.") from error
         except ValidationError as error:
             raise InputError(
-                f"parameter {name}: {dict(specification)} is none of W&B's kinds; write value, values, or min and max."
+                f"parameter {name}: {dict(specification)} is unknown to W&B; write value, values, or min and max."
             ) from error
         proposed = {"method": "random", "parameters": {name: dict(specification)}}
         if violations := schema_violations_from_proposed_config(proposed):

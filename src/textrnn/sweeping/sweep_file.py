@@ -128,7 +128,7 @@ def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int 
     if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
         raise InputError(f"run_cap: {cap} is not a number of trials; write a whole number from 1.")
     if cap is None and config["method"] != "grid":
-        raise InputError(f"method: {config['method']} draws trials without end; type --count N or write run_cap: N.")
+        raise InputError(f"method: {config['method']} never ends by itself; type --count N or write run_cap: N.")
     config["command"] = [*prefix, *fixed, ARGUMENTS]
     return Sweep(path=path, config=config, prefix=prefix, fixed=fixed, metric=_metric(config), typed=list(typed))
 
