@@ -10,7 +10,7 @@ from textrnn.config.compose import compose_jobs, parse_command_line, run_hydra
 def main(argv: Sequence[str]) -> int:
     """`python prepare.py GROUP=NAME KEY=VALUE ...`: make or find the token store and print where it is.
 
-    Pretrained vectors that the model starts from are downloaded and read, too.
+    Pretrained vectors of the model are downloaded and read, too.
 
     Raises:
         InputError: if the reviews or vectors can't be read or the store can't be written.

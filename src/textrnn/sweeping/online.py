@@ -17,7 +17,7 @@ from textrnn.tracking.run_directory import LOCK_NAME
 from textrnn.tracking.summary import Status
 
 DEATHS = 10
-"""So many deaths of a worker's agents in a row end its work."""
+"""A worker ends after this many consecutive deaths of its agents."""
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
 """Seconds before an agent that died is replaced: twice as long each time, half an hour in all."""
 
@@ -35,7 +35,7 @@ class Attempt:
 
 
 class Seat:
-    """A worker's agents, one after another: one dies where W&B doesn't answer it when a trial has ended."""
+    """A worker's agents, one after another: one dies if W&B doesn't answer at the end of a trial."""
 
     def __init__(self, path: str, log: AgentLog, environment: Mapping[str, str]) -> None:
         self._path, self.log, self._environment = path, log, environment
@@ -52,7 +52,7 @@ class Seat:
         return self.agent.has_ended() and (for_good or self.log.lost_its_sweep())
 
     def replace_the_dead(self) -> str | None:
-        """Start another agent some time after this one has died; return what there is to report."""
+        """Start another agent some time after this one has died; return a line to report."""
         if self._again_at is None:
             wait = min(FIRST_WAIT * 2**self.deaths, LONGEST_WAIT)
             self.deaths += 1
@@ -111,7 +111,7 @@ class OnlineSweep(SweepLoop):
     def _resume(self, logs: Sequence[AgentLog]) -> None:
         """Settle the trials that ended unwatched: agents continue when their `sweep.py` is killed.
 
-        Whether a trial that was interrupted is handed out again is W&B's decision.
+        W&B decides whether an interrupted trial is started again.
         """
         attempts = self._replay(logs)
         for trial in self.trials:

@@ -1,6 +1,6 @@
-"""Writing checkpoints: whole even after a kill, with all that is needed to load them anywhere.
+"""Writing checkpoints: atomically, with everything needed to load them anywhere.
 
-`checkpoints.py` says what a checkpoint holds and reads it, without Lightning.
+`checkpoints.py` describes a checkpoint's content and reads it, without Lightning.
 """
 
 from dataclasses import asdict
@@ -29,7 +29,7 @@ class AtomicCheckpointIO(CheckpointIO):
             torch.save(checkpoint, str(beside))
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Read a checkpoint; code in it is refused, whatever `weights_only` says."""
+        """Read a checkpoint; code in it is refused, whatever `weights_only` is."""
         del weights_only
         return read_checkpoint(Path(path), map_location=map_location)
 
@@ -39,7 +39,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class CheckpointRecord(Callback):
-    """Add to each checkpoint what is needed to load it anywhere."""
+    """Add everything to each checkpoint that is needed to load it anywhere."""
 
     def __init__(
         self,
