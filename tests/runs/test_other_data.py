@@ -57,7 +57,7 @@ def test_other_reviews_are_refused_and_nothing_has_changed(here: Command, workpl
     refused = here("train.py", "resume=run", "trainer.max_epochs=2", "data.path=more")
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1] == (
-        "error: resume: these are not the reviews that run began with (those for train differ); give the old ones by "
+        "error: resume: these are not the reviews that run began with (those for train differ); give the old ones with "
         "data.path, or start a new run."
     )
     assert {path: path.read_bytes() for path in before} == before
@@ -97,4 +97,4 @@ def test_a_run_stays_with_its_commit_of_the_hub(
         forget_store(workplace)
         refused = script("train.py", "resume=run", "trainer.max_epochs=3", HF_ENDPOINT=hub.url)
         assert refused.returncode == 2, "the double has forgotten the old commit, which the run asks for"
-        assert "is no branch, tag or commit" in refused.stderr
+        assert "is not a branch, tag or commit" in refused.stderr

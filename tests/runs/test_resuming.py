@@ -38,8 +38,8 @@ def test_a_run_without_its_best_weights_is_not_taken_for_its_last_ones(here: Com
     refused = here("train.py", "resume=run", "trainer.max_epochs=2")
     assert refused.returncode == 2
     assert refused.stderr.strip() == (
-        "error: resume: run/checkpoints/best.ckpt is gone, the best weights of the run so far; bring that back, or "
-        "type another run_dir."
+        "error: resume: run/checkpoints/best.ckpt, the best weights of the run so far, is missing; restore it, or type "
+        "another run_dir."
     )
     assert {path: path.read_bytes() for path in before} == before
     refused = here("predict.py", "run", "a film")

@@ -21,9 +21,10 @@ FILES = (
 )
 
 REWRITTEN_ELSEWHERE = (
-    *("README.md", "docs/", "src/textrnn/sweeping/", "src/textrnn/training/", "src/textrnn/tracking/wandb_"),
-    *("src/textrnn/tracking/plots.py", "src/textrnn/tracking/progress.py", "src/textrnn/evaluation/plots.py"),
-    *("src/textrnn/base/exits.py", "src/textrnn/config/overrides.py"),
+    *("README.md", "docs/", "src/textrnn/evaluation/plots.py", "src/textrnn/model/classifier.py"),
+    *(f"src/textrnn/sweeping/{name}.py" for name in ("agents", "checks", "local", "online", "plots", "processes")),
+    *("src/textrnn/sweeping/sweep_file.py", "src/textrnn/tracking/plots.py", "src/textrnn/tracking/progress.py"),
+    *(f"src/textrnn/tracking/wandb_{name}.py" for name in ("end", "run", "settings")),
 )
 """Beginnings of paths that are not checked yet, as their sentences are being rewritten. To be emptied."""
 

@@ -1,1 +1,1 @@
-"""What does any program need? Knows no key of a run."""
+"""What does any program need? Independent of the configuration."""

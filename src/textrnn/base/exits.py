@@ -1,4 +1,4 @@
-"""Exit codes, and the one place that turns every way a command can end into one of them."""
+"""Exit codes, and the one function that turns the end of a command into one of them."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ CRASH = 1
 WRONG_INPUT = 2
 """One sentence on stderr says what to type instead."""
 PREEMPTED = 75
-"""The machine is needed elsewhere; the same command continues (EX_TEMPFAIL of sysexits.h)."""
+"""The run is pre-empted; the same command resumes it (EX_TEMPFAIL of sysexits.h)."""
 INTERRUPTED = 130
 """Ctrl-C."""
 
@@ -82,7 +82,7 @@ def exit_code(log: logging.Logger | None = None) -> Iterator[Outcome]:
     except Exception:
         if log is None:
             raise
-        # Whatever comes here is a defect of ours or of a library.
+        # Any other exception is a defect of ours or of a library.
         log.exception("the run crashed")
         outcome.code = CRASH
 
@@ -127,7 +127,7 @@ def _discard_output() -> None:
 
 
 def escape_what_stdout_lacks() -> None:
-    """Print characters that the terminal's encoding lacks as escapes, so that they do not end the program."""
+    """Print characters that the terminal can't encode as escapes, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 

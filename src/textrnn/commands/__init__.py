@@ -1,1 +1,1 @@
-"""What was typed? One file a command."""
+"""What was typed? One module per command."""

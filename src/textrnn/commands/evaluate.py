@@ -1,7 +1,7 @@
 """The command `evaluate`: metrics of a trained run's predictions on a split of its data.
 
-What needs torch is imported once the command line is read; torchmetrics and matplotlib, which take as long again, where
-the predictions are there.
+Modules with torch are imported after the command line is read; torchmetrics and matplotlib, which take as long again,
+after the predictions.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def default_output(typed: str, run: Path, split: str) -> Path:
-    """Where results go: into the run's directory or, of a model from W&B, into the working directory."""
+    """Return the folder of results: in the run's directory or, for a model from W&B, in the working directory."""
     if is_reference(typed):
         return Path(f"evaluation-{split}-{run.parent.name}")
     if not run.is_dir():
@@ -102,7 +102,7 @@ def default_output(typed: str, run: Path, split: str) -> Path:
 
 
 def _check_output(folder: Path) -> None:
-    """Refuse a folder that can't be made or written, before it has cost a measurement."""
+    """Refuse a folder that can't be made or written, before anything is measured."""
     typed_path(folder, f"--output {folder}")
     nearest = next(there for there in (folder.absolute(), *folder.absolute().parents) if there.exists())
     if not nearest.is_dir():
@@ -116,31 +116,31 @@ def _unwritable(folder: Path, reason: str | None) -> InputError:
 
 
 def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir: str | None) -> "Split":
-    """A split of the data that a checkpoint was trained on, which may lie elsewhere by now.
+    """Open a split of the data that a checkpoint was trained on, which may have been moved.
 
     Args:
         checkpoint: The checkpoint.
         name: The split.
-        path: Where the data lie; None: where its configuration says.
-        cache_dir: Where token stores are kept; None: where its configuration says.
+        path: Path of the data; None: that of the checkpoint's configuration.
+        cache_dir: Folder of the token stores; None: that of the checkpoint's configuration.
 
     Raises:
-        InputError: for data that can't be read, or others than the run's; where `path` says it, the reviews of this
-            split may be others, with a warning.
+        InputError: for data that can't be read or are not the run's; with `path`, other reviews of this split only
+            cause a warning.
     """
     from textrnn.data.store import prepare_store, recorded_store
     from textrnn.data.tokenizer import load_tokenizer
 
-    load_tokenizer(checkpoint.tokenizer_json)  # with another spaCy, or none, the store would be another
+    load_tokenizer(checkpoint.tokenizer_json)  # with another version of spaCy, or none, the store would differ
     data = checkpoint.config.data
     data.path = path or data.path
     data.cache_dir = cache_dir or data.cache_dir
     try:
         store = recorded_store(data, checkpoint.data) if path is None else prepare_store(data)
     except InputError as error:
-        # It speaks of keys, which only train.py and prepare.py take.
-        told = str(error).replace("data.path=", "--data-path ").replace("data.cache_dir=", "--cache-dir ")
-        raise InputError(told) from error
+        # The message has keys, which only train.py and prepare.py accept.
+        message = str(error).replace("data.path=", "--data-path ").replace("data.cache_dir=", "--cache-dir ")
+        raise InputError(message) from error
     if store.tokenizer_json != checkpoint.tokenizer_json:
         raise InputError(
             f"{store.path}: these are not the data that the run was trained on (their vocabulary differs); "

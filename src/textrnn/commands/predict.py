@@ -138,7 +138,7 @@ def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[st
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text's bytes were UTF-8; what wasn't, Python has kept as lone surrogates."""
+    """Return whether a text's bytes were UTF-8; Python keeps other bytes as lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -148,7 +148,7 @@ def _is_unicode(text: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[TextIO]:
-    """FILE as UTF-8 whatever the locale says, without a byte order mark; bytes that are no text as lone surrogates."""
+    """Open FILE as UTF-8 in any locale, without a byte order mark; invalid bytes are read as lone surrogates."""
     if name == "-":
         if sys.stdin is None:
             raise InputError("--file -: standard input is closed; type the name of a text file.")

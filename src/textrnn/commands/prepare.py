@@ -34,7 +34,7 @@ NOT_READ = ("data.max_length", "data.truncate", "data.batch_size", "data.eval_ba
 def main(argv: Sequence[str]) -> int:
     """`python prepare.py GROUP=NAME KEY=VALUE ...`: make or find the token store and print where it is.
 
-    Pretrained vectors that the model starts from are downloaded and read, too.
+    Pretrained vectors of the model are downloaded and read, too.
 
     Raises:
         InputError: if the reviews or vectors can't be read or the store can't be written.

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         InputError: for a sweep file or an argument that is wrong.
     """
     arguments = _arguments(argv)
-    refuse_ranks("sweep.py")  # whose trials would take each other for ranks of one run
+    refuse_ranks("sweep.py")  # their trials would take each other for ranks of one run
     log_to_console()
     sweep, directory = _resumed(arguments) if arguments.resume is not None else (_read(arguments), None)
     try:
@@ -74,11 +74,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tuple[str | None, SweepDirectory]:
-    """Return the sweep's path at W&B, None without an account, and its directory; a resumed sweep keeps its way."""
+    """Return the sweep's path at W&B, None without an account, and its directory; on a resume both are as before."""
     if directory is not None:
         registered = directory.registered
         return registered.read_text(encoding="utf-8").strip() if registered.is_file() else None, directory
-    SweepDirectory.check()  # before anything is made at W&B
+    SweepDirectory.check()  # before the sweep is registered at W&B
     mode, _ = resolve_mode(config.tracking, Path("runs"))
     if mode != "online":
         return None, SweepDirectory.create(sweep)
@@ -151,9 +151,9 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
 
 
 def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
-    """Refuse a file that isn't the one that the sweep began with, except for names and the number of trials."""
+    """Refuse a file that differs from the sweep's own, except in names and the number of trials."""
     for key in COMPARED:
-        # A program is kept as the path that agents are given.
+        # The program is stored as the path for the agents.
         values = [find_program(sweep) if key == "program" else sweep.config.get(key) for sweep in (given, begun)]
         if values[0] != values[1]:
             raise InputError(
@@ -163,10 +163,10 @@ def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
 
 
 def _go_where_it_began(directory: SweepDirectory) -> None:
-    """Change to the folder that holds `runs`: relative paths in a command hold there, and agents write to runs/SWEEP.
+    """Change to the folder of `runs`: a command's relative paths are relative to it, and agents write to runs/SWEEP.
 
     Raises:
-        InputError: for a sweep of W&B that is elsewhere than its agents would write to.
+        InputError: for a sweep of W&B whose agents would write to another folder.
     """
     path = directory.path
     if path.is_absolute() and path.parent.name == "runs":
@@ -180,6 +180,6 @@ def _go_where_it_began(directory: SweepDirectory) -> None:
 
 
 def _default_metric(config: Config) -> Metric:
-    """Return what the trials choose their best checkpoint by."""
+    """Return the metric by which the trials choose their best checkpoint."""
     name = config.early_stopping.monitor
     return Metric(name=name, goal=GOALS[best_is(name)], target=None)

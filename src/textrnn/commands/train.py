@@ -45,14 +45,14 @@ flags:
   --version            print the version of textrnn
 """
 NOT_OF_A_JOB = ("run_dir=", "tracking.group=", "hydra", "+hydra")
-"""How overrides begin that a job of SLURM does not take over: each job has its own, or they are for its launcher."""
+"""Prefixes of overrides that a SLURM job doesn't get: each job has its own, or they are for the launcher."""
 
 
 def main(argv: Sequence[str]) -> int:
     """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; `experiment=FILE.yaml` reads a sweep's best.yaml too."""
     code = train(argv)
     if code == exits.WRONG_INPUT and read_launch().is_external:
-        # All ranks leave now; srun would kill those that take longer to, and show its own exit code for the step.
+        # All ranks leave now; srun would kill the slower ones and show its own exit code for the step.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def train(argv: Sequence[str]) -> int:
-    """`main` for a caller that has something to do after it; returns the exit code whatever happens."""
+    """`main` for a caller that continues after it; always returns the exit code."""
     signals = Signals()
     ranks = Ranks(read_launch())
     with exits.exit_code() as outcome:
@@ -73,7 +73,7 @@ def train(argv: Sequence[str]) -> int:
 
         requeue()
     if not ranks.is_first and outcome.code in (exits.PREEMPTED, exits.INTERRUPTED):
-        # At any other code Lightning, torchrun or srun would kill rank 0, which may still be recording the end.
+        # At another exit code Lightning, torchrun or srun would kill rank 0, which may still be writing the records.
         return exits.DONE
     return outcome.code
 
@@ -107,7 +107,7 @@ def _train_one(config: Config, ranks: Ranks, signals: Signals) -> int:
 
 
 def _train_jobs(configs: Sequence[Config], command_line: CommandLine, ranks: Ranks, signals: Signals) -> int:
-    """Train the jobs of a multirun one after another, and compare them; return the first exit code that is not 0."""
+    """Train the jobs of a multirun one after another and compare them; return the first exit code that is not 0."""
     from textrnn.multirun.comparison import conclude
     from textrnn.multirun.jobs import Multirun
 
@@ -123,7 +123,7 @@ def _train_jobs(configs: Sequence[Config], command_line: CommandLine, ranks: Ran
             if ranks.is_first:
                 print(_how_to_resume(multirun.parent, command_line), file=sys.stderr)
             return job.exit_code
-        if job.exit_code == exits.CRASH and ranks.launch.is_external:  # one rank may still wait for another
+        if job.exit_code == exits.CRASH and ranks.launch.is_external:  # some ranks may still wait for others
             if ranks.is_first:
                 print(
                     f"job {number} has crashed, and its {ranks.launch.world_size} processes can't begin those after "
@@ -144,7 +144,7 @@ def _how_to_resume(parent: Path, command_line: CommandLine) -> str:
 
 
 def _train_on_slurm(configs: Sequence[Config], command_line: CommandLine, launcher: dict[str, object]) -> int:
-    """Train the jobs of a multirun as jobs of SLURM, each a run that could have been typed alone, and compare them."""
+    """Train the jobs of a multirun as SLURM jobs, each a run of its own, and compare them."""
     from textrnn.multirun.comparison import conclude
     from textrnn.multirun.jobs import Multirun
     from textrnn.multirun.slurm_jobs import launch, refuse_while_queued
@@ -173,7 +173,7 @@ def _train_on_slurm(configs: Sequence[Config], command_line: CommandLine, launch
 
 
 def _check_processes(configs: Sequence[Config], ranks: Ranks) -> None:
-    """Refuse -m where Lightning would start the whole command again for each process of each job."""
+    """Refuse -m if Lightning would start the whole command again for each process of each job."""
     if not ranks.launch.is_external and any(starts_several(config.trainer) for config in configs):
         raise InputError(
             "-m can't start several processes a job; start them all with torchrun or srun, which -m works under, "

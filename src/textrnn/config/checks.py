@@ -228,7 +228,7 @@ def _check_tracking(tracking: TrackingConfig) -> None:
                 "tracking.watch sends histograms to W&B, which tracking=none doesn't use; type tracking=auto."
             )
         return
-    # Wherever the name comes from: W&B's server refuses it only when the run starts.
+    # Whatever the source of the name: W&B's server would refuse it only when the run starts.
     key = "tracking.project" if tracking.project else "WANDB_PROJECT"
     project = tracking.effective_project()
     if not project.strip() or len(project) > 128 or any(character in "/\\#?%:" for character in project):

@@ -165,7 +165,7 @@ def slurm_launcher(command_line: CommandLine) -> dict[str, Any] | None:
     """Return the settings of `hydra/launcher=slurm`, or None without that launcher.
 
     Raises:
-        InputError: without -m, without submitit, without SLURM, or where jobs have different settings.
+        InputError: without -m, without submitit, without SLURM, or if jobs have different settings.
     """
     jobs = [[text for text in job if text.lstrip("+").startswith("hydra")] for job in job_overrides(command_line)]
     if any(job != jobs[0] for job in jobs):

@@ -18,7 +18,7 @@ from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, LauncherConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# Inside the wheel `conf/` lies in the package; in a checkout it stands at the top.
+# In a wheel `conf/` is inside the package; in a checkout it is at the top.
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
 GROUPS = ("model", "data", "trainer", "tracking", "experiment")
 
@@ -63,8 +63,8 @@ def _options(group: str) -> list[str]:
 def quote_texts(argv: Sequence[str]) -> list[str]:
     """Return a command line with quotes around texts that Hydra couldn't read, such as `data.path=~/reviews #2.csv`.
 
-    Only values of keys that take a text, and only those that can't be read as they are: a comma still separates the
-    values of -m, and `choice(...)` and other functions of Hydra are left alone.
+    Only values of text keys that Hydra can't read are quoted: a comma still separates the values of -m, and Hydra's
+    functions such as `choice(...)` are unchanged.
     """
     return [_quoted(text) for text in argv]
 
@@ -177,7 +177,7 @@ def check_key(key: str) -> None:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return a hint at the most similar choice, or a list of all where none is similar."""
+    """Return a hint at the most similar choice, or a list of all if none is similar."""
     choices = list(choices)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(choices)}."

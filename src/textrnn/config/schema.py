@@ -101,7 +101,7 @@ _TIME = re.compile(r"\d{2}:\d{2}:\d{2}:\d{2}")
 
 @dataclass(kw_only=True, slots=True)
 class EmbeddingConfig:
-    """How a token id becomes a vector."""
+    """Embedding of token ids."""
 
     kind: str = choice("learned", ("learned", "onehot", "vectors"))
     size: int = number(100, at_least=1)
@@ -146,7 +146,7 @@ class SyntheticConfig:
 
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
-    """Where reviews come from and how they become batches."""
+    """Source of the reviews, tokenizer and batches."""
 
     source: str = choice("hub", ("hub", "synthetic"))
     path: str | None = None
@@ -249,7 +249,7 @@ class TrainerConfig:
 
 @dataclass(kw_only=True, slots=True)
 class TrackingConfig:
-    """Where a run is recorded besides its run directory."""
+    """Tracking in W&B, and the record of mistakes."""
 
     mode: str = choice("auto", ("auto", "online", "offline", "none"))
     project: str | None = None

@@ -25,11 +25,11 @@ PROBE_SECONDS = 5.0
 
 
 class HubUnreachable(Exception):  # noqa: N818 - a state of the network, not a mistake
-    """The Hub doesn't answer, or stopped answering; the message says in one sentence what was tried."""
+    """The Hub doesn't answer, or stopped answering; the message has the failed request in one sentence."""
 
 
 class HubSource:
-    """A data set on the Hub, streamed from the commit that `data.revision` stands for at the start."""
+    """A data set on the Hub, streamed from the commit that `data.revision` names at the start."""
 
     def __init__(self, data: DataConfig) -> None:
         self.name = f"{data.repo}@{data.revision}"
@@ -40,10 +40,10 @@ class HubSource:
         self._loaded: dict[str, Any] | None = None
 
     def identity(self) -> dict[str, str | int | float | None]:
-        """Repository, commit and columns.
+        """Return repository, commit and columns.
 
         Raises:
-            HubUnreachable: the Hub didn't answer within `PROBE_SECONDS`, or the client is set to be offline.
+            HubUnreachable: the Hub didn't answer within `PROBE_SECONDS`, or the client is set to offline.
             InputError: the Hub has no such repository or revision.
         """
         data = self._data
@@ -57,7 +57,7 @@ class HubSource:
         }
 
     def expected_rows(self, splits: Collection[str]) -> int | None:
-        """About how many rows `splits` have, from the data set's card; None if it doesn't say."""
+        """Return about how many rows `splits` have, from the data set's card; None if it has no numbers."""
         return expected_rows(split_shares(self._splits()), splits, self._count)
 
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
@@ -69,7 +69,7 @@ class HubSource:
         yield from stream_rows(self._origin, shares, lambda held: self._parts(held, interleave), splits, self._data)
 
     def _commit(self) -> str:
-        """The commit's SHA, asked for once."""
+        """Return the commit's SHA, which is queried once."""
         if self._sha is None:
             self._sha = self._probe()
         return self._sha
@@ -93,13 +93,13 @@ class HubSource:
             "type data.repo=OWNER/NAME as its page on the Hub is called"
         )
         try:
-            # The client's own timeouts hold for single steps of a request, and not for the lookup of a name.
+            # The client's own timeouts limit single steps of a request, but not the lookup of a name.
             info = in_time(lambda: HfApi().dataset_info(data.repo, revision=data.revision), PROBE_SECONDS)
         except (RepositoryNotFoundError, HFValidationError) as error:
             raise absent from error
         except RevisionNotFoundError as error:
             raise InputError(
-                f"data.revision={data.revision} is no branch, tag or commit of {data.repo}; type data.revision=main"
+                f"data.revision={data.revision} is not a branch, tag or commit of {data.repo}; type data.revision=main"
             ) from error
         except network_errors() as error:
             if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
@@ -109,7 +109,7 @@ class HubSource:
         return str(info.sha)
 
     def _splits(self) -> dict[str, Any]:
-        """The data set's splits under our names; opening them reads the data set's card, not its rows."""
+        """Return the data set's splits by our names; this reads the data set's card, not its rows."""
         if self._loaded is None:
             files, splits = self._open()
             chosen = choose_splits(list(splits), self._origin)

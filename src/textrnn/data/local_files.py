@@ -40,7 +40,7 @@ class LocalSource:
         self._shares = split_shares(self._files)
 
     def identity(self) -> dict[str, str | int | float | None]:
-        """The columns, and the names, sizes and times of the files that are read."""
+        """Return the columns, and names, sizes and times of the files that are read."""
         files = {
             f"{split}/{self._relative(file)}": f"{file.stat().st_size} bytes, changed at {file.stat().st_mtime_ns}"
             for split in SPLITS
@@ -50,7 +50,7 @@ class LocalSource:
         return {"kind": "files", "hashed_share": HASHED_SHARE, **columns, **files}
 
     def expected_rows(self, splits: Collection[str]) -> int | None:
-        """About how many rows `splits` have, from the footers of parquet files; None for other formats."""
+        """Return about how many rows `splits` have, from the footers of parquet files; None for other formats."""
         return expected_rows(self._shares, splits, self._count)
 
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
@@ -77,7 +77,7 @@ class LocalSource:
             return None
         try:
             return sum(_parquet_rows(file) for file in self._files[held])
-        except (OSError, ValueError):  # a broken file, about which the pass itself has more to say
+        except (OSError, ValueError):  # a damaged file, which reading it will report in detail
             return None
 
     def _parts(self, held: str, interleave: bool) -> Iterator[Part]:
@@ -111,7 +111,7 @@ class LocalSource:
             raise InputError(
                 f"{self._origin}: {where} is not UTF-8 text (after {rows} rows: {error.reason}); save it as UTF-8"
             ) from error
-        except (OSError, ValueError) as error:  # what pandas and pyarrow raise for files that they cannot parse
+        except (OSError, ValueError) as error:  # from pandas and pyarrow, for files that they cannot parse
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{self._origin}: {where} cannot be read as {self._reader} (after {rows} rows: {reason}); "
@@ -123,8 +123,8 @@ class LocalSource:
             return columns_of(self._load([file]))
         with file.open(encoding="utf-8-sig") as text:
             check_separator(text.readline(), f"{self._origin}: {self._relative(file)}")
-        # Two lines without a header: a first row with more fields than the header is an error that way, and would
-        # otherwise shift its columns.
+        # Two lines without a header: so a first row with more fields than the header is an error; otherwise its columns
+        # would be shifted.
         lines = list(_load("csv", [file], header=None, nrows=2, keep_default_na=False))
         return [str(name) for name in lines[0].values()]
 
@@ -133,16 +133,16 @@ class LocalSource:
             return _load(self._reader, files)
         from datasets import Features, Value
 
-        # As text, so that what is written there arrives: neither "NA" nor an empty review is a missing value.
+        # As text, so that neither "NA" nor an empty review is a missing value.
         columns = Features({self._data.text_column: Value("string"), self._data.label_column: Value("string")})
         return _load("csv", files, features=columns, keep_default_na=False, index_col=False)
 
 
 def _load(reader: str, files: Sequence[Path], **options: Any) -> Any:
-    """The files as an `IterableDataset`."""
+    """Return the files as an `IterableDataset`."""
     datasets = import_datasets()
     patterns = [glob.escape(str(file)) for file in files]
-    # The client leaves a lock file for each file it opens; where its cache is read-only it would fail.
+    # The client leaves a lock file for each file it opens; with a read-only cache it would fail.
     with tempfile.TemporaryDirectory() as scratch:
         return datasets.load_dataset(
             reader, data_files=patterns, split="train", streaming=True, cache_dir=scratch, **options

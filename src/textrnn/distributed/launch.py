@@ -143,7 +143,7 @@ def check_layout(trainer: TrainerConfig, launch: Launch) -> None:
 
 
 def starts_several(trainer: TrainerConfig) -> bool:
-    """Whether Lightning may start more processes than this one; imports torch if it has to ask for GPUs."""
+    """Return whether Lightning may start more processes than this one; imports torch if it has to count GPUs."""
     if trainer.strategy != "auto":
         return True
     if isinstance(trainer.devices, list):
@@ -158,7 +158,7 @@ def starts_several(trainer: TrainerConfig) -> bool:
 
 
 def sees_own_gpu_only(trainer: TrainerConfig, launch: Launch) -> bool:
-    """Whether srun has given each of a node's tasks one GPU for itself (`--gpus-per-task=1`); imports torch."""
+    """Return whether srun has given each task of a node its own GPU (`--gpus-per-task=1`); imports torch."""
     if launch.by != "srun" or trainer.accelerator not in ("auto", "gpu", "cuda"):
         return False
     import torch

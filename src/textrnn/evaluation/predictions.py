@@ -37,9 +37,9 @@ class Predictions(pl.Callback):
         self._best_value: float | None = None
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
         self.validation: SplitPredictions | None = None
-        """Of the validation that chose the checkpoint; None before the first one."""
+        """Predictions of the validation that chose the checkpoint; None before the first one."""
         self.test: SplitPredictions | None = None
-        """Of the test; None before it."""
+        """Predictions of the test; None before it."""
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -13,7 +13,7 @@ LSTM_FORGET_GATE = 1
 """Index of the forget gate in torch's order input, forget, cell, output."""
 
 State = tuple[Tensor, ...]
-"""What a cell carries from token to token, each (batch, hidden): (h,) for rnn and gru, (h, c) for lstm."""
+"""State of a cell, each part (batch, hidden): (h,) for rnn and gru, (h, c) for lstm."""
 
 
 class Direction(nn.Module):

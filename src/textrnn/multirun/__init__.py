@@ -1,1 +1,1 @@
-"""How do many runs live?"""
+"""How are several runs started and compared?"""

@@ -62,7 +62,7 @@ class Multirun:
 
     parent: Path
     jobs: list[Job]
-    """In Hydra's order."""
+    """The jobs in Hydra's order."""
     is_first: bool = False
     """Whether `parent` was empty or missing before this process."""
     made: list[Path] = field(default_factory=list)

@@ -1,1 +1,1 @@
-"""How is a setting searched?"""
+"""How are settings searched?"""

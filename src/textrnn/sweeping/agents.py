@@ -29,11 +29,11 @@ def register(sweep: Sweep, config: Config) -> str:
     """Register the sweep at W&B and return its path there, ENTITY/PROJECT/ID or PROJECT/ID.
 
     Raises:
-        InputError: when W&B refuses it.
+        InputError: if W&B refuses it.
     """
     import wandb
 
-    # What is typed goes before the file, and the file before the environment.
+    # Typed values have priority over the file, and the file over the environment.
     project = config.tracking.project or sweep.config.get("project") or config.tracking.effective_project()
     entity = config.tracking.entity or sweep.config.get("entity")
     sweep.config |= {"project": project} | ({"entity": entity} if entity else {})

@@ -23,7 +23,7 @@ def check_values(sweep: Sweep) -> Config:
     """Compose every value of the file (of a range, its ends) and return the first trial's configuration.
 
     Raises:
-        InputError: naming the file and the parameter.
+        InputError: with the file and the parameter.
     """
     try:
         return _check(sweep)

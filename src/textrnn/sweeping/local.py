@@ -20,7 +20,7 @@ GROUP = "WANDB_RUN_GROUP"
 
 
 class LocalSweep(SweepLoop):
-    """One trial a worker, each a process of its own."""
+    """One trial per worker, each in its own process."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LocalSweep(SweepLoop):
                 time.sleep(POLL)
 
     def _resume(self) -> None:
-        """Resume what an earlier process left: trials that still run, ended unwatched, or are to be continued."""
+        """Resume an earlier process's trials: those that still run, ended meanwhile, or must be continued."""
         self._report.resumed(self.trials)
         for trial in self.trials:
             if trial.status.ended and not self._deserves_another_start(trial):
@@ -80,7 +80,7 @@ class LocalSweep(SweepLoop):
             if trial.run_id not in self._running:
                 continue
             process = self._running[trial.run_id]
-            ended = process.has_ended()  # asked first: after it, nothing more is logged
+            ended = process.has_ended()  # before the metrics are read: after it, nothing more is logged
             changed |= self._follow(trial)
             if ended:
                 del self._running[trial.run_id]
@@ -113,7 +113,7 @@ class LocalSweep(SweepLoop):
             self._start(trial)
 
     def _draw(self) -> Trial | None:
-        """The next trial of the engine; None when the grid, `run_cap` or the metric's target is reached."""
+        """Return the engine's next trial; None when the grid, `run_cap` or the metric's target is reached."""
         full = self._sweep.cap is not None and len(self.trials) >= self._sweep.cap
         if self._exhausted or full or self._reached_target():
             return None
@@ -149,9 +149,9 @@ class LocalSweep(SweepLoop):
         self._report.started(trial, again=again)
 
     def _names(self) -> list[str]:
-        """W&B's project and entity as the file names them, and all trials in one group, unless something else is typed.
+        """Return overrides for the file's W&B project and entity and one group for all trials, unless typed otherwise.
 
-        What is typed goes before the file, and the file before the environment, as where a sweep is registered.
+        Typed values have priority over the file, and the file over the environment, as for a registered sweep.
         """
         names = {key: self._sweep.config.get(key) for key in ("project", "entity")}
         if GROUP not in os.environ:

@@ -16,13 +16,13 @@ from textrnn.tracking.run_directory import LOCK_NAME
 from textrnn.tracking.summary import Status
 
 DEATHS = 10
-"""So many deaths of a worker's agents in a row end its work."""
+"""A worker ends after this many consecutive deaths of its agents."""
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
 """Seconds before an agent that died is replaced: twice as long each time, half an hour in all."""
 
 
 class Seat:
-    """A worker's agents, one after another: one dies where W&B doesn't answer it when a trial has ended."""
+    """A worker's agents, one after another: one dies if W&B doesn't answer at the end of a trial."""
 
     def __init__(self, path: str, directory: SweepDirectory, worker: int, environment: Mapping[str, str]) -> None:
         self._path, self._directory, self._environment = path, directory, environment
@@ -49,7 +49,7 @@ class Seat:
         return last_line(self._directory.agent_folder(self.worker) / "agent.log")
 
     def replace_the_dead(self) -> str | None:
-        """Start another agent some time after this one has died; return what there is to report."""
+        """Start another agent some time after this one has died; return a line to report."""
         if self._again_at is None:
             wait = min(FIRST_WAIT * 2**self.deaths, LONGEST_WAIT)
             self.deaths += 1
@@ -96,7 +96,7 @@ class OnlineSweep(SweepLoop):
     def _resume(self) -> None:
         """Report and settle the trials that ended unwatched: agents continue when their `sweep.py` is killed.
 
-        Whether a trial that was interrupted is handed out again is W&B's decision.
+        W&B decides whether an interrupted trial is started again.
         """
         self._report.resumed(self.trials)
         ranking = self._directory.leaderboard_csv

@@ -33,11 +33,11 @@ QUESTION_TIMEOUT = 30.0
 
 
 class Interrupts:
-    """Record signals, as a context manager."""
+    """Context manager that records signals."""
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
-        """The first signal that came; None before."""
+        """The first signal that was received, if any."""
         self._times = 0
         self._passed_on = 0
         self._previous: dict[signal.Signals, Any] = {}
@@ -83,7 +83,7 @@ AGAIN = b"\n--- starts again ---\n"
 SIGNED = 'echo $$ > "$0"; exec "$@"'
 """A shell command that writes its pid to the file $0 and becomes, in the same process, the command $@."""
 SIGNED_WITHIN = 5.0
-"""Seconds in which it has done so."""
+"""Seconds within which it has written the pid."""
 
 
 class TrialProcess:
@@ -98,11 +98,11 @@ class TrialProcess:
     def start(cls, command: list[str], environment: Mapping[str, str], *, log: Path, lock: Path) -> Self:
         """Start a command; its output is appended to `log`.
 
-        `lock` is inherited by the process alone, so that it is held until the process ends even if we are killed; and
-        it is the process that writes its pid there, so that whoever finds it can end it, wherever we are killed.
+        Only the process inherits `lock`, so it is held until the process ends even if we are killed. The process writes
+        its pid there itself, so that it can be found and ended at whatever point we are killed.
 
         Raises:
-            InputError: when one that was started with the same lock still runs.
+            InputError: if a process that was started with the same lock still runs.
         """
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -110,7 +110,7 @@ class TrialProcess:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InputError(f"{lock}: a process of an earlier sweep.py still runs; wait for its end.") from error
-            os.ftruncate(descriptor, 0)  # an earlier process's pid may be somebody else's by now
+            os.ftruncate(descriptor, 0)  # an earlier process's pid may belong to another process now
             with log.open("ab") as output:
                 child = subprocess.Popen(
                     ["/bin/sh", "-c", SIGNED, str(lock), *command],
@@ -119,7 +119,7 @@ class TrialProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=(descriptor,),
-                    process_group=0,  # Ctrl-C comes to us alone; we pass it on once
+                    process_group=0,  # the terminal sends Ctrl-C to us alone; we forward it once
                 )
         finally:
             os.close(descriptor)
@@ -137,7 +137,7 @@ class TrialProcess:
         return None
 
     def has_ended(self) -> bool:
-        """Whether it is over."""
+        """Whether it has ended."""
         return self._child.poll() is not None if self._child is not None else not self._lock.is_held()
 
     @property
@@ -155,14 +155,14 @@ class TrialProcess:
             else:
                 os.kill(self.pid, number)
         except ProcessLookupError:
-            return  # it ended between the question and the signal
+            return  # it ended between the check and the signal
 
 
 def trial_command(sweep: Sweep, parameters: Mapping[str, Any], *extra: str) -> list[str]:
     """Return the command of a trial, as W&B's agent would make it, with this Python as its interpreter.
 
     Raises:
-        InputError: for a macro that has no meaning here, or a program that is not there.
+        InputError: for a macro that has no meaning here, or a missing program.
     """
     program = find_program(sweep)
     macros = {"${env}": "/usr/bin/env", "${interpreter}": sys.executable, PROGRAM: program}
@@ -178,7 +178,7 @@ def find_program(sweep: Sweep) -> str:
     """Return the path of the file's `program`, from here or from the checkout that this package runs from.
 
     Raises:
-        InputError: where it is in neither.
+        InputError: if it is in neither.
     """
     name = str(sweep.config["program"])
     for folder in (Path(), CONF_DIR.parent):
@@ -211,12 +211,12 @@ class Worker:
 
 
 def share_out(agents: int | None, trainer: TrainerConfig) -> list[Worker]:
-    """Return the workers: as many as asked for; by default one for each GPU that a trial may use, else one.
+    """Return the workers: as many as requested; by default one for each GPU that a trial may use, else one.
 
-    On the processor they share the cores evenly, unless OMP_NUM_THREADS is set.
+    On a CPU they share the cores evenly, unless OMP_NUM_THREADS is set.
 
     Raises:
-        InputError: for more than two workers a core, or more GPUs a trial than there are.
+        InputError: for more than two workers per core, or more GPUs per trial than there are.
     """
     gpus = [] if trainer.accelerator in ("cpu", "mps", "tpu") else visible_gpus()
     cores = available_cores()
@@ -226,7 +226,7 @@ def share_out(agents: int | None, trainer: TrainerConfig) -> list[Worker]:
     groups = [gpus[start : start + each] for start in range(0, len(gpus) - each + 1, each)]
     count = agents or max(1, len(groups))
     if count > MANY_A_CORE * cores:
-        raise InputError(f"--agents {count}: more than two a core on {cores} core(s); type --agents {cores} or less.")
+        raise InputError(f"--agents {count}: more than two per core on {cores} core(s); type --agents {cores} or less.")
     environment: dict[str, str] = {}
     if count > 1 and THREADS not in os.environ:
         environment[THREADS] = str(max(1, cores // count))
@@ -237,7 +237,7 @@ def share_out(agents: int | None, trainer: TrainerConfig) -> list[Worker]:
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs as CUDA_VISIBLE_DEVICES names them; asks the driver, because torch would take seconds."""
+    """Return the GPUs as CUDA_VISIBLE_DEVICES names them; queries the driver, because torch would take seconds."""
     if VISIBLE in os.environ:
         return [name for name in os.environ[VISIBLE].split(",") if name.strip() not in ("", "-1")]
     program = shutil.which("nvidia-smi")
@@ -246,6 +246,6 @@ def visible_gpus() -> list[str]:
     try:
         done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=QUESTION_TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError):
-        return []  # a driver that can't be asked has no GPU to give
+        return []  # without a working driver there is no GPU
     gpus = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]  # their MIG parts are indented
     return [str(number) for number in range(len(gpus))]

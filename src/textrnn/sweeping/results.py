@@ -1,7 +1,7 @@
 """Results of a sweep: the ranking on the terminal, `leaderboard.csv`, `sweep.png` and `best.yaml`.
 
-A sweep by a metric of the test set compares and leaves no `best.yaml`: that set is for what was chosen already.
-Where `seed` is swept there is a comparison of the settings too, the same as after a multirun.
+A sweep by a metric of the test set only compares its settings and writes no `best.yaml`, as the test set must not
+choose. If `seed` is swept, the settings are also compared as after a multirun.
 """
 
 import statistics
@@ -25,13 +25,13 @@ from textrnn.tracking.summary import Status
 from textrnn.tracking.wandb_internals import sweep_arguments
 
 ROWS = 20
-"""Trials in the table at most; leaderboard.csv has all."""
+"""Maximum number of trials in the table; leaderboard.csv has all."""
 NOT_A_SETTING = ("run_dir", "resume", "test", "tracking")
-"""What a chosen setting doesn't take over from the sweep: where it was recorded, and that the test set was spared."""
+"""Keys that the best setting doesn't take from the sweep: those of the records, and `test=false`."""
 
 
 def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequence[Trial]) -> None:
-    """Write and print the results; the last lines say what to type next."""
+    """Write and print the results; the last lines have the next commands."""
     if not trials:
         return
     varied = sweep.varied()
@@ -67,7 +67,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
 
 
 def ranked(trials: Iterable[Trial], metric: Metric) -> list[Trial]:
-    """Return finished trials, the best first, then the others: one that was stopped early never counts as finished."""
+    """Return finished trials, the best first, then the others, including those that were stopped early."""
     order = [Status.FINISHED, Status.STOPPED]
 
     def place(trial: Trial) -> tuple[int, bool, float, int]:
@@ -128,17 +128,16 @@ def write_leaderboard(
 
 
 def best_setting(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
-    """Return the finished trials of the best setting: one, or where `seed` is swept the setting with the best mean.
+    """Return the finished trials of the best setting: one, or if `seed` is swept those with the best mean.
 
-    A setting of which a seed failed, diverged or was stopped comes after all of which none was: a mean over the
-    survivors is biased.
+    A setting with a failed, diverged or stopped seed ranks behind all others, as a mean over the survivors is biased.
     """
 
     def finished(trial: Trial) -> bool:
         return trial.status == Status.FINISHED and trial.best(metric.sign) is not None
 
     settings: dict[bool, list[list[Trial]]] = {True: [], False: []}
-    # What has finished first: of a draw that was made again, it is what counts.
+    # Finished trials first: they count if a draw was repeated.
     for group in _settings(sorted(trials, key=lambda trial: not finished(trial))).values():
         if through := [trial for trial in group if finished(trial)]:
             settings[len(through) == len(group)].append(through)
@@ -146,7 +145,7 @@ def best_setting(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
 
 
 def _settings(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
-    """Group the trials by setting, one a seed: the same draw again is no further evidence."""
+    """Group the trials by setting, one per seed: a repeated draw is no further evidence."""
     groups: dict[str, dict[str, Trial]] = {}
     for trial in trials:
         seeds = groups.setdefault(repr(_without_seed(trial.parameters)), {})

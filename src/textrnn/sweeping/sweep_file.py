@@ -137,7 +137,7 @@ def _check_names(config: Mapping[str, Any]) -> None:
     for key in ("name", "description", "project", "entity", "program"):
         value = config.get(key)
         if value is not None and not (isinstance(value, str) and value.strip()):
-            raise InputError(f"{key}: {value!r} is no name; write a text or leave the line out.")
+            raise InputError(f"{key}: {value!r} is not a name; write a text or leave the line out.")
     for key in ("project", "entity"):
         if set(str(config.get(key) or "")) & set("/\\#?%:"):
             raise InputError(f"{key}: {config[key]!r} can't be a name at W&B; leave out / \\ # ? % and :.")
@@ -148,7 +148,7 @@ def _check_parameters(parameters: Any) -> None:
         raise InputError("parameters: must name at least one key of a run, such as optimizer.lr, with its values.")
     for name, specification in parameters.items():
         if not re.fullmatch(r"[A-Za-z_][\w.-]*", str(name)):
-            raise InputError(f"parameter {name}: is no key of a run; write a dotted name such as optimizer.lr.")
+            raise InputError(f"parameter {name}: is not a key of a run; write a dotted name such as optimizer.lr.")
         if not isinstance(specification, dict):
             raise InputError(f"parameter {name}: {specification!r} is not a choice; write values: [..] below it.")
         if "parameters" in specification:

@@ -1,4 +1,4 @@
-"""What local and online sweeps share: a trial is followed and settled, failures are counted, progress is printed."""
+"""Shared parts of local and online sweeps: following and settling trials, counting failures, printing progress."""
 
 import signal
 import time
@@ -14,9 +14,9 @@ from textrnn.sweeping.trials import SweepDirectory, Trial, described
 from textrnn.tracking.summary import Status
 
 POLL = 0.5
-"""Seconds between two looks at the trials."""
+"""Seconds between two checks of the trials."""
 FAILURES = 3
-"""So many trials in a row that fail before they log anything end the sweep."""
+"""The sweep ends after this many consecutive trials that fail before they log anything."""
 
 
 def outcome(
@@ -25,9 +25,9 @@ def outcome(
     """Return a trial's status and, if it was stopped or failed, the reason.
 
     Args:
-        exit_code: None for a process of which another one is the parent.
-        summary: The status in `summary.json`. A resumed run may still have the one of an earlier attempt, so that it
-            only counts where the exit code doesn't contradict it.
+        exit_code: None for a process that is not our child.
+        summary: The status in `summary.json`. It may be that of an earlier attempt, so it only counts if the exit code
+            doesn't contradict it.
         early_stop: A file with the reason why the run was stopped, if it was.
         line: The line of its log that says why the process failed, if it did.
         interrupted: Whether all trials had been sent a signal.
@@ -65,7 +65,7 @@ def settle(directory: SweepDirectory, trial: Trial, exit_code: int | None, *, in
 
 
 class Report:
-    """The lines of a sweep on the terminal; remembers the best value and how many values of each trial it reported."""
+    """The lines of a sweep on the terminal, with the best value and the number of reported values of each trial."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -73,7 +73,7 @@ class Report:
         self._best: tuple[float, int] | None = None
 
     def resumed(self, trials: Iterable[Trial]) -> None:
-        """Take all values so far as reported, by an earlier process."""
+        """Mark all values so far as reported, by an earlier process."""
         for trial in trials:
             self._reported[trial.run_id] = len(trial.history)
             self._note(trial)
@@ -84,7 +84,7 @@ class Report:
         self.line(f"trial {trial.number} ({trial.run_id}) {verb}: {described(trial.parameters)}")
 
     def progressed(self, trial: Trial) -> None:
-        """Report a trial's new values; those that a resumed trial logs again were reported before."""
+        """Report a trial's new values, but not those that a resumed trial logs again."""
         reported = self._reported.get(trial.run_id, 0)
         self._reported[trial.run_id] = max(reported, len(trial.history))
         self._note(trial)
@@ -92,7 +92,7 @@ class Report:
             self.line(f"trial {trial.number}: {self._metric.name} {value:.4f} at step {step}; {self._so_far()}")
 
     def ended(self, trial: Trial) -> None:
-        """Report a trial's status, best value, time and the reason if there is one."""
+        """Report a trial's status, best value, time and reason, if any."""
         best = trial.best(self._metric.sign)
         value = "" if best is None else f" with {self._metric.name} {best:.4f}"
         reason = "" if trial.reason is None else f" ({trial.reason})"
@@ -101,7 +101,7 @@ class Report:
         )
 
     def line(self, text: str) -> None:
-        """Print a line at once, also into a pipe."""
+        """Print a line immediately, also into a pipe."""
         print(text, flush=True)
 
     def _note(self, trial: Trial) -> None:
@@ -114,7 +114,7 @@ class Report:
 
 
 class SweepLoop(ABC):
-    """A sweep while it runs. Whatever it knows is on disk before it acts on it, so that it can be killed any time."""
+    """A running sweep. Its state is written before it is acted on, so it can be killed at any time."""
 
     def __init__(self, metric: Metric, directory: SweepDirectory, workers: Sequence[Worker]) -> None:
         self._metric, self._directory, self._workers = metric, directory, workers
@@ -134,14 +134,14 @@ class SweepLoop(ABC):
 
     @property
     def _exit_code(self) -> int:
-        """The first signal's, else that of the trials."""
+        """Return the first signal's exit code, else that of the trials."""
         if self._interrupts.asked is not None:
             return self._interrupts.exit_code
         done = all(trial.status in (Status.FINISHED, Status.STOPPED) for trial in self.trials)
         return exits.DONE if done and self.stop_reason is None else exits.CRASH
 
     def _follow(self, trial: Trial) -> bool:
-        """Read the trial's `metrics.csv`, report what is new, and return whether anything is."""
+        """Read the trial's `metrics.csv`, report new values, and return whether there are any."""
         changed = self._directory.read_history(trial, self._metric.name)
         if changed:
             self._report.progressed(trial)

@@ -1,4 +1,4 @@
-"""Trials and the directory of a sweep: `runs/SWEEP`, with one small file a trial.
+"""Trials and the directory of a sweep: `runs/SWEEP`, with one small file per trial.
 
 sweep.yaml            the sweep, itself a sweep file, with the overrides typed beside the one that it came from
 typed.json            those overrides
@@ -51,7 +51,7 @@ class Trial:
     exit_code: int | None = None
     """Exit code of its last process, negative for a signal; None where nobody waited for the process."""
     reason: str | None = None
-    """Why it was stopped, or the last line of a failed one."""
+    """The reason of its stop, or the last line of a failed trial."""
     history: list[float] = field(default_factory=list)
     """The metric's values so far; read from the run directory."""
     steps: list[int] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Trial:
 
 
 class SweepDirectory:
-    """The directory of one sweep, for one `sweep.py` at a time: a kernel lock that goes with the process."""
+    """The directory of one sweep, for one `sweep.py` at a time, by a kernel lock that ends with the process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,7 +96,7 @@ class SweepDirectory:
         """Make runs/SWEEP, with a copy of the sweep; `online` is its path at W&B, if it has one.
 
         Raises:
-            InputError: where the disk refuses.
+            InputError: if the directory can't be written.
         """
         directory = cls(Path("runs", new_id() if online is None else online.rpartition("/")[2]))
         try:
@@ -120,7 +120,7 @@ class SweepDirectory:
         """
         runs = Path("runs")
         if (runs.exists() or runs.is_symlink()) and not runs.is_dir():
-            raise InputError(f"{runs.absolute()} is not a folder, and a sweep makes its directory in it; move it away.")
+            raise InputError(f"{runs.absolute()} is not a folder, but a sweep makes its directory in it; move it away.")
         folder = runs if runs.exists() else Path()
         if not os.access(folder, os.W_OK | os.X_OK):
             raise InputError(f"{folder.absolute()} is not writable; run sweep.py where it can make runs/SWEEP.")
@@ -131,9 +131,9 @@ class SweepDirectory:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open an existing one, named by its path or by the sweep's id.
+        """Open an existing directory, named by its path or by the sweep's id.
 
-        Its path is runs/SWEEP where that is here, and else absolute.
+        Its path is runs/SWEEP if that is below the working directory, else absolute.
 
         Raises:
             InputError: where there is none, or another process has it.
@@ -208,7 +208,7 @@ class SweepDirectory:
         return self.path / "trials" / f"{trial.run_id}.log"
 
     def lock(self, trial: Trial) -> Path:
-        """Return the path of the file that holds the pid of the trial's process and is locked while that lives."""
+        """Return the path of the file with the pid of the trial's process, which is locked while that runs."""
         return self.path / "trials" / f"{trial.run_id}.lock"
 
     def agent_folder(self, worker: int) -> Path:

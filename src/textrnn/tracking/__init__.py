@@ -1,1 +1,1 @@
-"""What is written down?"""
+"""What is recorded of a run?"""

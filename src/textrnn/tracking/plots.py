@@ -40,16 +40,16 @@ PREFIXES = {"train": "train", "validation": "val"}
 
 @dataclass(kw_only=True, slots=True)
 class Operation:
-    """What the profiler measured of one operation."""
+    """The profiler's measurement of one operation."""
 
     name: str
     calls: int
     self_ms: float
-    """Its own time, in milliseconds, without that of the operations that it called."""
+    """Its own time in milliseconds, without the operations that it called."""
     total_ms: float
-    """The same with it."""
+    """Its time with the operations that it called."""
     share: float
-    """Part of the own times of all operations, 0 to 1."""
+    """Its share of the own times of all operations, 0 to 1."""
 
 
 def plot_curves(
@@ -71,7 +71,7 @@ def plot_curves(
 def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> None:
     """Draw each operation's share of the time as a bar, the longest on top, and write the PNG `out` atomically.
 
-    `operations` come longest first; from the thirteenth on they share a bar.
+    `operations` must be sorted, the longest first; from the thirteenth on they share a bar.
     """
     shown = [(operation.name, operation.share, operation.calls) for operation in operations[:BARS]]
     if rest := operations[BARS:]:
@@ -135,7 +135,7 @@ def _series(rows: Sequence[Row], name: str) -> tuple[list[float], list[float]]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches: other modules don't import matplotlib, which must come after the setting."""
+    """Return an empty figure, in inches; other modules must not import matplotlib, as the setting above comes first."""
     return Figure(figsize=(width, height), layout="constrained")
 
 

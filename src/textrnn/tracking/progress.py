@@ -62,7 +62,7 @@ class LineProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log a line if the last one is long ago."""
+        """Log a line if the last one is old enough."""
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._line(trainer)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import wandb
 
 MODEL, DATASET = "model", "dataset"
-"""The artifacts' types."""
+"""Types of artifacts."""
 ALIASES = ("best", "latest")
 CHECKPOINT = "best.ckpt"
 PREFIX = "wandb:"
@@ -39,7 +39,7 @@ DOWNLOAD_TIMEOUT = 600.0
 
 @dataclass(kw_only=True, slots=True)
 class ModelFiles:
-    """What is in a model artifact."""
+    """Content of a model artifact."""
 
     checkpoint: Path
     config_yaml: Path
@@ -61,7 +61,7 @@ class ModelFiles:
 def model_artifact(name: str, folder: Path, metadata: Mapping[str, Any]) -> "wandb.Artifact":
     """Return the artifact of the files in `folder`, which must stay as they are until they are uploaded.
 
-    They are not copied to W&B's own folder in the home, where an offline run, synced elsewhere, would lack them.
+    They are not copied to W&B's folder in the home, as an offline run that is synced elsewhere would miss them.
     """
     import wandb
 
@@ -72,7 +72,7 @@ def model_artifact(name: str, folder: Path, metadata: Mapping[str, Any]) -> "wan
 
 
 def dataset_artifact(fingerprint: str, metadata: Mapping[str, Any]) -> "wandb.Artifact":
-    """Return the artifact that stands for the data, without a file: all runs on the same data share it."""
+    """Return the artifact of the data, without a file: all runs on the same data share it."""
     import wandb
 
     return wandb.Artifact(f"reviews-{fingerprint}", type=DATASET, metadata=dict(metadata))
@@ -84,7 +84,7 @@ class Reference:
 
     typed: str
     path: str
-    """As the client takes it: PROJECT/NAME:ALIAS, with ENTITY/ before it if that was typed."""
+    """The client's path: PROJECT/NAME:ALIAS, with ENTITY/ before it if that was typed."""
 
 
 def parse_reference(typed: str) -> Reference:
@@ -100,24 +100,23 @@ def parse_reference(typed: str) -> Reference:
     name, colon, alias = parts[-1].partition(":")
     names = [*parts[:-1], name, *([alias] if colon else [])]
     if len(parts) < 2 or not all(re.fullmatch(r"[\w.-][\w. -]*", part) for part in names):
-        raise InputError(f"{typed}: that is no model in W&B; type {shape}.")
+        raise InputError(f"{typed}: that is not a model in W&B; type {shape}.")
     return Reference(typed=typed, path="/".join([*parts[:-1], f"{name}:{alias or 'best'}"]))
 
 
 def is_reference(run: str) -> bool:
-    """Whether a RUN of the command line is a model in W&B."""
+    """Return whether a RUN of the command line is a model in W&B."""
     return run.startswith(PREFIX)
 
 
 def local_run(run: str) -> Path:
     """Return the local path of a RUN of the command line; the checkpoint of a `wandb:` reference is downloaded.
 
-    The checkpoint goes to `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`, where it is found the next time; the
-    alias is resolved each time.
+    The checkpoint is kept in `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`; the alias is resolved each time.
 
     Raises:
-        InputError: the reference is malformed, or the model can't be had: no account, no answer, a wrong key, no such
-            artifact, one of another type, or a disk that is full.
+        InputError: the reference is malformed, or the model can't be downloaded: no account, no answer, a wrong key, no
+            such artifact, one of another type, or a full disk.
     """
     if not is_reference(run):
         return Path(run)
@@ -125,9 +124,9 @@ def local_run(run: str) -> Path:
     check_account(needed_for=run, instead="give a run directory")
     artifact = _find(reference)
     if artifact.type != MODEL:
-        raise InputError(f"{run}: that is a {artifact.type}, no model; type the name of a model, as W&B lists it.")
+        raise InputError(f"{run}: that is a {artifact.type}, not a model; type the name of a model, as W&B lists it.")
     if CHECKPOINT not in artifact.manifest.entries:
-        raise InputError(f"{run}: that model holds no {CHECKPOINT}; type the name of a model that train.py logged.")
+        raise InputError(f"{run}: that model has no {CHECKPOINT}; type the name of a model that train.py logged.")
     folder = _cache() / _plain(artifact.digest) / _plain(f"{artifact.name.partition(':')[0]}-{artifact.version}")
     try:
         return _fetched(artifact, folder)
@@ -148,10 +147,10 @@ def _plain(name: str) -> str:
 
 
 def _find(reference: Reference) -> "wandb.Artifact":
-    """Ask the server, whose client would retry for minutes without an answer.
+    """Query the server within a time limit, as the client would retry for minutes.
 
     Raises:
-        InputError: it is refused, or there is no answer within `ANSWER_TIMEOUT` seconds.
+        InputError: the query is refused, or there is no answer within `ANSWER_TIMEOUT` seconds.
     """
     import wandb
 
@@ -180,7 +179,7 @@ def _find(reference: Reference) -> "wandb.Artifact":
 
 
 def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
-    """Return the checkpoint in `folder`, which one process downloads, whole or not at all."""
+    """Return the checkpoint in `folder`, which one process downloads atomically."""
     checkpoint = folder / CHECKPOINT
     if checkpoint.is_file():
         return checkpoint
@@ -190,7 +189,7 @@ def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:
                 in_time(
                     lambda: artifact.download(root=draft, skip_cache=True, path_prefix=CHECKPOINT), DOWNLOAD_TIMEOUT
                 )
-                # The client does not check that all of it has arrived.
+                # The client does not check that the download is complete.
                 if _digest(draft / CHECKPOINT) != artifact.manifest.entries[CHECKPOINT].digest:
                     raise ValueError(f"{CHECKPOINT} is not as it was logged")
     return checkpoint

@@ -1,4 +1,4 @@
-"""The end of a W&B run, and the later upload of what W&B missed."""
+"""The end of a W&B run, and the later upload of missing rows."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ def open_record(run: WandbRun, directory: RunDirectory) -> None:
 
 @contextlib.contextmanager
 def told_of_failures(run: WandbRun | None) -> Iterator[None]:
-    """End the W&B run as failed if what is inside fails: at Python's exit the client would report success."""
+    """End the W&B run as failed if the body fails: at Python's exit the client would report success."""
     try:
         yield
     except BaseException as error:
@@ -44,7 +44,7 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
     """End a W&B run with what `summary.json` says, ask W&B what it has, and log what is missing and what uploads it."""
     run.summarize(summary.to_dict())
     if not any(name.startswith("test/") for name in summary.metrics):
-        run.forget("test/")  # of a test before the run was resumed
+        run.forget("test/")  # from a test before the run was resumed
     if summary.status == Status.STOPPED:
         run.tag(EARLY_STOPPED)
     sent = run.finish(exit_code)
@@ -94,7 +94,7 @@ def upload_missing(
     mode, line = resolve_mode(config.tracking, directory.path)
     began_offline = "offline-run-" in directory.wandb_unsent.read_text(encoding="utf-8")
     if mode == "none" or (mode == "offline" and not began_offline):
-        LOGGER.info(f"W&B still lacks the end of this run. {line or ''}")
+        LOGGER.info(f"the end of this run is still missing in W&B. {line or ''}")
         return
     if mode == "online":  # without a fall back to offline files, which would upload nothing
         config = replace(config, tracking=replace(config.tracking, mode="online"))

@@ -1,6 +1,6 @@
 """Names of the W&B client that are not in its public interface, tested with version 0.31 (the bound in pyproject.toml).
 
-Imports stand inside the functions: the client takes a second to import, and only some runs need it.
+Imports are inside the functions: the client takes a second to import, and only some runs need it.
 """
 
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def service_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of a client whose service has died; all but the first come from waiting for its answer."""
+    """Return the errors of a client whose service has died; all but the first are raised while it waits for answers."""
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
     return ConnectionError, MailboxClosedError, HandleAbandonedError

@@ -44,8 +44,8 @@ FINISH_TIMEOUT = 120.0
 class WandbRun:
     """One W&B run, with the run's own id and its files in `<run_dir>/wandb`. Only rank 0 has one.
 
-    Once started, no failure of W&B ends the run: a server that dies or stalls only delays uploads, and if the client's
-    own service dies, a line in the log reports it and the run continues without W&B.
+    After the start no failure of W&B ends the run: a server that dies or stalls only delays uploads, and if the
+    client's own service dies, the run continues without W&B and logs that.
     """
 
     def __init__(self, run: "wandb.Run", last_step: int, again: Callable[[], "wandb.Run"]) -> None:
@@ -84,7 +84,7 @@ class WandbRun:
                 is another one than the identity's.
         """
         if mode == "offline":
-            # The client reports its own errors to W&B; a run that is offline touches no network.
+            # The client reports its own errors to W&B; an offline run must not use the network.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
@@ -98,7 +98,7 @@ class WandbRun:
                 raise InputError(sentence) from error
             if mode == "offline" or must_be_online(config.tracking):
                 raise InputError(f"tracking: W&B did not take the run ({reason}): type tracking=offline.") from error
-            wandb.teardown()  # the client's service still holds the id of the run that it could not start
+            wandb.teardown()  # the client's service still has the id of the run that it could not start
             LOGGER.warning(offline_line(reason, run_dir))
             return cls.start(config, identity, run_dir, mode="offline", resume=resume, on_stop=on_stop)
         except (wandb.errors.Error, ValueError) as error:
@@ -114,7 +114,7 @@ class WandbRun:
         return cls(run, run.starting_step - 1, again)
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        """Log the row of global step `step`; steps increase. Rows that W&B has already are skipped."""
+        """Log the row of global step `step`; steps must increase. Rows that W&B already has are skipped."""
         if step <= self._last_step:
             return
         self._last_step = step
@@ -159,11 +159,11 @@ class WandbRun:
         self._guarded(lambda: self._run.summary.update(dict(values)))
 
     def forget(self, prefix: str) -> None:
-        """Remove names with this prefix from W&B's summary, which keeps the last value of everything logged."""
+        """Remove names with this prefix from W&B's summary, which keeps the last value of each metric."""
 
         def remove() -> None:
             summary: Any = self._run.summary
-            for name in summary.keys():  # noqa: SIM118 - it is no mapping
+            for name in summary.keys():  # noqa: SIM118 - it is not a mapping
                 if name.startswith(prefix):
                     del summary[name]
 
@@ -186,9 +186,9 @@ class WandbRun:
         self._request(lambda: self._run.use_artifact(artifact))
 
     def finish(self, exit_code: int) -> bool:
-        """End the run; any exit code but 0 shows it as failed, `PREEMPTED` as one that a sweep starts again.
+        """End the run; exit code `PREEMPTED` marks it for another start by a sweep, other codes than 0 as failed.
 
-        Waits for uploads, at most `FINISH_TIMEOUT` seconds. Returns whether W&B has everything; offline, its file.
+        Wait for uploads, at most `FINISH_TIMEOUT` seconds. Return whether W&B (offline: its file) has everything.
         """
         if exit_code == exits.PREEMPTED:
             if self.url is not None and not self.is_alive():
@@ -220,7 +220,7 @@ class WandbRun:
 
         SLURM sends SIGTERM to every process of a job, and the service ends at it.
         """
-        with contextlib.suppress(TimeoutError):  # it is there, and busy
+        with contextlib.suppress(TimeoutError):  # it runs and is busy
             self._guarded(lambda: in_time(self._run.status, ANSWER_TIMEOUT))
         return not self._broken
 
@@ -259,13 +259,13 @@ class WandbRun:
 
     @property
     def directory(self) -> Path:
-        """Where the run's W&B files are; what `wandb sync` takes."""
+        """Folder of the run's W&B files, for `wandb sync`."""
         return Path(self._run.dir).parent
 
     def _request(self, action: Callable[[], object]) -> bool:
-        """Do something that waits for the server's answer; return whether it was done.
+        """Run an action that waits for the server's answer; return whether it succeeded.
 
-        After the first answer that is late, nothing more is requested. Offline there is no wait.
+        After the first timeout nothing more is requested. Offline there is no wait.
         """
         import wandb
 
@@ -277,8 +277,8 @@ class WandbRun:
             self._silent = True
             reason = " ".join(str(error).split())
             what = "does not answer"
-            # A table or a model is staged in the user's own folder first. Errors of the disk have a number, unless the
-            # client has rephrased them; those of the network have none.
+            # A table or a model is first staged in the user's own folder. Disk errors have an errno, unless the client
+            # has rephrased them; network errors have none.
             of_disk = isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno is not None)
             if of_disk and not isinstance(error, TimeoutError):
                 what = "can't write to its data folder, which WANDB_DATA_DIR names"
@@ -287,7 +287,7 @@ class WandbRun:
         return not self._broken
 
     def _guarded(self, action: Callable[[], object]) -> None:
-        """Do something with the W&B run, unless the client's service has died."""
+        """Run an action on the W&B run, unless the client's service has died."""
         if self._broken:
             return
         try:
@@ -333,19 +333,19 @@ def _init(
 
     tracking = config.tracking
     settings = wandb.Settings(
-        silent=True,  # we report what matters
+        silent=True,  # we report the important messages
         console="off",  # the console belongs to the progress bar; its text is in train.log
         symlink=False,
         save_code=False,
         disable_code=True,
-        # The client would look at the repository of the working directory, which may be anybody's.
+        # The client would record the repository of the working directory, which may be another project's.
         disable_git=True,
         git_commit=identity.git_commit,
         init_timeout=timeout("WANDB_INIT_TIMEOUT", default=INIT_TIMEOUT),
         finish_timeout=timeout("WANDB_FINISH_TIMEOUT", default=FINISH_TIMEOUT),
         finish_timeout_raises=True,
-        # Otherwise W&B would send Ctrl-C. A function, because the client copies its settings deeply, and with a method
-        # the object that it is bound to.
+        # Otherwise W&B would send Ctrl-C. It is a function because the client copies its settings deeply, with a method
+        # also the object of that method.
         stop_fn=None if on_stop is None else lambda: on_stop(),
     )
     wandb.setup(wandb.Settings(silent=True))  # the login prints before it reads the run's settings
@@ -366,7 +366,7 @@ def _init(
 
 
 INSPECT_TIMEOUT = 60.0
-"""Seconds that W&B's viewer may take for a file."""
+"""Time limit of W&B's viewer for a file, in seconds."""
 
 
 def last_recorded_step(wandb_dir: Path, run_id: str) -> int:

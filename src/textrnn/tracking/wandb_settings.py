@@ -1,4 +1,4 @@
-"""Whether a run is online in Weights & Biases, decided without a prompt and without a hang."""
+"""Decides whether a run is online in Weights & Biases, without a prompt and with a time limit."""
 
 import configparser
 import http.client
@@ -64,7 +64,7 @@ def _mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
     wanted = tracking.mode
     if wanted == "auto" and (said := settings.get("mode")):
         if said not in _MODES:
-            raise InputError(f"WANDB_MODE={said!r} is not known: say online, offline or disabled, or unset it.")
+            raise InputError(f"WANDB_MODE={said!r} is not known: type online, offline or disabled, or unset it.")
         wanted = _MODES[said]
         if wanted != "online":
             return wanted, offline_line("WANDB_MODE", run_dir) if wanted == "offline" else None
@@ -91,7 +91,7 @@ def check_account(*, needed_for: str, instead: str) -> None:
     """Check for credentials and a server that answers; `instead` is the alternative in the message.
 
     Raises:
-        InputError: one of them is missing; found out within `PROBE_TIMEOUT` seconds.
+        InputError: one of them is missing; raised within `PROBE_TIMEOUT` seconds.
     """
     obstacle = _obstacle(_client_settings())
     if obstacle is not None:
@@ -105,7 +105,7 @@ def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
     try:
         address = urlsplit(base_url)
     except ValueError as error:
-        return f"the address of W&B's server is no URL ({error})", "correct WANDB_BASE_URL"
+        return f"the address of W&B's server is not a URL ({error})", "correct WANDB_BASE_URL"
     host = address.netloc.rpartition("@")[2]
     shown = address._replace(netloc=host).geturl()  # no password in a terminal or a log
     is_default = base_url == _default_base_url()
@@ -117,7 +117,7 @@ def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def offline_line(reason: str, run_dir: Path) -> str:
-    """Return the line that says that W&B is offline, why, and how to view and upload the run.
+    """Return the line with the reason why W&B is offline and the commands to view and upload the run.
 
     A `run_dir` named `*` stands for all trials of a sweep; `wandb leet` shows one at a time. Other characters are
     quoted for a shell.
@@ -139,7 +139,7 @@ def _default_base_url() -> str:
 
 
 def _client_settings() -> dict[str, str]:
-    """Return the client's settings that matter here, read where it reads them: files, then environment."""
+    """Return the client's settings that are needed here, from its sources: files, then environment."""
     folder = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb"))
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -182,6 +182,6 @@ def _answers(base_url: str) -> bool:
                 return error.code < 500
 
     try:
-        return in_time(ask, PROBE_TIMEOUT)  # the timeout of a socket does not bound the lookup of a name
-    except (OSError, ValueError, http.client.HTTPException):  # the last: what answers does not speak HTTP
+        return in_time(ask, PROBE_TIMEOUT)  # a socket's timeout does not limit the lookup of a name
+    except (OSError, ValueError, http.client.HTTPException):  # the last: the server does not speak HTTP
         return False

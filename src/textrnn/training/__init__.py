@@ -1,1 +1,1 @@
-"""How does one run live?"""
+"""How does one run start, train, resume and end?"""

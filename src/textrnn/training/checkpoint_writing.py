@@ -1,6 +1,6 @@
-"""Writing checkpoints: whole even after a kill, with all that is needed to load them anywhere.
+"""Writing checkpoints: atomically, with everything needed to load them anywhere.
 
-`checkpoints.py` says what a checkpoint holds and reads it, without Lightning.
+`checkpoints.py` describes a checkpoint's content and reads it, without Lightning.
 """
 
 from dataclasses import asdict
@@ -33,7 +33,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 raise
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
-        """Read a checkpoint; code in it is refused, whatever `weights_only` says."""
+        """Read a checkpoint; code in it is refused, whatever `weights_only` is."""
         del weights_only
         return read_checkpoint(Path(path), map_location=map_location)
 
@@ -49,7 +49,7 @@ def _write_more(file: Path) -> None:
 
 
 class CheckpointRecord(Callback):
-    """Add to each checkpoint what is needed to load it anywhere."""
+    """Add everything to each checkpoint that is needed to load it anywhere."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Checkpoints that load anywhere and never run code.
 
-A checkpoint is Lightning's, plus one key, `textrnn`: the resolved configuration, the tokenizer and the run's identity
-as plain values. It is always read with `weights_only=True`, and written whole: beside its place, then renamed.
+A checkpoint is Lightning's with one more key, `textrnn`: the resolved configuration, the tokenizer and the run's
+identity as plain values. It is always read with `weights_only=True`, and written to a temporary name and renamed.
 """
 
 import pickle
@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(kw_only=True, slots=True)
 class Checkpoint:
-    """What a checkpoint file holds, read and checked."""
+    """Content of a checkpoint file, read and checked."""
 
     path: Path
     config: Config
@@ -33,18 +33,18 @@ class Checkpoint:
     data: dict[str, Any]
     """The token store that the run was trained on; see `Store.record`."""
     coverage: dict[str, float]
-    """By the pretrained vectors that the run started from; empty without."""
+    """Coverage by the pretrained vectors that the run started from; empty without."""
     vocab_size: int
     global_step: int
     epoch: int
     state_dict: dict[str, torch.Tensor]
     best: str
-    """Name of the file with the best weights so far; "" where none have been chosen."""
+    """Name of the file with the best weights so far; "" if none have been chosen."""
     waited: int
     """Validations since then, as early stopping counts them; 0 without early stopping."""
 
     def diverged(self) -> InputError:
-        """What to raise where its logits are no numbers."""
+        """Return the error for NaN logits."""
         return InputError(f"{self.path}: its weights give NaN, so the run has diverged; name another one.")
 
     def classifier(self) -> TextClassifier:
@@ -53,14 +53,13 @@ class Checkpoint:
         Raises:
             InputError: if weights and configuration don't fit.
         """
-        # The weights that it starts from are replaced, so they are drawn the quick way: orthogonal ones take over a
-        # second where other work shares the cores.
-        # Its parameters fit every implementation, and that of the training may not be here.
+        # The initial weights are replaced, so they are not orthogonal, which takes over a second on busy cores. The
+        # parameters fit every implementation, and that of the training may not run here.
         quick = replace(self.config.model, recurrent_init="uniform", implementation="auto")
         with torch.random.fork_rng(devices=[]):
             network = TextClassifier(quick, self.vocab_size)
         try:
-            # As `model` of the module that trains it, which is how the stored weights are named.
+            # The stored weights are named after `model`, an attribute of the training module.
             nn.ModuleDict({"model": network}).load_state_dict(self.state_dict)
         except RuntimeError as error:
             raise InputError(f"{self.path}: its weights don't fit its configuration ({error}).") from error
@@ -85,7 +84,7 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
             f"{path}: it holds objects or code, which is refused; give a checkpoint of train.py."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        # What torch raises for a broken file depends on where it breaks off.
+        # torch raises different errors for a truncated file, depending on its length.
         raise InputError(f"{path}: truncated or not a checkpoint; give another, such as best.ckpt.") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise InputError(f"{path}: not a checkpoint of this project.")
@@ -103,7 +102,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
         candidates = [run / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
         found = [candidate for candidate in candidates if candidate.is_file()]
         if not found:
-            raise InputError(f"{run} holds no checkpoints/best.ckpt or last.ckpt; give another run directory.")
+            raise InputError(f"{run} has no checkpoints/best.ckpt or last.ckpt; give another run directory.")
         path = found[0]
     elif not run.exists():
         raise InputError(f"{run}: there is no such run directory or checkpoint.")
@@ -128,14 +127,14 @@ def load_checkpoint(run: Path) -> Checkpoint:
             waited=max((state.get("wait_count", 0) for state in callbacks.values()), default=0),
         )
     except KeyError as error:
-        raise InputError(f"{path}: its record lacks {error}; it was not written by this version.") from error
+        raise InputError(f"{path}: its record has no {error}; it was not written by this version.") from error
     if run.is_dir() and read.best and path.name != read.best:
         raise InputError(f"{path.parent / read.best} is gone, the best weights of the run; {path} has its last ones.")
     return read
 
 
 def _best(callbacks: dict[str, Any]) -> str:
-    """The file that Lightning's callback wrote which keeps checkpoints by a monitored metric."""
+    """Return the file of Lightning's callback that keeps checkpoints by a monitored metric."""
     for state in callbacks.values():
         if state.get("monitor") and state.get("best_model_path"):
             return Path(state["best_model_path"]).name

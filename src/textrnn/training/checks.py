@@ -1,4 +1,4 @@
-"""Checks of a run against its reviews and this machine; imports torch only if it has to ask."""
+"""Checks of a run with its reviews and this machine; imports torch only if necessary."""
 
 import math
 
@@ -11,10 +11,10 @@ _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16")
 
 
 def check_batches(config: Config, store: Store) -> None:
-    """Refuse a share of a split's batches that comes to none, and a validation that no epoch would reach.
+    """Refuse a share of a split's batches that is less than one, and a validation that no epoch would reach.
 
     Raises:
-        InputError: with the number of batches that there are.
+        InputError: with the number of batches.
     """
     trainer = config.trainer
     if trainer.fast_dev_run:
@@ -47,7 +47,7 @@ def check_batches(config: Config, store: Store) -> None:
 
 
 def _check_last_segment(limit: float | None, every: float | None) -> None:
-    """Refuse a `limit_train_batches` or `val_check_interval` that a pass's last segment may be too short for.
+    """Refuse a `limit_train_batches` or `val_check_interval` for which a pass's last segment may be too short.
 
     Raises:
         InputError: for a share of the batches, or a validation after several.
@@ -69,7 +69,7 @@ def _batches(store: Store, split: str, reviews: int) -> int:
 
 
 def _limited(count: int, limit: float | None) -> int:
-    """Batches that are left of `count` by a number of batches or a share of them; None: all."""
+    """Return how many of `count` batches remain for a limit, a number of batches or a share of them; None: all."""
     if limit is None:
         return count
     return min(count, limit) if isinstance(limit, int) else int(count * limit)

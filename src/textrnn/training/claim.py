@@ -37,25 +37,25 @@ class Run:
     identity: RunIdentity
     directory: RunDirectory
     checkpoint: "Checkpoint | None"
-    """What the run is resumed from; None for a new run."""
+    """The checkpoint that the run is resumed from; None for a new run."""
     store: Store
     ranks: Ranks
-    """The processes of the run, and which of them this one is."""
+    """The processes of the run, and this one's rank."""
     signals: Signals
     """Signals that pre-empt the run."""
     vectors: "WordVectors | None" = None
-    """Pretrained vectors that a new run starts from, if it starts from any."""
+    """Pretrained vectors that a new run starts from, if any."""
 
     @property
     def best_ckpt(self) -> Path | None:
-        """The best weights, which are tested; None where nothing is kept, and the last ones are."""
+        """The best weights, which are tested; None without checkpoints, when the last weights are tested."""
         trainer = self.config.trainer
         keeps = trainer.enable_checkpointing is not False and not trainer.fast_dev_run
         return self.directory.best_ckpt if keeps and self.directory.best_ckpt.is_file() else None
 
     @property
     def primary(self) -> bool:
-        """Whether this process is rank 0, the one that records."""
+        """Whether this process is rank 0, which writes the records."""
         return self.ranks.is_first
 
 
@@ -67,7 +67,7 @@ def agree(config: Config, ranks: Ranks) -> None:
     """Check that all ranks were started with the same configuration and run the same code.
 
     Raises:
-        InputError: on rank 0, naming what differs and where.
+        InputError: on rank 0, with the key that differs and the rank.
     """
     if not ranks.launch.is_external:
         return
@@ -85,7 +85,7 @@ def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
         value = attrgetter(key)
         raise InputError(
             f"{key}={value(theirs)} on rank {rank} ({other['host']}), {key}={value(ours)} on rank 0 ({first['host']}): "
-            "start all ranks by the same command."
+            "start all ranks with the same command."
         )
     if other["code"] != first["code"]:
         raise InputError(
@@ -180,13 +180,13 @@ def _recorded_identity(directory: RunDirectory) -> RunIdentity | None:
 
 
 def _is_started_again(job: Job, path: Path) -> bool:
-    """Return whether `path` holds the run that this very job began before it was pre-empted."""
+    """Return whether `path` holds the run that this job began before it was pre-empted."""
     run_json = path / "run.json"
     return job.restarts > 0 and run_json.is_file() and read_identity(run_json).slurm_job == job.id
 
 
 def _seen(path: Path, run: str) -> RunIdentity:
-    """Return the identity that rank 0 has written, once it can be read here.
+    """Return the identity that rank 0 has written, when it is visible here.
 
     Raises:
         InputError: if it can't.
@@ -205,7 +205,7 @@ def _seen(path: Path, run: str) -> RunIdentity:
 
 
 def open_shared_store(path: Path) -> Store:
-    """Return the token store that rank 0 has made or found.
+    """Return the token store that rank 0 has opened.
 
     Raises:
         InputError: if it can't be read here.
@@ -224,7 +224,7 @@ def open_shared_store(path: Path) -> Store:
 
 
 def _code_digest() -> str:
-    """Return a digest of the program's own files."""
+    """Return a digest of the package's files."""
     package = Path(textrnn.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h", ".yaml")):

@@ -1,4 +1,4 @@
-"""Corrections of Lightning's loops and callbacks: a resumed run equals one that was never stopped."""
+"""Corrections of Lightning's loops and callbacks: a resumed run equals an uninterrupted one."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,19 @@ from textrnn.base.lightning_internals import data_fetcher, end_restart, processe
 
 
 class ResumedEarlyStopping(EarlyStopping):
-    """Early stopping that a resumed run remembers.
+    """Early stopping that also holds in a resumed run.
 
-    Its state is in the checkpoint, but that it had stopped the run is not: a run that was killed between its last
-    checkpoint and its test would train on. Its patience is in there too, but that is the configuration's to say.
+    Lightning's checkpoint has its state, but not that it has stopped the run: a run that was killed between its last
+    checkpoint and its test would train further. The patience in the checkpoint is ignored, as it is the
+    configuration's.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the state without the patience, which may have been typed anew."""
+        """Load the state without the patience, which may have been changed."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop a resumed run whose patience was over."""
+        """Stop a resumed run that early stopping had ended."""
         del pl_module
         if self.wait_count >= self.patience:
             LOGGER.info(
@@ -37,33 +38,33 @@ class ResumedEarlyStopping(EarlyStopping):
 class ResumedModelCheckpoint(ModelCheckpoint):
     """Checkpoints of a run whose directory may have been moved.
 
-    In a directory of another name Lightning forgets the best score, and the next validation would overwrite `best.ckpt`
-    however bad it is.
+    In a directory of another name Lightning drops the best score, and the next validation would overwrite `best.ckpt`
+    even if it is worse.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the state with the paths of the directory in which the run is now."""
+        """Load the state with the paths of the run's present directory."""
         best = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
         here = {name: self._here(state_dict[name]) for name in paths}
         super().load_state_dict({**state_dict, **here, "best_k_models": best, "dirpath": self.dirpath})
 
     def _here(self, path: str) -> str:
-        """Return the file of this name in the folder of checkpoints; "" stands for none."""
+        """Return the file of this name in the folder of checkpoints; "" for none."""
         assert self.dirpath is not None
         return str(Path(self.dirpath) / Path(path).name) if path else ""
 
 
 class ResumedLoops(Callback):
-    """Make a resumed run begin with what comes next: a training batch, or the unfinished validation.
+    """Make a resumed run begin with its next training batch or its unfinished validation.
 
-    A checkpoint is taken after a training batch, in the validation that follows some of them, after that validation
-    or at the end of an epoch. In the counts that Lightning 2.6 saves, the first two look like the others, and it would
-    skip the validation. So its own sign of an unfinished validation, one batch begun and none processed, is put into
-    such checkpoints; the validation then starts from its first batch.
+    A checkpoint is taken after a training batch, during a validation, after a validation or at the end of an epoch. The
+    counts that Lightning 2.6 saves don't distinguish the first two from the others, and it would skip the validation.
+    So Lightning's mark of an unfinished validation, one batch begun and none processed, is set in such checkpoints; the
+    validation then starts from its first batch.
 
-    An epoch that a limit has ended early, such as `max_steps`, counts as unfinished: a run that is resumed with a
-    higher limit continues with the batches that it has not seen.
+    An epoch that a limit such as `max_steps` has ended early counts as unfinished: a run that is resumed with a higher
+    limit continues with the epoch's remaining batches.
     """
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -71,8 +72,8 @@ class ResumedLoops(Callback):
         del pl_module
         loops = checkpoint["loops"]["fit_loop"]
         batches = loops["epoch_loop.batch_progress"]
-        # A checkpoint after a batch is taken before Lightning counts that batch as completed; a resumed run would
-        # count one batch less than it has seen.
+        # A checkpoint after a batch is taken before Lightning counts that batch as completed; the count would be one
+        # too small.
         for counts in (batches["total"], batches["current"]):
             counts["completed"] = counts["processed"]
         epochs = loops["epoch_progress"]
@@ -90,18 +91,18 @@ class ResumedLoops(Callback):
         del pl_module
         fit, epoch, fetcher = trainer.fit_loop, trainer.fit_loop.epoch_loop, data_fetcher(trainer)
         if fit.restarted_on_epoch_end:
-            # Only with `max_steps`: it takes the epoch that is over for one under way, and would end it once more.
+            # Only with `max_steps`: Lightning takes the finished epoch for an unfinished one, and would end it again.
             fit.epoch_progress.increment_completed()
             end_restart(trainer)
             fit.reset_restart_stage()
         elif epoch.restarting and epoch.batch_progress.current.ready >= trainer.num_training_batches:
-            # The epoch has had all its batches; with `limit_train_batches` the loader would have another.
+            # The epoch has had all its batches; with `limit_train_batches` the loader would yield another one.
             assert fetcher is not None
             fetcher.done = True
 
 
 def _validation_is_due(trainer: Trainer) -> bool:
-    """Return whether the validation after the last training batch has yet to run, or is running."""
+    """Return whether the validation after the last training batch is pending or running."""
     loop = trainer.fit_loop.epoch_loop
     if trainer.validating:
         return loop.val_loop.batch_progress.current.completed < sum(loop.val_loop.max_batches)
@@ -112,9 +113,9 @@ def _validation_is_due(trainer: Trainer) -> bool:
 class SettledBuckets(Callback):
     """Run one step on a review of weight 0 before the first real step.
 
-    DDP copies gradients into a buffer in the order of the parameters; after its first step it takes the order in which
-    gradients became ready. Three or more ranks are summed in an order that depends on the place in the buffer, so the
-    first step of a resumed run would round otherwise than the same step of a run that was never stopped.
+    DDP copies gradients into a buffer in the order of the parameters, and after its first step in the order in which
+    gradients became ready. With three or more ranks the order of summation depends on the position in the buffer, so
+    the first step of a resumed run would round differently from the same step of an uninterrupted run.
     Source: `Reducer::rebuild_buckets` of torch.nn.parallel.DistributedDataParallel.
     """
 

@@ -1,4 +1,4 @@
-"""Training and testing inside a run: the model, Lightning's trainer, and what is recorded of them."""
+"""Training and testing of a run: the model, Lightning's trainer and the records."""
 
 import contextlib
 import math
@@ -46,7 +46,7 @@ from textrnn.training.record import (
 )
 
 STOP_POLL = 20.0
-"""Seconds within which W&B's client learns that its run was stopped; it asks the server every 15."""
+"""Seconds within which W&B's client learns that its run was stopped; it polls the server every 15."""
 
 START_PATIENCE = 180.0
 """Seconds that the other ranks wait for rank 0's model or W&B run."""
@@ -62,7 +62,7 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
         KeyboardInterrupt: at a second Ctrl-C, without a checkpoint.
     """
     quiet_lightning()
-    # Lightning takes it from variables that are also those of a SLURM task which is a run of its own.
+    # Lightning reads it from variables that are also set for a SLURM task that is a run of its own.
     rank_zero_only.rank = run.ranks.launch.rank  # type: ignore[attr-defined]  # set so by Lightning too
     run.signals.defer(speaks=run.primary)  # until the end: once all is trained and tested, a signal changes nothing
     early_stop = EarlyStop(run.directory.early_stop)
@@ -72,7 +72,7 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
         wandb_run = record_start(run, early_stop, wandb_mode) if run.primary else None
     if not run.primary:
         return _fit_and_test(run, components)
-    if early_stop.has_file:  # of a process that was killed before it could stop
+    if early_stop.has_file:  # from a process that was killed before it could stop
         early_stop.ask()
     status = Status.FAILED
     try:
@@ -84,7 +84,7 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
             record_evaluation(run, components.predictions, components.logger, step=components.trainer.global_step)
         if reached == Status.STOPPED:
             early_stop.keep()
-        status = reached  # only now: what fails above is a failure
+        status = reached  # only now: an error above means that the run has failed
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
         raise
@@ -111,7 +111,7 @@ def _fit_and_test(run: Run, components: Components) -> Status:
             path = None if checkpoint is None else str(checkpoint.path)
             trainer.fit(components.module, datamodule=components.data, ckpt_path=path, weights_only=True)
             if run.config.test:
-                # Without validation, checkpoints or with fast_dev_run there is no best one: the weights are the last.
+                # Without validation or checkpoints, or with fast_dev_run, the last weights are tested.
                 path = None if run.best_ckpt is None else str(run.best_ckpt)
                 trainer.test(
                     components.module, datamodule=components.data, ckpt_path=path, weights_only=True, verbose=False
@@ -123,10 +123,10 @@ def _fit_and_test(run: Run, components: Components) -> Status:
 
 
 def _may_be_stopped(run: Run, wandb_run: WandbRun | None) -> bool:
-    """Whether the signal may come from an agent of W&B that stops the trial, some seconds before the client knows why.
+    """Return whether the signal may be from a W&B agent that stops the trial; the client is notified seconds later.
 
-    Agents send SIGTERM, and to the trial alone. SIGUSR1 and SIGUSR2 come from a cluster, which won't wait long, and so
-    does a SIGTERM that has ended the client's service too.
+    Agents send SIGTERM, to the trial alone. SIGUSR1 and SIGUSR2 are from a cluster, which won't wait long, and so is a
+    SIGTERM that has also ended the client's service.
     """
     if run.identity.sweep_id is None or wandb_run is None or wandb_run.url is None:
         return False
@@ -177,7 +177,7 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
 
 
 def _vectors(run: Run) -> tuple[Tensor | None, dict[str, float]]:
-    """The vectors that the embedding starts from, and how much of the training text they cover, now or at the start.
+    """Return the initial vectors of the embedding and their coverage of the training text, in a resumed run as stored.
 
     Raises:
         InputError: if they have no word of the vocabulary.
@@ -196,10 +196,10 @@ def _vectors(run: Run) -> tuple[Tensor | None, dict[str, float]]:
 
 
 def _selection(config: Config, directory: RunDirectory) -> list[Callback]:
-    """Early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` to continue from.
+    """Return early stopping and checkpoints: `best.ckpt` by the monitored metric, `last.ckpt` for a resume.
 
-    The monitored metric is looked at after a validation. At an epoch's end, where Lightning would look by default, a
-    run that was resumed since the last validation hasn't got it.
+    The monitored metric is read after a validation. At an epoch's end, Lightning's default, it is missing in a run that
+    was resumed since the last validation.
     """
     callbacks: list[Callback] = []
     stopping = config.early_stopping

@@ -21,11 +21,11 @@ class Interrupted(Exception):  # noqa: N818 - not an error: somebody has decided
 
 
 class EarlyStop:
-    """A request to stop the run for good, from W&B or by a file `early-stop` that a sweep has put into its directory.
+    """A request to stop the run for good, from W&B or by a file `early-stop` that a sweep writes into its directory.
 
-    W&B asks from a thread of its own. A sweep without W&B's server writes the file, with its reason, and then sends
-    SIGTERM, which alone would mean that the machine is wanted. The file stays: it tells a job script's `resume=auto`
-    that this run is over.
+    W&B's client makes the request in another thread. A sweep without W&B's server writes the file, with its reason, and
+    then sends SIGTERM, which alone would be a pre-emption. The file stays, so that a job script's `resume=auto` finds
+    the run ended.
     """
 
     def __init__(self, file: Path) -> None:
@@ -61,7 +61,7 @@ class Preemption(Callback):
     A resumed run repeats only an unfinished validation or test. `last.ckpt` is written after a batch of training or
     validation; before the first batch and during the test it is already up to date.
 
-    All ranks agree on whether to leave, so that all of them leave at the same batch.
+    All ranks agree on leaving, so that all of them leave at the same batch.
     """
 
     def __init__(self, last_ckpt: Path, early_stop: EarlyStop, signals: Signals) -> None:
@@ -70,7 +70,7 @@ class Preemption(Callback):
         self._signals = signals
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a run that has done nothing yet; a run to be stopped trains one batch first, for `last.ckpt`."""
+        """Leave before the first batch; a run to be stopped trains one batch first, for `last.ckpt`."""
         del pl_module
         if _any_rank(trainer, self._signals.received is not None and not self._is_stopped()):
             raise self._ending_by_signal(trainer)
@@ -110,7 +110,7 @@ class Preemption(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Leave if a request is there, but not after the last batch: then the run is done."""
+        """Leave on a request, but not after the last batch, when the run is done."""
         del pl_module, outputs, batch, dataloader_idx
         if batch_idx + 1 < trainer.num_test_batches[0]:
             self._leave_if_asked(trainer)
@@ -148,17 +148,17 @@ def _position(trainer: Trainer) -> str:
 
 
 def _any_rank(trainer: Trainer, asked: bool) -> bool:
-    """Return whether any rank is asked; a collective, with the same answer on all ranks."""
+    """Return whether any rank has a request; a collective, with the same result on all ranks."""
     return trainer.strategy.reduce_boolean_decision(asked, all=False)
 
 
 def keep_lightning_from_signals(trainer: Trainer) -> None:
     """Leave signals to `Signals` and `Preemption`.
 
-    Lightning 2.6 would install its own handlers when it begins to train or test. Its SIGTERM handler sends a message to
-    the other ranks: if they are in another collective by then, as they mostly are, all ranks deadlock. Its SLURM
-    handler saves a checkpoint in the middle of a step. Before each training batch Lightning also broadcasts whether its
-    handler has run: a second collective beside ours.
+    Lightning 2.6 would install its own handlers when training or test begins. Its SIGTERM handler sends a message to
+    the other ranks: if they are in another collective, as they usually are, all ranks deadlock. Its SLURM handler saves
+    a checkpoint in the middle of a step. Before each training batch Lightning also broadcasts whether its handler has
+    run: a second collective beside ours.
     """
     remove_signal_handling(trainer)
     wrap_process_start(trainer, kept_from_children())  # as a decorator

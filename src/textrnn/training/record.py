@@ -1,4 +1,4 @@
-"""What a run writes at its start and its end, in its directory and in W&B."""
+"""Records at a run's start and end, in its directory and in W&B."""
 
 import math
 import shutil
@@ -43,7 +43,7 @@ def predictions_callback(config: Config, store: Store) -> Predictions:
 
 
 def watching(config: Config, logger: RunLogger) -> list[Callback]:
-    """The callback that `tracking.watch` asks for, if it asks for one."""
+    """Return the callback for `tracking.watch`, if it is set."""
     what = config.tracking.watch
     if what is None:
         return []
@@ -51,9 +51,9 @@ def watching(config: Config, logger: RunLogger) -> list[Callback]:
 
 
 def record_evaluation(run: Run, evaluated: Predictions, logger: RunLogger, *, step: int) -> None:
-    """Write `evaluation-<split>` and log its charts in the row of `step`, the run's last; on rank 0, once, at the end.
+    """Write `evaluation-<split>` and log its charts in the row of `step`, the run's last; on rank 0, at the end.
 
-    The split is the test; without a test, the validation that chose the checkpoint; without both nothing is written.
+    The split is test; without a test, it is the validation that chose the checkpoint; without both nothing is written.
     """
     name, predictions = ("validation", evaluated.validation) if evaluated.test is None else ("test", evaluated.test)
     if predictions is None:
@@ -92,7 +92,7 @@ def _charts(run: Run, split: str, predictions: SplitPredictions) -> dict[str, An
 
 
 def report_data(run: Run, wandb_run: WandbRun) -> None:
-    """Log what the run is trained on as its input, at its start; offline W&B takes none."""
+    """Log the data as the run's input artifact, at its start; W&B doesn't support this offline."""
     if wandb_run.url is not None and run.config.tracking.artifact:
         key = run.store.meta["key"]
         made_of = {name: key[name] for name in ("tokenizer", "spacy", "vocab_size", "segment_size") if name in key}
@@ -134,7 +134,7 @@ def report_model(run: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
 
 @dataclass(kw_only=True, slots=True)
 class Components:
-    """What `fit` needs."""
+    """Model, data and trainer of a run."""
 
     module: ReviewClassifier
     data: ReviewsDataModule
@@ -143,13 +143,13 @@ class Components:
     throughput: Throughput
     predictions: Predictions
     coverage: dict[str, float]
-    """By pretrained vectors; see `RunSummary.coverage`."""
+    """Coverage by pretrained vectors; see `RunSummary.coverage`."""
 
 
 def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
-    """Start the W&B run, if there is to be one, and mark the directory as that of a run which trains.
+    """Start the W&B run, if any, and mark the directory as that of a training run.
 
-    Nothing is changed before W&B has taken the run: one that it refuses stays what it was.
+    Nothing is changed before W&B has accepted the run, so a refused run is unchanged.
     """
     wandb_run = None
     if wandb_mode != "none":
@@ -171,9 +171,9 @@ def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun |
 
 
 def _begin(run: Run) -> None:
-    """Remove what says that the run has ended, and its final metrics; write its configuration.
+    """Remove the records of the run's end and its final metrics; write its configuration.
 
-    In this order: a run that is killed here, at whatever line, has either ended as its files say or goes on.
+    The order matters: if the run is killed at any line here, its files show an ended run or one that can be resumed.
     """
     directory = run.directory
     if run.checkpoint is None or run.config.resume != "auto":  # `auto` continues a stop that was not recorded
@@ -186,15 +186,15 @@ def _begin(run: Run) -> None:
     write_atomically(directory.config_yaml, config)
     directory.checkpoints.mkdir(exist_ok=True)
     if run.checkpoint is None:
-        for leftover in directory.checkpoints.glob("*.ckpt"):  # of a start that was killed before `last.ckpt`
+        for leftover in directory.checkpoints.glob("*.ckpt"):  # from a start that was killed before `last.ckpt`
             leftover.unlink()
     repair(directory.metrics_csv, -1 if run.checkpoint is None else run.checkpoint.global_step)
 
 
 def record_end(run: Run, components: Components, wandb_run: WandbRun | None, status: Status) -> RunSummary:
-    """Draw `curves.png`, log the model, write `summary.json` and end the W&B run, also of one that didn't finish.
+    """Draw `curves.png`, log the model, write `summary.json` and end the W&B run, also for an unfinished run.
 
-    `summary.json` comes last: "finished" stands nowhere before all else is there.
+    `summary.json` is the last file, so that no run is recorded as finished before its other files are complete.
     """
     with told_of_failures(wandb_run):
         components.logger.close(over=status in (Status.FINISHED, Status.STOPPED))
@@ -219,7 +219,7 @@ def record_end(run: Run, components: Components, wandb_run: WandbRun | None, sta
 
 
 def _summary(run: Run, components: Components, rows: Sequence[Row], status: Status) -> RunSummary:
-    # Without checkpoints nobody has the weights that were best; the test is of the last ones.
+    # Without checkpoints the best weights are lost; the test is of the last ones.
     keeps_best = run.config.trainer.enable_checkpointing is not False
     best = _best_row(rows, run.config.early_stopping.monitor) if keeps_best else None
     metrics: dict[str, float] = {}
@@ -250,7 +250,7 @@ def _summary(run: Run, components: Components, rows: Sequence[Row], status: Stat
 
 
 def _best_row(rows: Sequence[Row], monitor: str) -> Row | None:
-    """The first row with the best value of `monitor`: the one whose weights are in `best.ckpt`."""
+    """Return the first row with the best value of `monitor`, whose weights are in `best.ckpt`."""
     measured = [row for row in rows if monitor in row]
     if not measured:
         return None

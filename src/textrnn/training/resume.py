@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 class ResumeState(StrEnum):
-    """How far the run in a directory is."""
+    """State of the run in a directory."""
 
     NEW = "new"
     BEGUN = "begun"
-    """`last.ckpt` is what it continues from."""
+    """It continues from `last.ckpt`."""
     OVER = "over"
 
 
 def resume_state(config: Config, directory: RunDirectory, signals: Signals, *, primary: bool) -> ResumeState:
-    """How far the run in `directory` is; uploads to W&B what is missing there of one that is over.
+    """Return the state of the run in `directory`; for an ended run, upload the rows that are missing in W&B.
 
     Raises:
-        InputError: the run can't be continued with `config`, or what it continues from is lost.
+        InputError: the run can't be continued with `config`, or its checkpoint is lost.
     """
     begun = config.resume is not None and directory.last_ckpt.is_file()
     if config.resume is None or not primary:
@@ -62,7 +62,7 @@ def resume_state(config: Config, directory: RunDirectory, signals: Signals, *, p
 
 
 def store_of(config: Config, checkpoint: "Checkpoint | None") -> Store:
-    """The reviews that the run began with, unless others were typed.
+    """Return the reviews that the run began with, unless others were typed.
 
     Raises:
         InputError: they can't be read, or the store can't be written.
@@ -73,17 +73,17 @@ def store_of(config: Config, checkpoint: "Checkpoint | None") -> Store:
 
 
 def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
-    """Refuse what can't change in a run that has begun.
+    """Refuse changes of keys that must not change in a run that has begun.
 
     Raises:
-        InputError: naming what changed and what it was.
+        InputError: with the changed keys and their former values.
     """
     before = checkpoint.config
-    # How the recurrence is computed is no part of the model: the parameters are the same, and the numbers.
+    # The implementation is not part of the model: parameters and results are the same.
     changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
-    free = ("cache_dir", "eval_batch_size", "path")  # whether the reviews are the same is seen when they are there
+    free = ("cache_dir", "eval_batch_size", "path")  # the reviews themselves are compared when they are loaded
     changed += [f"data.{key}" for key in differences(before.data, config.data) if key not in free]
-    # The scores of the epochs so far, the best one's among them, are of the metric that they were chosen by.
+    # The scores of the epochs so far, including the best one, are those of the monitored metric.
     stopping = differences(before.early_stopping, config.early_stopping)
     changed += ["early_stopping.monitor"] if "monitor" in stopping else []
     changed += ["seed"] if before.seed != config.seed else []
@@ -93,7 +93,7 @@ def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
             f"resume: {', '.join(changed)} can't change in a run that has begun; type {was}, as it was in "
             f"{checkpoint.path.parent.parent}, or start a new run."
         )
-    load_tokenizer(checkpoint.tokenizer_json)  # another spaCy would cut other words
+    load_tokenizer(checkpoint.tokenizer_json)  # another version of spaCy would split words differently
 
 
 def refuse_other_data(checkpoint: "Checkpoint", store: Store) -> None:
@@ -102,44 +102,44 @@ def refuse_other_data(checkpoint: "Checkpoint", store: Store) -> None:
     Raises:
         InputError: naming the splits that differ.
     """
-    # With another vocabulary, which comes from the training reviews, all splits have other ids.
+    # The vocabulary is from the training reviews; with another one all splits have other ids.
     same_words = store.tokenizer_json == checkpoint.tokenizer_json
     differing = store.differing(checkpoint.data) if same_words else ["train"]
     if differing:
         raise InputError(
             f"resume: these are not the reviews that {checkpoint.path.parent.parent} began with (those for "
-            f"{' and '.join(differing)} differ); give the old ones by data.path, or start a new run."
+            f"{' and '.join(differing)} differ); give the old ones with data.path, or start a new run."
         )
 
 
 def refuse_less(checkpoint: "Checkpoint", config: Config) -> None:
-    """Refuse to end a run before where it is already.
+    """Refuse limits that the run has passed already.
 
     Raises:
-        InputError: saying how far it is.
+        InputError: with the run's epochs and steps.
     """
     trainer, run, epochs = config.trainer, checkpoint.path.parent.parent, checkpoint.epoch + 1
     if trainer.fast_dev_run:
         raise InputError(
-            f"resume: trainer.fast_dev_run={str(trainer.fast_dev_run).lower()} tries a new run out, and can't go on "
-            f"with {run}; type trainer.fast_dev_run=false, or another run_dir."
+            f"resume: trainer.fast_dev_run={str(trainer.fast_dev_run).lower()} is for new runs and can't continue "
+            f"{run}; type trainer.fast_dev_run=false, or another run_dir."
         )
     limits = (("max_epochs", trainer.max_epochs, epochs), ("max_steps", trainer.max_steps, checkpoint.global_step))
     for key, limit, reached in limits:
         if limit not in (None, -1) and limit < reached:
             raise InputError(
-                f"resume: trainer.{key}={limit} is less than what {run} has come to (epoch {epochs}, step "
+                f"resume: trainer.{key}={limit} is less than what {run} has trained (epoch {epochs}, step "
                 f"{checkpoint.global_step}); type trainer.{key}={reached} or more, or start a new run."
             )
 
 
 def refuse_to_begin_again(directory: RunDirectory) -> None:
-    """Refuse to begin in a directory whose run has come further than a start that was killed before `last.ckpt`.
+    """Refuse to start a new run in a directory whose run has trained an epoch or more but has lost `last.ckpt`.
 
-    `last.ckpt` is there from the first epoch's end on; `best.ckpt` may be a moment earlier.
+    `last.ckpt` is written at the end of the first epoch, a moment after `best.ckpt`.
 
     Raises:
-        InputError: saying what is there.
+        InputError: with the state of that run.
     """
     from textrnn.tracking.metrics_csv import surviving_rows
     from textrnn.tracking.summary import Status, read_status
@@ -147,10 +147,10 @@ def refuse_to_begin_again(directory: RunDirectory) -> None:
     status = read_status(directory.summary_json)
     had_an_epoch = any(row["epoch"] > 0 for row in surviving_rows(directory.metrics_csv))
     if status in (Status.FINISHED, Status.STOPPED) or (directory.best_ckpt.is_file() and had_an_epoch):
-        came_to = f"it is {status}" if status is not None else "it has trained for an epoch and more"
+        came_to = f"it is {status}" if status is not None else "it has trained for an epoch or more"
         raise InputError(
-            f"resume: {directory.path} holds a run ({came_to}), but no checkpoints/last.ckpt to go on from; bring "
-            "that back, or type another run_dir."
+            f"resume: {directory.path} holds a run ({came_to}), but no checkpoints/last.ckpt to resume from; restore "
+            "that file, or type another run_dir."
         )
 
 
@@ -163,7 +163,7 @@ def refuse_without_best(checkpoint: "Checkpoint") -> None:
     best = checkpoint.path.parent / checkpoint.best
     if checkpoint.best and not best.is_file():
         raise InputError(
-            f"resume: {best} is gone, the best weights of the run so far; bring that back, or type another run_dir."
+            f"resume: {best}, the best weights of the run so far, is missing; restore it, or type another run_dir."
         )
 
 
@@ -172,10 +172,10 @@ def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | 
     from textrnn.tracking.summary import Status, read_status
 
     status = read_status(directory.summary_json)
-    if status is None:  # it was killed: if it was told to stop, it does so now, and records it
+    if status is None:  # it was killed: if it had been requested to stop, it stops now and records that
         return False
     if config.resume == "auto" and directory.early_stop.is_file():
-        LOGGER.info(f"this run was stopped early; type resume={directory.path} to go on with it all the same")
+        LOGGER.info(f"this run was stopped early; type resume={directory.path} to continue it nevertheless")
         return True
     changed = set(differences(load_config(directory.config_yaml), config)) - {"resume", "run_dir"}
     if status != Status.FINISHED:

@@ -1,7 +1,7 @@
 """The life of a run: from its claim on a directory to its exit code.
 
-Nothing here imports torch or Lightning before the reviews are there: wrong input is refused within seconds. What is
-trained and recorded is in `fit.py`.
+Nothing here imports torch or Lightning before the reviews are loaded, so wrong input is refused within seconds.
+Training and recording are in `fit.py`.
 """
 
 import shlex
@@ -110,10 +110,10 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
 
 
 def _store(config: Config, ranks: Ranks, checkpoint: "Checkpoint | None") -> Store:
-    """The token store, which rank 0 makes if it has to; the others open it when it is there.
+    """Return the token store, which rank 0 makes if necessary; then the other ranks open it.
 
     Raises:
-        InputError: also if a rank does not see what rank 0 has made.
+        InputError: also if a rank can't see the store of rank 0.
     """
     if not ranks.launch.is_external:
         return store_of(config, checkpoint)
@@ -129,10 +129,10 @@ def _store(config: Config, ranks: Ranks, checkpoint: "Checkpoint | None") -> Sto
 
 
 def _vectors(config: Config, ranks: Ranks) -> "WordVectors | None":
-    """The pretrained vectors that the model starts from; rank 0 reads them, the others when they are in the cache.
+    """Return the pretrained vectors that the model starts from; rank 0 caches them before the others read them.
 
     Raises:
-        InputError: if they aren't there or can't be read.
+        InputError: if they are missing or can't be read.
     """
     if config.model.embedding.kind != "vectors":
         return None

@@ -228,7 +228,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     ("arguments", "mentions"),
     [
         (["sweep.yaml", "--agents", "0"], "--agents 0"),
-        (["sweep.yaml", "--agents", "1000"], "two a core"),
+        (["sweep.yaml", "--agents", "1000"], "two per core"),
         (["sweep.yaml", "--count", "few"], "--count few"),
         (["sweep.yaml", "sweep.yaml"], "one sweep file"),
         ([], "one sweep file"),

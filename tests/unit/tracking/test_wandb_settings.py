@@ -186,8 +186,8 @@ def test_an_address_that_is_none_is_said(wandb_home: Path, monkeypatch: pytest.M
     mode, line = resolve_mode(TrackingConfig(), RUN)
     assert mode == "offline"
     assert line is not None
-    assert "is no URL" in line
-    with pytest.raises(InputError, match=r"is no URL .* correct WANDB_BASE_URL"):
+    assert "is not a URL" in line
+    with pytest.raises(InputError, match=r"is not a URL .* correct WANDB_BASE_URL"):
         resolve_mode(TrackingConfig(mode="online"), RUN)
 
 
