@@ -93,7 +93,7 @@ class _DiskFullError(Exception):
 
 @contextlib.contextmanager
 def _full_disk_first() -> Iterator[None]:
-    """Raise a full disk's error in place of those that it brought about, such as that of a file that is not whole.
+    """Raise a full disk's error in place of the errors that it caused, such as that of a damaged file.
 
     Raises:
         _DiskFullError: in its place.

@@ -18,7 +18,7 @@ class Preempted(Exception):  # noqa: N818 - not an error: the run is resumed els
 
 
 def is_ignored(number: signal.Signals) -> bool:
-    """Return whether whoever started this process had it ignore a terminal's signal: `nohup`, or a script's `&`."""
+    """Return whether this process was started with a terminal's signal ignored: by `nohup`, or a script's `&`."""
     return number in FROM_A_TERMINAL and signal.getsignal(number) is signal.SIG_IGN
 
 

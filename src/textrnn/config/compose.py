@@ -207,6 +207,12 @@ def compose(overrides: Sequence[str]) -> Config:
     return config
 
 
+def _as_known(override: str) -> str:
+    """Return an override without +, as all keys exist but those of a free mapping, which need ++."""
+    override = override.lstrip("+")
+    return f"++{override}" if override.startswith("hydra.launcher.additional_parameters.") else override
+
+
 def _composed(overrides: Sequence[str]) -> DictConfig:
     for override in parse_overrides(overrides):
         check_override(override, multirun=False)
@@ -214,7 +220,7 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-            typed = [text.lstrip("+") for text in overrides]
+            typed = [_as_known(text) for text in overrides]
             return hydra_compose("train", overrides=typed, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_sentence(error)) from error

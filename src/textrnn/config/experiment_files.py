@@ -64,7 +64,7 @@ def read_experiment(path: Path) -> list[str]:
 
 
 def _as_typed(key: str, value: Any, text: Any) -> Any:
-    """A text as it stands in the file: YAML would make 45000 seconds of 12:30:00, and false of no."""
+    """Return a text as it is written in the file: YAML would read 12:30:00 as 45000 seconds, and no as false."""
     if schema_keys().get(key) in (str, str | None) and value is not None and isinstance(text, str):
         return text
     return value

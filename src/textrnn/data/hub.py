@@ -161,7 +161,7 @@ class HubSource:
         refuse_glued_names([name for name in files["train"] if not named_splits(*name.split("/"))], self._origin)
         unread = [name for name in self._names if is_data(name) and named_splits(*name.split("/")) - set(files)]
         if unread:
-            LOGGER.info(f"{self._origin}: named after a split that it lacks, but not read: {listed(unread)}")
+            LOGGER.info(f"{self._origin}: named after a split that is not there, but not read: {listed(unread)}")
 
     def _count(self, held: str) -> int | None:
         dataset = self._splits()[held]

@@ -20,7 +20,7 @@ def read_column(name: str, column: str) -> Iterator[str]:
         column: The column of texts.
 
     Raises:
-        InputError: it can't be read, lacks the column, or has a row without a text in it.
+        InputError: it can't be read, has no such column, or has a row without a text in it.
     """
     path = typed_path(name, f"--file {name}")
     number = 0

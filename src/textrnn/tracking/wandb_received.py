@@ -87,7 +87,7 @@ class Received:
 
 
 def missing(logged: Logged) -> list[str]:
-    """Ask the server until it has everything, for at most `SETTLING` seconds; return what it lacks.
+    """Ask the server until it has everything, for at most `SETTLING` seconds; return what is missing.
 
     Raises:
         answer_errors(): it does not answer, or refuses to.
@@ -144,7 +144,7 @@ def _collection(artifact: Any) -> str:
 
 
 def _same(ours: object, theirs: object) -> bool:
-    """Whether W&B holds our value; what is no number in JSON it holds as text, such as "NaN"."""
+    """Return whether W&B has our value; values that JSON has no number for are texts there, such as "NaN"."""
     if isinstance(ours, float) and isinstance(theirs, str | float | int):
         return str(ours).lower()[:3] == str(theirs).lower()[:3] if not math.isfinite(ours) else ours == theirs
     return ours == theirs

@@ -221,7 +221,7 @@ out(rows=rows[:2], told=[record.getMessage() for record in told.buffer])
         )
     assert [row[1:] for row in seen["rows"]] == [["", 1], ["NA", 0]]  # as a local file's
     assert seen["told"] == [
-        "data.repo=stanfordnlp/imdb: named after a split that it lacks, but not read: csv/heldout.csv"
+        "data.repo=stanfordnlp/imdb: named after a split that is not there, but not read: csv/heldout.csv"
     ]
     (pooled / "train.csv").rename(pooled / "trainset.csv")  # names that the client doesn't know: it pools all files
     with LoopbackHub(folder) as hub:
