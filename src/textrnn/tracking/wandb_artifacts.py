@@ -159,7 +159,7 @@ def _find(reference: Reference) -> "wandb.Artifact":
     wandb.setup(wandb.Settings(silent=True))  # it would print about the key and its progress
 
     def find() -> "wandb.Artifact":
-        found = wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path)
+        found: wandb.Artifact = wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path)
         try:
             _ = found.manifest  # it is fetched now, and kept
         except (LookupError, TypeError, AttributeError) as error:
