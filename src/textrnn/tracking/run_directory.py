@@ -150,7 +150,7 @@ class RunDirectory:
 
     @property
     def wandb_unsent(self) -> Path:
-        """Exists while W&B may lack the end of the run: from its start until W&B has all of it."""
+        """Exists while W&B may lack a part of the run: from its start until W&B has all of it."""
         return self.path / "wandb-unsent"
 
     @property
