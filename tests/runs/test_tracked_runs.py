@@ -16,9 +16,10 @@ from doubles.quick_agent import QUICK_AGENT, told_at_once
 from doubles.run_files import LONGER, LONGEST, SMALL, last_step, start, wait_for_step
 from doubles.sweep_runs import sweep_file
 from doubles.tracked_runs import KEY, assert_whole, log_in, only_run, rows_of, summary_of, sync, untimed, wandb_core
-from doubles.wandb_server import WandbServer
+from doubles.wandb_server import Fault, WandbServer
 from support import ROOT, Command
 
+from textrnn.tracking.wandb_internals import table_artifact
 from textrnn.training.fit import STOP_POLL
 
 ONLINE = (*LONGER, "tracking=auto")
@@ -198,6 +199,14 @@ def test_a_server_that_dies_for_good_costs_nothing(
     assert "W&B did not take the run" in refused.stderr
     assert (workplace / "run" / "wandb-unsent").is_file()
     server.refusal = None
+    server.faults = [Fault("PUT artifact", 403, times=None)]  # it takes rows, and neither tables nor models
+    partly = script("train.py", "resume=run")
+    assert partly.returncode == 0, partly.stderr
+    lacks = re.search(r"W&B lacks (\d+) artifacts .*To upload it: python train.py resume=run;", partly.stderr)
+    assert lacks is not None, partly.stderr
+    assert [row["_step"] for row in only_run(server).rows] == [row["_step"] for row in rows_of(workplace / "run")]
+    assert server.artifact(f"gru-{only_run(server).id}:best") is None
+    server.faults.clear()
     done = script("train.py", "resume=run")
     assert done.returncode == 0, done.stderr
     assert "W&B now has the whole run" in done.stderr
@@ -205,6 +214,11 @@ def test_a_server_that_dies_for_good_costs_nothing(
     model = server.artifact(f"gru-{only_run(server).id}:best")
     assert model is not None
     assert model.files["best.ckpt"] == (workplace / "run" / "checkpoints" / "best.ckpt").read_bytes()
+    tables = {artifact.collection: artifact for artifact in server.artifacts.values() if artifact.type == "run_table"}
+    charts = ("accuracy_by_length_table", "confusion_matrix_table", "mistakes", "precision_recall_table", "roc_table")
+    assert set(tables) == {table_artifact(only_run(server).id, f"test/{chart}") for chart in charts}
+    assert all(artifact.version is not None for artifact in tables.values())
+    assert int(lacks[1]) == len(charts) + 1
 
 
 @pytest.mark.slow

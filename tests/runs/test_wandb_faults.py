@@ -10,10 +10,14 @@ from doubles.wandb_server import WandbServer
 from textrnn.tracking import wandb_received
 
 QUICK = (
+    Case("start", "UpsertBucket", 403, once=False),
     Case("middle", "file stream", 403, once=True),
     Case("middle", "file stream", 500, once=False),
+    Case("end", "file stream", "half", once=True),
+    Case("end", "UpsertBucket", 403, once=True),
     Case("end", "PUT artifact", 403, once=False),
     Case("end", "PUT file", 403, once=False),
+    Case("end", "CommitArtifact", 409, once=False),
 )
 """Of each kind of loss one; `benchmarks/wandb_faults.py` plays all of `wandb_cases.ALL`."""
 

@@ -1,7 +1,7 @@
 """The end of a W&B run, and the later upload of missing rows."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -81,7 +81,7 @@ def upload_missing(
     identity: RunIdentity,
     directory: RunDirectory,
     *,
-    charts: Callable[[RunSummary], Mapping[str, Any]],
+    charts: Callable[[RunSummary], dict[str, Any]],
     report: Callable[[RunSummary, WandbRun], None],
 ) -> None:
     """Upload the missing rows, charts, files, `report` and summary of a run that has ended here but not in W&B.
