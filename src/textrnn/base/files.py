@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from textrnn.base.console import LOGGER
-from textrnn.base.errors import InputError
+from textrnn.base.errors import FULL, InputError
 
 
 class FileLock:
@@ -188,7 +188,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # of a write: only an open names its file
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:  # a write names no file
             error.filename = str(path)
         raise
 
