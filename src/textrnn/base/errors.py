@@ -1,10 +1,5 @@
 """Exceptions that several rooms raise: wrong input, here or on another rank, and a lost rank."""
 
-import errno
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of the errors of a disk that is full, or on which this user may not have more."""
-
 
 class InputError(Exception):
     """Wrong input. The message is one sentence: what is wrong, where, and what to type instead.

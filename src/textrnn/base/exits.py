@@ -1,6 +1,7 @@
 """Exit codes, and the one place that turns every way a command can end into one of them."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from textrnn.base.errors import FULL, InputError, RankLost, RefusedElsewhere
+from textrnn.base.errors import InputError, RankLost, RefusedElsewhere
 from textrnn.base.signals import Preempted
 
 DONE = 0
@@ -20,6 +21,9 @@ PREEMPTED = 75
 """The machine is needed elsewhere; the same command continues (EX_TEMPFAIL of sysexits.h)."""
 INTERRUPTED = 130
 """Ctrl-C."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from textrnn.base.console import LOGGER
-from textrnn.base.errors import FULL, InputError
+from textrnn.base.errors import InputError
 
 
 class FileLock:
@@ -188,7 +188,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:  # a write names no file
+        # A write names no file, where an open does.
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             error.filename = str(path)
         raise
 
