@@ -149,14 +149,14 @@ def test_ctrl_c_ends_a_multirun_and_names_the_command_that_continues(
         signal.raise_signal(signal.SIGINT)
         return step(module, batch, batch_idx)
 
-    monkeypatch.setattr(ReviewClassifier, "training_step", interrupted)
     typed = [*SMALL, "trainer.max_epochs=1", "seed=0,1", "run_dir=two jobs"]
-    ended = here("train.py", "-m", *typed)
+    with monkeypatch.context() as patch:
+        patch.setattr(ReviewClassifier, "training_step", interrupted)
+        ended = here("train.py", "-m", *typed)
     assert ended.returncode == 130
     assert "the run stopped in epoch 1 at step 1, saved in two jobs/0/checkpoints/last.ckpt" in ended.stderr
     assert "interrupted; resume: python train.py 'resume=two jobs/0'" in ended.stderr
     assert not (place / "two jobs" / "1").exists()
-    monkeypatch.undo()
     _, _, command = ended.stderr.partition("resume all: python ")
     done = here(*shlex.split(command.partition("\n")[0]))
     assert done.returncode == 0, done.stderr

@@ -106,3 +106,21 @@ def test_ctrl_c_and_a_closed_terminal_cost_nothing(here: Command, workplace: Pat
     assert metrics(run) == metrics(whole)
     assert summary(run) == summary(whole)
     assert predictions(run) == predictions(whole)
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_both_processes_of_a_run_and_both_leave_at_one_batch(
+    workplace: Path, environment: dict[str, str]
+) -> None:
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "tracking=offline")
+    with in_terminal((*TYPED, *two), workplace, environment) as typed:
+        wait_for_step(workplace / "run", 2, typed.process)
+        typed.press(CTRL_C)
+        code, output = typed.end()
+    assert code == 130, output
+    assert output.count("a second Ctrl-C ends it at once") == 1
+    assert "in epoch 1 at step" in output
+    assert "interrupted; resume: python train.py resume=run\r\n" in output
+    assert "Traceback" not in output
+    assert "has died" not in output, "W&B's service has a session of its own, which a terminal does not signal"
+    assert (workplace / "run" / "checkpoints" / "last.ckpt").is_file()

@@ -58,8 +58,8 @@ class Ranks:
         tasks = number_or_zero(os.environ, "SLURM_STEP_NUM_TASKS")
         if tasks > 1 and self.is_first and is_typed_in_step(os.environ):
             print(
-                f"one process is run: the shell in this SLURM step is one of its {tasks} tasks; for all of them, "
-                "type srun before python in the shell of salloc",
+                f"this shell is one of the {tasks} tasks of its SLURM step: the run is one process; for {tasks}, type "
+                "srun python ... in the shell of salloc",
                 file=sys.stderr,
             )
         if self.launch.is_external:

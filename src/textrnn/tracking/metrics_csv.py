@@ -89,7 +89,8 @@ class MetricsFile:
         try:
             written = os.pwrite(self._file, line, offset)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
+            error.filename = str(self._path)
+            raise
         if written != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         os.ftruncate(self._file, offset + len(line))

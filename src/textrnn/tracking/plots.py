@@ -151,21 +151,19 @@ def plot_comparison(names: Sequence[str], values: Sequence[Sequence[float]], out
 
     From two values on the mean has its 95 % interval. That of two values is so wide that it may leave the picture.
     """
-    figure = new_figure(8, 1.5 + 0.55 * len(names))
+    figure = new_figure(8, 1.7 + 0.55 * len(names))
     axes = figure.subplots()
     for row, (own, (color, marker)) in enumerate(zip(values, looks(names), strict=True)):
-        if not own:
-            continue
         axes.plot(own, [row] * len(own), linestyle="none", marker=marker, color=color, alpha=0.6)
-        half = interval(own)
-        axes.errorbar(
-            statistics.fmean(own), row + 0.25, xerr=half, fmt="d", color=color, ecolor=color, capsize=4, markersize=7
-        )
+        if len(own) > 1:
+            mean = statistics.fmean(own)
+            axes.errorbar(mean, row + 0.25, xerr=interval(own), fmt="d", color=color, capsize=4, markersize=7)
     counted = [f"{name}\nn = {len(own)}" for name, own in zip(names, values, strict=True)]
     axes.set_yticks(range(len(names)), counted, parse_math=False)  # as typed, in which a $ begins no formula
     axes.set_ylim(len(names) - 0.4, -0.5)
     axes.set_xlim(*_shown_range(values))
-    axes.set_xlabel(f"{label}: one mark a seed, below them the mean (◆) and its 95 % interval (Student's t)")
+    axes.set_xlabel(label)
+    figure.supxlabel("a mark a seed; below them their mean (◆) and its 95 % interval (Student's t)", fontsize=9)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, out)

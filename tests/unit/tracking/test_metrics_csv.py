@@ -132,3 +132,9 @@ def test_kill_in_mid_writing_loses_at_most_a_row(tmp_path: Path) -> None:
         repair(path, 50)
         _written(path, (51, 0, {"train/loss": 0.0}))
         assert [row["step"] for row in read_metrics(path)] == list(range(1, 52))
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device.*metrics\.csv"):
+        MetricsFile(tmp_path / "metrics.csv")
