@@ -27,8 +27,8 @@ STEADY = "torch's dropout, Keras' initialization"
 RECIPES = {
     RIGHT: Recipe(),
     STEADY: Recipe(dropout="between"),
-    "Keras' dropout, torch's initialization": Recipe(initialisation="torch"),
-    ORIGINAL: Recipe(dropout="between", initialisation="torch"),
+    "Keras' dropout, torch's initialization": Recipe(initialization="torch"),
+    ORIGINAL: Recipe(dropout="between", initialization="torch"),
 }
 
 

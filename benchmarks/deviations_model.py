@@ -29,7 +29,7 @@ class Recipe:
     dropout: str = "inputs"
     """between: on what goes from layer to layer, a mask a token, as torch's `dropout=` does; inputs: on every layer's
     inputs, one mask a review for all its tokens, as Keras' does; tokens: there, a mask a token; none."""
-    initialisation: str = "keras"
+    initialization: str = "keras"
     """keras: Glorot and orthogonal weights, no biases, embedding in +-0.05; torch: everything in +-1/sqrt(hidden) and a
     standard normal embedding; small: torch's, but for Keras' embedding."""
     last: str = "review"
@@ -52,9 +52,9 @@ class Classifier(nn.Module):
         sizes = [EMBEDDING_SIZE] + [hidden] * (recipe.layers - 1)
         self.layers = nn.ModuleList(KERNELS[recipe.cell](size, hidden) for size in sizes)
         self.output = nn.Linear(hidden, 1)
-        if recipe.initialisation != "torch":
+        if recipe.initialization != "torch":
             nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
-        if recipe.initialisation == "keras":
+        if recipe.initialization == "keras":
             self._initialise_as_keras(hidden)
 
     @torch.no_grad()

@@ -44,7 +44,7 @@ def _trained(cell: str, way: str, store: Store, sizes: Sizes, seed: int) -> Trai
     train = store.split("train")
     lengths = np.minimum(train.lengths, sizes.whole_tokens)
     last = "review" if way == REVIEW else "padding"
-    recipe = Recipe(cell=cell, layers=1, dropout="none", initialisation="torch", last=last)
+    recipe = Recipe(cell=cell, layers=1, dropout="none", initialization="torch", last=last)
     training = Training(recipe, store.vocab_size, seed=seed, hidden=sizes.hidden)
     for epoch in range(sizes.whole_epochs):
         if way == RANDOM:

@@ -24,7 +24,7 @@ LENGTHS = torch.tensor([4, 2])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_the_right_way_is_ours_and_the_padded_one_is_not(cell: str) -> None:
     torch.manual_seed(0)
-    right = Classifier(Recipe(cell=cell, initialisation="torch"), 7, hidden=3).eval()
+    right = Classifier(Recipe(cell=cell, initialization="torch"), 7, hidden=3).eval()
     embedding = EmbeddingConfig(size=right.embedding.embedding_dim)
     config = ModelConfig(
         cell=cell,
@@ -43,7 +43,7 @@ def test_the_right_way_is_ours_and_the_padded_one_is_not(cell: str) -> None:
     expected = ours(TOKEN_IDS, LENGTHS)
     torch.testing.assert_close(right(TOKEN_IDS, LENGTHS), expected)
 
-    padded = Classifier(Recipe(cell=cell, initialisation="torch", last="padding"), 7, hidden=3).eval()
+    padded = Classifier(Recipe(cell=cell, initialization="torch", last="padding"), 7, hidden=3).eval()
     padded.load_state_dict(right.state_dict())
     logits = padded(TOKEN_IDS, LENGTHS)
     torch.testing.assert_close(logits[0], expected[0])

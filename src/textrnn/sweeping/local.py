@@ -66,7 +66,7 @@ class LocalSweep(SweepLoop):
                 trial.status = Status.WAITING
 
     def _deserves_another_start(self, trial: Trial) -> bool:
-        """Whether a failed trial is started again: its cause was outside, and whoever types --resume has removed it.
+        """Whether a failed trial is started again: its cause was outside, and is removed before --resume is typed.
 
         It failed before its first value, or its process was killed and left a checkpoint.
         """

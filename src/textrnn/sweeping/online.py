@@ -105,7 +105,7 @@ class OnlineSweep(SweepLoop):
             if trial.status != Status.RUNNING and self._directory.file(trial).stat().st_mtime > watched:
                 self._ended(trial)
         self._settle_abandoned()
-        self._failures, self.stop_reason = 0, None  # whoever types --resume has removed their cause
+        self._failures, self.stop_reason = 0, None  # their cause is removed before --resume is typed
 
     def _watch(self) -> None:
         was_ended = False

@@ -58,7 +58,7 @@ def plot_curves(
     """Draw loss and accuracy of training and validation by step, and write the PNG `out` atomically.
 
     `name` is the run's. `best_step` marks the step whose checkpoint was chosen, by `monitor`. The last test is a line,
-    unless the run has gone on since and not been `tested` again. A run without one of the metrics has an empty panel.
+    unless the run was continued and not `tested` again. A run without one of the metrics has an empty panel.
     """
     rows = read_metrics(metrics_csv)
     figure = new_figure(10, 4.8)

@@ -30,7 +30,7 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
     `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
     netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. Where online
     was asked for by name, it is an `InputError` without them, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT
-    that is no number of seconds.
+    that is not a number of seconds.
     """
     mode, line = _mode(tracking, run_dir)
     if mode != "none":
