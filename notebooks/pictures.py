@@ -9,15 +9,14 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
+from textrnn.tracking.plots import BLUE, CELLS, GRAY
+from textrnn.tracking.plots import SKY as CYAN
+from textrnn.tracking.plots import VERMILLION as RED
+
 Array = npt.NDArray[Any]
 
-BLUE, RED, GREEN, YELLOW, CYAN, PURPLE, GRAY = (
-    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"),
-    "#bbbbbb",
-)
-"""Paul Tol's bright scheme."""
-COLORS = {"rnn": RED, "lstm": BLUE, "gru": GREEN}
-MARKERS = {"rnn": "o", "lstm": "s", "gru": "^"}
+COLORS = {cell: color for cell, (color, _) in CELLS.items()}
+MARKERS = {cell: marker for cell, (_, marker) in CELLS.items()}
 
 
 def set_style() -> None:
