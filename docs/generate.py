@@ -3,53 +3,24 @@
 conf/ explains the keys and schema.py says what they may be; the site has no other text on them.
 """
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import Field
-from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from textrnn.cli import COMMANDS
+from textrnn.config.help import allowed, meanings, purpose
+from textrnn.config.overrides import schema_keys
 from textrnn.config.schema import Config, LauncherConfig, leaves
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
-FILES = {
-    "train.yaml": "",
-    "model/gru.yaml": "model.",
-    "data/imdb.yaml": "data.",
-    "trainer/auto.yaml": "trainer.",
-    "tracking/auto.yaml": "tracking.",
-    "hydra/launcher/slurm.yaml": "hydra.launcher.",
-}
-"""The files that explain keys, and what these begin with on the command line."""
-SECTIONS = (
-    "run",
-    "model",
-    "data",
-    "optimizer",
-    "early_stopping",
-    "checkpoint",
-    "trainer",
-    "tracking",
-    "hydra.launcher",
-)
 GROUPS = ("model", "data", "trainer", "tracking", "experiment", "hydra/launcher")
-KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?P<value>[^#]*)(?:# (?P<comment>.*))?")
-TYPES = {
-    "bool": "true or false",
-    "int": "an integer",
-    "float": "a number",
-    "str": "a text",
-    "Any": "",
-    "list": "a list",
-    "dict": "names and values",
-}
 
 
 class Key(NamedTuple):
@@ -61,62 +32,24 @@ class Key(NamedTuple):
     meaning: str
 
 
-def explanations(path: Path) -> dict[str, str]:
-    """Return the comment of each key in a YAML file, behind the key or in the lines above it, by the dotted key."""
-    found: dict[str, str] = {}
-    above: list[str] = []
-    parents: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if match := KEY.fullmatch(line):
-            parents = [*parents[: len(match["indent"]) // 2], match["name"]]
-            found[".".join(parents)] = " ".join([*above, match["comment"] or ""]).strip()
-            above = []
-        elif line.startswith("#   "):  # the command that ends a file's header
-            above = []
-        elif line.lstrip().startswith("# "):
-            above.append(line.strip().removeprefix("# "))
-        else:
-            above = []
-    return found
-
-
-def header(path: Path) -> str:
-    """Return the first sentence of a YAML file's header."""
-    comments = (line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# "))
-    lines = takewhile(lambda line: not line.startswith(" "), (line for line in comments if line[0] != "@"))
-    return re.split(r"(?<=\.)\s+(?=[A-Z])", " ".join(lines))[0]
-
-
 def keys() -> dict[str, list[Key]]:
     """Return all keys by section."""
-    fields = {key: (item, value) for key, item, value in leaves(Config())}
-    fields |= {f"hydra.launcher.{key}": (item, value) for key, item, value in leaves(LauncherConfig())}
-    found: dict[str, list[Key]] = {section: [] for section in SECTIONS}
-    for file, prefix in FILES.items():
-        for name, comment in explanations(CONF / file).items():
-            if (key := prefix + name) in fields:
-                item, value = fields[key]
-                section = next((section for section in SECTIONS if key.startswith(f"{section}.")), "run")
-                found[section].append(Key(key, _shown(value), _allowed(item), comment))
+    comments, hints = meanings(), schema_keys()
+    found: dict[str, list[Key]] = {}
+    for key, item, value in leaves(Config()):
+        section = key.partition(".")[0] if "." in key else "run"
+        found.setdefault(section, []).append(Key(key, _shown(value), allowed(item, hints[key]), comments[key]))
+    hints = get_type_hints(LauncherConfig)
+    found["hydra.launcher"] = [
+        Key(f"hydra.launcher.{key}", _shown(value), allowed(item, hints[key]), comments[f"hydra/launcher.{key}"])
+        for key, item, value in leaves(LauncherConfig())
+    ]
     return found
 
 
 def _shown(value: Any) -> str:
     """Return a value as it is typed."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_shown, value))}]"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return str(value)
-
-
-def _allowed(item: Field[Any]) -> str:
-    """Return what a key may be: the rule of its field in schema.py, or else its type."""
-    kinds = str(getattr(item.type, "__name__", item.type)).split(" | ")
-    wanted = str(item.metadata.get("wanted", "")).removeprefix("finite").removeprefix(" and ")
-    kind = TYPES[re.sub(r"\[.*", "", kinds[0])]
-    wanted = f"{kind} {wanted}".strip() if kinds[0] in ("int", "float") else wanted or kind
-    return f"{wanted}, or null" if "None" in kinds else wanted
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def configuration() -> Iterator[str]:
@@ -128,12 +61,16 @@ def configuration() -> Iterator[str]:
             yield f"`{key.name}` = `{key.default}`\n: {meaning}\\\n  {key.allowed[:1].upper()}{key.allowed[1:]}.\n"
 
 
+def _sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", text)[0]
+
+
 def groups() -> Iterator[str]:
     """Yield the lines of the table of files that a group offers."""
     yield "| type | what it is |\n|---|---|"
     for group in GROUPS:
         for path in sorted((CONF / group).glob("*.yaml")):
-            yield f"| `{group}={path.stem}` | {header(path)} |"
+            yield f"| `{group}={path.stem}` | {_sentence(purpose(path))} |"
 
 
 def help_of(command: str) -> str:

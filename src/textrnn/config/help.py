@@ -37,7 +37,7 @@ def explain_groups(groups: Sequence[str]) -> str:
         lines = []
         for path in paths:
             default = " (default)" if path.stem == chosen.get(group) else ""
-            lines.append(_row(f"  {group}={path.stem}{default}", _purpose(path), _GROUP_COLUMN))
+            lines.append(_row(f"  {group}={path.stem}{default}", purpose(path), _GROUP_COLUMN))
         paragraphs.append("\n".join(lines))
     return "\n\n".join(paragraphs) + "\n"
 
@@ -50,7 +50,7 @@ def explain_keys(config: Config, sections: Sequence[str] = SECTIONS, *, leave_ou
         sections: Such as "data" or "model.embedding".
         leave_out: Keys that are not shown.
     """
-    meanings = _meanings()
+    comments = meanings()
     hints = schema_keys()
     paragraphs = ["keys: KEY=VALUE as it is now, what it may be, what it means"]
     for section in sections:
@@ -58,7 +58,7 @@ def explain_keys(config: Config, sections: Sequence[str] = SECTIONS, *, leave_ou
         for key, item, value in leaves(config):
             inside = key.startswith(f"{section}.") if section else "." not in key
             if inside and key not in leave_out:
-                lines.append(_key(key, value, allowed(item, hints[key]), meanings[key]))
+                lines.append(_key(key, value, allowed(item, hints[key]), comments[key]))
         heading = textwrap.fill(f"{section}: {_question(hints[section])}" if section else "the run", width())
         paragraphs.append("\n".join([heading, *lines]))
     return "\n\n".join(paragraphs) + "\n"
@@ -66,9 +66,9 @@ def explain_keys(config: Config, sections: Sequence[str] = SECTIONS, *, leave_ou
 
 def explain_launcher() -> str:
     """Return the paragraph of the keys of hydra/launcher=slurm."""
-    meanings, hints = _meanings(), get_type_hints(LauncherConfig)
+    comments, hints = meanings(), get_type_hints(LauncherConfig)
     lines = [
-        _key(f"hydra.launcher.{key}", value, allowed(item, hints[key]), meanings[f"hydra/launcher.{key}"])
+        _key(f"hydra.launcher.{key}", value, allowed(item, hints[key]), comments[f"hydra/launcher.{key}"])
         for key, item, value in leaves(LauncherConfig())
     ]
     return "\n".join(["hydra.launcher: what -m hydra/launcher=slurm asks SLURM for", *lines])
@@ -105,7 +105,8 @@ def explanations(path: Path, prefix: str = "") -> dict[str, str]:
     return dict(walk(yaml.compose("\n".join(lines)), prefix))
 
 
-def _meanings() -> dict[str, str]:
+def meanings() -> dict[str, str]:
+    """Return the comment of every dotted key in `conf/`; those of the launcher begin with hydra/launcher."""
     found = explanations(CONF_DIR / "train.yaml")
     for group, name in EXPLAINED.items():
         found |= explanations(CONF_DIR / group / f"{name}.yaml", f"{group}.")
@@ -118,7 +119,7 @@ def _defaults() -> dict[str, str]:
     return {group: name for entry in entries if isinstance(entry, dict) for group, name in entry.items()}
 
 
-def _purpose(path: Path) -> str:
+def purpose(path: Path) -> str:
     """Return the header of a YAML file up to its first command."""
     words: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
