@@ -1,6 +1,5 @@
 """Signals: what the first and the second of a kind do, and which are left alone."""
 
-import os
 import signal
 from collections.abc import Iterator
 
@@ -56,7 +55,7 @@ def test_what_nohup_and_scripts_ignore_stays_ignored() -> None:
 
 def test_a_process_that_others_wait_for_does_not_leave_alone() -> None:
     with kept_from_children():
-        os.kill(os.getpid(), signal.SIGINT)  # while Python starts, say
+        signal.raise_signal(signal.SIGINT)  # such as while Python starts; to this thread, as others do not block it
         signals = Signals()
         signals.raise_now()
     assert signals.received == signal.SIGINT
