@@ -23,9 +23,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("torch", "pytorch_lightning", "matplotlib.pyplot", "hydra", "rich.progress")
+PRELOADED = ("torch", "pytorch_lightning", "matplotlib.pyplot", "hydra", "rich.progress", "tabulate")
 """Libraries that start no thread, make no file and read no setting that a test changes at their import.
 
+tabulate: torch imports it at a process's exit, and what it evaluates there makes Python 3.11 exit with 1 after Ctrl-C.
 Not wandb, which makes a temporary folder that the first process to end would remove for the others.
 """
 OF_THE_START = ("PYTHON", "LD_", "OMP_", "MALLOC_", "GLIBC_", "LC_", "LANG", "MPL")

@@ -30,7 +30,8 @@ time.sleep(60)
 TRIAL = """
 import signal, sys, time
 import wandb
-values = dict(argument.split("=") for argument in sys.argv[1:])
+# Of a pre-empted trial W&B's whole config is typed, whose values may have = in them.
+values = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
 stop = []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
 with wandb.init(resume="allow") as run:
