@@ -146,7 +146,7 @@ def end_in_wandb(path: str) -> int:
         raise
     if sweep.state.upper() == "CANCELED":
         return CANCELLED
-    # `wandb sweep --stop` finishes a sweep. W&B knows no number of trials for every search.
+    # `wandb sweep --stop` finishes a sweep. Not every search has an expected number of trials in W&B.
     finished_early = sweep.state.upper() == "FINISHED" and sweep.run_count < (sweep.expected_run_count or 0)
     return STOPPED if finished_early else exits.DONE
 

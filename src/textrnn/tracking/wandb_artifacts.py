@@ -131,7 +131,7 @@ def local_run(run: str) -> Path:
     try:
         return _fetched(artifact, folder)
     except answer_errors() as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk; those of the network have no number
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; network errors have no errno
             raise InputError(f"{run}: can't be written to {folder} ({error.strerror}); make room there.") from error
         reason = " ".join(str(error).split())
         raise InputError(f"{run}: the download failed ({reason}); check the network and try again.") from error

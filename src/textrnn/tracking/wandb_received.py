@@ -144,7 +144,7 @@ def _collection(artifact: Any) -> str:
 
 
 def _same(ours: object, theirs: object) -> bool:
-    """Return whether W&B has our value; values that JSON has no number for are texts there, such as "NaN"."""
+    """Return whether W&B has our value; NaN and infinities are texts there, as JSON can't hold them."""
     if isinstance(ours, float) and isinstance(theirs, str | float | int):
         return str(ours).lower()[:3] == str(theirs).lower()[:3] if not math.isfinite(ours) else ours == theirs
     return ours == theirs
