@@ -61,7 +61,7 @@ def test_where_it_cant_be_kept_it_is_made_for_the_process_and_a_line_says_so(
     implementation, line = chosen(environment, **elsewhere)
     assert implementation == "compiled"
     assert place in line
-    assert "name a folder to keep it in TEXTRNN_KERNELS" in line
+    assert "set TEXTRNN_KERNELS to a folder to keep it in" in line
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

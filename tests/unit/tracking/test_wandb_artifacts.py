@@ -112,7 +112,7 @@ def test_what_the_server_refuses_is_one_sentence(
 
 @pytest.mark.parametrize(
     ("kind", "name", "said"),
-    [("dataset", "best.ckpt", "that is a dataset, no model"), ("model", "a.bin", "holds no best")],
+    [("dataset", "best.ckpt", "that is a dataset, not a model"), ("model", "a.bin", "has no best.ckpt")],
 )
 def test_what_is_no_model_of_ours_is_refused(
     server: WandbServer, tmp_path: Path, kind: str, name: str, said: str
