@@ -2,12 +2,10 @@
 
 import atexit
 import contextlib
-import difflib
 import functools
 import gc
 import io
 import logging
-import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -17,11 +15,9 @@ from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.process import importing
 from textrnn.config.schema import DataConfig
+from textrnn.data.columns import joined
 from textrnn.data.sources import Examples
-
-SHUFFLE_SEED = 0
-SHUFFLE_BUFFER = 10_000
-"""Rows in the buffer of an interleaved stream, about 15 MB of reviews."""
+from textrnn.data.table_files import SHUFFLE_BUFFER, SHUFFLE_SEED
 
 READ_ROUNDS = 2
 """How often the client reopens a broken stream; each attempt is six requests, about 25 s of waiting. The default of 20
@@ -35,9 +31,6 @@ LABEL_TEXTS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 CLASS_NAMES = {"negative": 0, "neg": 0, "bad": 0, "0": 0, "positive": 1, "pos": 1, "good": 1, "1": 1}
 """Names of classes, in any case."""
-
-_PLAIN = re.compile(r"[\w./:-]+")
-"""A name that needs no quotes in a shell."""
 
 
 @functools.cache
@@ -95,7 +88,7 @@ def stream_examples(dataset: Any, data: DataConfig, origin: str, *, interleave: 
     buffer shuffles it.
     """
     labels = _labels_of_classes(class_names(dataset, data), data.label_column, origin)
-    dataset = dataset.select_columns([data.text_column, data.label_column])
+    dataset = dataset.select_columns([*data.text_columns(), data.label_column])
     if interleave:
         dataset = dataset.reshard().shuffle(seed=SHUFFLE_SEED, buffer_size=SHUFFLE_BUFFER)
     # Otherwise a half-read stream could still be open when the interpreter shuts down.
@@ -106,13 +99,18 @@ def stream_examples(dataset: Any, data: DataConfig, origin: str, *, interleave: 
                 label = LABEL_TEXTS.get(label.strip(), label)
             elif labels:
                 label = labels.get(label, label)
-            yield example[data.text_column], label
+            yield joined([example[column] for column in data.text_columns()]), label
 
 
 def class_names(dataset: Any, data: DataConfig) -> tuple[str, ...]:
     """Return the names of the classes 0, 1, ... of a data set's labels; () if it names none."""
     label = (dataset.features or {}).get(data.label_column)
     return tuple(getattr(label, "names", None) or ())
+
+
+def is_hidden(label: object, dataset: Any, data: DataConfig) -> bool:
+    """Return whether a label says that there is none, as in the test splits of contests."""
+    return label is None or (label == -1 and bool(class_names(dataset, data)))
 
 
 @functools.cache  # one line for each set of names
@@ -142,36 +140,6 @@ def columns_of(dataset: Any) -> list[str]:
         return list(dataset.column_names)
     with contextlib.closing(iter(dataset)) as examples:
         return list(next(examples, {}))
-
-
-def check_columns(columns: list[str], where: str, data: DataConfig) -> None:
-    """Raise InputError if the text or label column is not among `columns`."""
-    for key, wanted in (("data.text_column", data.text_column), ("data.label_column", data.label_column)):
-        if wanted not in columns:
-            near = difflib.get_close_matches(wanted, columns, n=1, cutoff=0.5)
-            there = ", ".join(map(_shown, columns)) if columns else "none"
-            raise InputError(f"{where} has no column {wanted!r} (columns: {there}); {_advice(key, near)}")
-
-
-def check_separator(header: str, where: str) -> None:
-    """Raise InputError if the first line of a csv file has other separators than commas."""
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if separator in header and "," not in header:
-            raise InputError(
-                f"{where}: its columns are separated by {name}; data.path=FILE.csv needs commas, so save it with them"
-            )
-
-
-def _advice(key: str, near: list[str]) -> str:
-    if not near:
-        return f"type {key}=NAME"
-    if any(character in near[0] for character in "'\"\\$\n"):  # shells and Hydra treat these specially
-        return f"rename it in the file, or type {key}=NAME"
-    return f"type {key}={near[0]}" if _PLAIN.fullmatch(near[0]) else f"type '{key}=\"{near[0]}\"'"
-
-
-def _shown(column: str) -> str:
-    return column if column.strip() == column else repr(column)
 
 
 def network_errors() -> tuple[type[Exception], ...]:
