@@ -20,7 +20,7 @@ from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.base.process import importing
 from textrnn.config.schema import LABELS, DataConfig
-from textrnn.data.split_files import OTHER_FORMATS, READERS
+from textrnn.data.formats import COMPRESSED, OTHER_FORMATS, reader_of
 from textrnn.distributed.launch import refuse_ranks
 from textrnn.tracking.wandb_artifacts import RUN_HELP, local_run
 
@@ -60,15 +60,21 @@ def main(argv: Sequence[str]) -> int:
         "--file",
         metavar="FILE",
         action="append",
-        help="a file with one review a line, or a csv, jsonl or parquet table; - for lines of standard input",
+        help="a file with one review a line, or a table (csv, tsv, json, jsonl, parquet, arrow); - for lines of "
+        "standard input",
     )
-    parser.add_argument("--text-column", metavar="NAME", help="a table's column of reviews (default: the run's)")
+    parser.add_argument(
+        "--text-column",
+        metavar="NAME",
+        action="append",
+        help="a table's column of reviews (default: the run's); typed again, the texts of both are joined",
+    )
     arguments = parser.parse_args(list(argv))
     refuse_ranks("predict.py")
     if bool(arguments.texts) == (arguments.file is not None):
         raise InputError('give texts, or --file FILE, such as: python predict.py RUN "A fine film."')
     if arguments.text_column is not None and (arguments.file is None or not _is_table(arguments.file[-1])):
-        raise InputError("--text-column is for a table; type --file FILE.csv, .jsonl or .parquet too.")
+        raise InputError("--text-column is for a table; type --file FILE.csv, .tsv, .jsonl or .parquet too.")
     for number, text in enumerate(arguments.texts, 1):
         if not _is_unicode(text):
             raise InputError(f"text {number} is not UTF-8; save it as UTF-8 in a file and type --file FILE.")
@@ -80,16 +86,23 @@ def main(argv: Sequence[str]) -> int:
         (name,) = arguments.file
         with _opened(name) as file:  # before a model is fetched
             if _is_table(name):
-                from textrnn.data.text_table import read_column
-
-                _label(arguments.run, lambda data: read_column(name, arguments.text_column or data.text_column))
+                _label(arguments.run, lambda data: _table_texts(name, arguments.text_column, data.text_columns()))
             else:
                 _label(arguments.run, lambda _: _lines(file, name))
     return 0
 
 
 def _is_table(name: str) -> bool:
-    return name != "-" and Path(name).suffix.lower() in READERS
+    return name != "-" and reader_of(Path(name)) is not None
+
+
+def _table_texts(name: str, typed: Sequence[str] | None, trained: Sequence[str]) -> Iterator[str]:
+    from textrnn.data.text_table import read_texts_of, text_columns
+
+    columns = text_columns(name, typed, trained)
+    if columns != [*(typed or trained)]:
+        print(f"columns: {', '.join(columns)}", file=sys.stderr)
+    return read_texts_of(name, columns)
 
 
 def _label(typed: str, texts_for: Callable[[DataConfig], Iterable[str]]) -> None:
@@ -157,7 +170,7 @@ def _opened(name: str) -> Iterator[TextIO]:
         yield sys.stdin
         return
     path = typed_path(name, f"--file {name}")
-    if path.suffix.lower() in OTHER_FORMATS:
+    if path.suffix.lower() in (*COMPRESSED, *OTHER_FORMATS) and not _is_table(name):
         raise InputError(
             f"--file {name}: {path.suffix} is not read; save it as text with one review a line, csv, jsonl or parquet."
         )

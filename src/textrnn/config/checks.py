@@ -14,6 +14,7 @@ from typing import Any
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
+from textrnn.config.data_paths import data_paths
 from textrnn.config.experiment_files import as_override
 from textrnn.config.schema import (
     SMALLEST_BPE,
@@ -174,17 +175,25 @@ def _check_data(data: DataConfig) -> None:
             f"data.vocab_size={data.vocab_size}: must be at least {SMALLEST_BPE} with data.tokenizer=bpe; type for "
             f"example data.vocab_size={DataConfig().vocab_size}."
         )
-    if data.text_column == data.label_column:
-        raise InputError(f"data.text_column and data.label_column both name {data.text_column!r}; they must differ.")
+    if data.label_column in data.text_columns():
+        raise InputError(f"data.text_column and data.label_column both name {data.label_column!r}; they must differ.")
+    try:
+        "".encode(data.encoding)
+    except (LookupError, ValueError) as error:
+        raise InputError(
+            f"data.encoding={data.encoding}: there is no such encoding of texts; type for example data.encoding=cp1252."
+        ) from error
 
 
 def _check_data_path(config: Config) -> None:
-    path = config.data.path
-    if path is None or typed_path(path, f"data.path={path}").exists():
+    if config.data.path is None:
         return
-    if config.resume is not None and config.run_dir is not None and _last_checkpoint(config.run_dir).is_file():
-        return  # its reviews may be in the cache
-    raise InputError(f"data.path={path}: there is no such file or folder; type one, or data=synthetic.")
+    try:
+        data_paths(config.data.path)
+    except InputError:
+        # The reviews of a resumed run may be in the cache.
+        if config.resume is None or config.run_dir is None or not _last_checkpoint(config.run_dir).is_file():
+            raise
 
 
 def _check_trainer(trainer: TrainerConfig) -> None:

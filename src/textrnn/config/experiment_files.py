@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
-from textrnn.config.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_keys, schema_leaves
+from textrnn.config.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_leaves, takes_texts
 
 PREFIX = "experiment="
 HEADER = "# @package _global_"
@@ -65,7 +65,7 @@ def read_experiment(path: Path) -> list[str]:
 
 def _as_typed(key: str, value: Any, text: Any) -> Any:
     """Return a text as it is written in the file: YAML would read 12:30:00 as 45000 seconds, and no as false."""
-    if schema_keys().get(key) in (str, str | None) and value is not None and isinstance(text, str):
+    if takes_texts(key) and value is not None and isinstance(text, str):
         return text
     return value
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from textrnn.base.errors import InputError
-from textrnn.config.schema import Config, LauncherConfig
+from textrnn.config.schema import LISTS_OF_TEXTS, Config, LauncherConfig
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In a wheel `conf/` is inside the package; in a checkout it is at the top.
@@ -71,13 +71,18 @@ def quote_texts(argv: Sequence[str]) -> list[str]:
 
 def _quoted(text: str) -> str:
     key, equals, value = text.partition("=")
-    takes_text = key == "experiment" or schema_keys().get(key.lstrip("+")) in (str, str | None)
+    takes_text = key == "experiment" or (takes_texts(key.lstrip("+")) and not value.startswith("["))
     if not equals or not takes_text or _can_be_read(text) or _FUNCTION.fullmatch(value):
         return text
     elements = _ELEMENT.findall(value)
     if ",".join(elements) != value:  # a comma with nothing on one side
         elements = [value]
     return f"{key}={','.join(map(_quoted_element, elements))}"
+
+
+def takes_texts(key: str) -> bool:
+    """Return whether the values of a key are texts."""
+    return key in LISTS_OF_TEXTS or schema_keys().get(key) in (str, str | None)
 
 
 def _quoted_element(element: str) -> str:

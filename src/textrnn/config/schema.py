@@ -18,6 +18,8 @@ PAD_ID, UNK_ID = 0, 1
 """Ids of the padding token and of the unknown token in every vocabulary."""
 SMALLEST_BPE = 258
 """Tokens that byte-pair encoding starts from: padding, unknown and 256 bytes."""
+LISTS_OF_TEXTS = ("data.path", "data.text_column")
+"""Keys of one text or a list of texts."""
 CELLS = ("rnn", "lstm", "gru")
 POOLINGS = ("last", "mean", "max", "max_mean")
 IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "cell")
@@ -98,6 +100,15 @@ def _are_classes(value: list[str]) -> bool:
     return len(names) >= 2 and all(names) and len(set(names)) == len(names)
 
 
+def _are_texts(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return bool(values) and all(isinstance(item, str) and item.strip() for item in values)
+
+
+def _is_delimiter(value: str) -> bool:
+    return value == "tab" or (len(value) == 1 and value not in '"\r\n')
+
+
 _BATCHES = "a number of batches (integer), or a share of them between 0.0 and 1.0"
 _DEVICES = "auto, a number from 1, or a list of device numbers such as [0,1]"
 _TIMES = "DD:HH:MM:SS (in a YAML file in quotes), such as 00:01:30:00"
@@ -150,14 +161,32 @@ class SyntheticConfig:
 
 
 @dataclass(kw_only=True, slots=True)
+class SplitsConfig:
+    """The Hub's splits that are read as ours; all None: they are found by their names."""
+
+    train: str | None = text(None)
+    validation: str | None = text(None)
+    test: str | None = text(None)
+
+
+@dataclass(kw_only=True, slots=True)
 class DataConfig:
     """Source of the reviews, tokenizer and batches."""
 
     source: str = choice("hub", ("hub", "synthetic"))
-    path: str | None = None
+    path: Any = field(
+        default=None,
+        metadata=rule(lambda value: value is None or _are_texts(value), "a path, a list of paths, or null"),
+    )
+    delimiter: str | None = field(
+        default=None, metadata=rule(_is_delimiter, "a single character, tab, or null to find it by looking")
+    )
+    encoding: str = text("utf-8")
     repo: str = text("stanfordnlp/imdb")
     revision: str = text("main")
-    text_column: str = text("text")
+    config: str | None = text(None)
+    splits: SplitsConfig = field(default_factory=SplitsConfig)
+    text_column: Any = field(default="text", metadata=rule(_are_texts, "a column's name, or a list of names"))
     label_column: str = text("label")
     classes: list[str] | None = field(
         default=None, metadata=rule(_are_classes, "the names of two or more different classes, such as [ham,spam]")
@@ -171,6 +200,10 @@ class DataConfig:
     eval_batch_size: int | None = number(None, at_least=1)
     segment_size: int | None = number(None, at_least=1)
     cache_dir: str | None = None
+
+    def text_columns(self) -> list[str]:
+        """Return the columns whose texts are joined: `text_column` as a list."""
+        return [self.text_column] if isinstance(self.text_column, str) else list(self.text_column)
 
     def effective_eval_batch_size(self) -> int:
         """Return `eval_batch_size`, or for null twice `batch_size`, as evaluation keeps nothing for a backward pass."""

@@ -1,24 +1,32 @@
 """Reviews from the Hugging Face Hub (`data.repo`)."""
 
 import os
+import re
 from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import DataConfig
+from textrnn.data.columns import check_columns, find_columns
+from textrnn.data.formats import is_data
 from textrnn.data.huggingface import (
-    check_columns,
     columns_of,
     import_datasets,
+    is_hidden,
     network_errors,
     reason_of,
     silence_libraries,
     stream_examples,
 )
 from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
-from textrnn.data.split_files import choose_splits, is_data, listed, named_splits, refuse_glued_names
+from textrnn.data.split_files import choose_splits
+from textrnn.data.split_names import listed, named_splits, refuse_glued_names
+
+_CONFIGS = re.compile(r"(?:available configs|Available): \[(.*)\]")
+_PUNCTUATION = re.compile(r"['\"]")
 
 PROBE_SECONDS = 5.0
 """Longest time that the question for the current commit may take."""
@@ -38,22 +46,25 @@ class HubSource:
         self._sha: str | None = None
         self._names: list[str] = []  # of the repository's files
         self._loaded: dict[str, Any] | None = None
+        self._columns_of: dict[str, list[str]] = {}
 
     def identity(self) -> dict[str, str | int | float | None]:
-        """Return repository, commit and columns.
+        """Return repository, commit and columns, and the config and splits that are typed.
 
         Raises:
             HubUnreachable: the Hub didn't answer within `PROBE_SECONDS`, or the client is set to offline.
             InputError: the Hub has no such repository or revision.
         """
         data = self._data
+        typed = {"config": data.config, **{f"split {ours}": name for ours, name in asdict(data.splits).items()}}
         return {
             "kind": "hub",
             "repo": data.repo,
             "revision": self._commit(),
-            "text_column": data.text_column,
+            "text_column": data.text_column if isinstance(data.text_column, str) else repr(data.text_column),
             "label_column": data.label_column,
             "hashed_share": HASHED_SHARE,
+            **{key: value for key, value in typed.items() if value is not None},
         }
 
     def expected_rows(self, splits: Collection[str]) -> int | None:
@@ -66,7 +77,9 @@ class HubSource:
         Raises HubUnreachable when the connection breaks, besides.
         """
         shares = split_shares(self._splits())
-        yield from stream_rows(self._origin, shares, lambda held: self._parts(held, interleave), splits, self._data)
+        first = next(held for held, destinations in shares.items() if {*destinations} & {*splits})
+        data = find_columns(self._columns(first), self._origin, self._data)
+        yield from stream_rows(self._origin, shares, lambda held: self._parts(held, interleave, data), splits, data)
 
     def _commit(self) -> str:
         """Return the commit's SHA, which is queried once."""
@@ -112,22 +125,47 @@ class HubSource:
         """Return the data set's splits by our names; this reads the data set's card, not its rows."""
         if self._loaded is None:
             files, splits = self._open()
-            chosen = choose_splits(list(splits), self._origin)
+            typed = {ours: name for ours, name in asdict(self._data.splits).items() if name is not None}
+            chosen = self._typed_splits(typed, list(splits)) if typed else choose_splits(list(splits), self._origin)
             if "train" not in chosen:
                 raise InputError(
-                    f"{self._origin} has no train split (its splits: {', '.join(splits)}); type data.repo=OWNER/NAME "
-                    "of a data set that has one"
+                    f"{self._origin} has no train split (its splits: {', '.join(splits)}); type data.splits.train=NAME "
+                    "with the one to train on"
                 )
-            self._check_files({split: files.get(name, []) for split, name in chosen.items()})
+            if typed:
+                self._check_files({"train": files.get(chosen["train"], [])})
+            else:
+                self._check_files({split: files.get(name, []) for split, name in chosen.items()})
+                self._report_unread(chosen)
+            if "test" not in chosen:
+                LOGGER.info(f"{self._origin}: no test split is read, so the test set is cut from train, by hash")
             self._loaded = {split: splits[name] for split, name in chosen.items()}
         return self._loaded
+
+    def _typed_splits(self, typed: dict[str, str], there: list[str]) -> dict[str, str]:
+        """The splits that `data.splits` names; those that it leaves out are not read.
+
+        Raises:
+            InputError: there is no such split, it is named twice, or it is held-out data to train on.
+        """
+        for ours, name in typed.items():
+            key = f"data.splits.{ours}={name}"
+            if name not in there:
+                raise InputError(f"{key}: {self._origin} has no such split (its splits: {', '.join(there)})")
+            if list(typed.values()).count(name) > 1:
+                raise InputError(f"{key}: data.splits names it twice; type each split once")
+            if ours == "train" and named_splits(name) - {"train"}:
+                raise InputError(f"{key}: held-out data is never trained on; type a training split")
+        if others := [name for name in there if name not in typed.values()]:
+            LOGGER.info(f"{self._origin}: splits that are not read: {', '.join(others)}")
+        return typed
 
     def _open(self) -> tuple[dict[str, list[str]], dict[str, Any]]:
         """The files of each of the data set's splits, where they are known, and the splits."""
         sha = self._commit()
         datasets = import_datasets()
         try:
-            builder = datasets.load_dataset_builder(self._data.repo, revision=sha)
+            builder = datasets.load_dataset_builder(self._data.repo, name=self._data.config, revision=sha)
             if hasattr(builder.config, "keep_default_na"):  # csv: an empty text is a text, as in local files
                 builder.config.keep_default_na = False
             files = {
@@ -136,6 +174,11 @@ class HubSource:
             }
             return files, dict(builder.as_streaming_dataset())
         except (datasets.exceptions.FileNotFoundDatasetsError, ValueError, RuntimeError) as error:
+            if configs := _CONFIGS.search(str(error)):
+                typed = f"no config {self._data.config!r}" if self._data.config else "several configs"
+                raise InputError(
+                    f"{self._origin} has {typed}; type data.config= with one of {_PUNCTUATION.sub('', configs[1])}"
+                ) from error
             raise InputError(
                 f"{self._origin} cannot be streamed ({reason_of(error)}); type another data.repo"
             ) from error
@@ -143,7 +186,7 @@ class HubSource:
             raise HubUnreachable(f"{self.name} cannot be opened: {reason_of(error)}") from error
 
     def _check_files(self, files: dict[str, list[str]]) -> None:
-        """Check that no file is in another split than it is named after; name those that are not read.
+        """Check that no file is in another split than it is named after.
 
         The client finds splits by fewer names than `named_splits`, and where it finds none, all files are train.
 
@@ -159,7 +202,9 @@ class HubSource:
                         "download it, and type data.path=FOLDER with the files that you want"
                     )
         refuse_glued_names([name for name in files["train"] if not named_splits(*name.split("/"))], self._origin)
-        unread = [name for name in self._names if is_data(name) and named_splits(*name.split("/")) - set(files)]
+
+    def _report_unread(self, chosen: Collection[str]) -> None:
+        unread = [name for name in self._names if is_data(name) and named_splits(*name.split("/")) - set(chosen)]
         if unread:
             LOGGER.info(f"{self._origin}: named after a split that is not there, but not read: {listed(unread)}")
 
@@ -168,23 +213,41 @@ class HubSource:
         known = (dataset.info.splits or {}).get(str(dataset.split))
         return known.num_examples if known is not None else None
 
-    def _parts(self, held: str, interleave: bool) -> Iterator[Part]:
+    def _columns(self, held: str) -> list[str]:
+        if held not in self._columns_of:
+            try:
+                self._columns_of[held] = columns_of(self._splits()[held])
+            except UnicodeDecodeError as error:
+                raise self._no_text(held, 0, error) from error
+            except network_errors() as error:
+                raise HubUnreachable(f"{self.name} cannot be opened: {reason_of(error)}") from error
+        return self._columns_of[held]
+
+    def _no_text(self, held: str, rows: int, error: UnicodeDecodeError) -> InputError:
+        return InputError(
+            f"{self._origin}: split {held} is not UTF-8 text (after {rows} rows: {error.reason}); type another "
+            "data.revision or data.repo"
+        )
+
+    def _parts(self, held: str, interleave: bool, data: DataConfig) -> Iterator[Part]:
         where = f"split {held}"
         shuffled = interleave and held == "train"
-        yield Part(where, self._examples(held, interleave=shuffled), in_order=not shuffled)
+        yield Part(where, self._examples(held, data, interleave=shuffled), in_order=not shuffled)
 
-    def _examples(self, held: str, *, interleave: bool) -> Examples:
+    def _examples(self, held: str, data: DataConfig, *, interleave: bool) -> Examples:
         rows, expected, dataset = 0, self._count(held) or 0, self._splits()[held]
         try:
-            check_columns(columns_of(dataset), self._origin, self._data)
-            for example in stream_examples(dataset, self._data, interleave=interleave):
+            check_columns(self._columns(held), f"{self._origin}: its {held} split", data)
+            for example in stream_examples(dataset, data, interleave=interleave):
+                if held != "train" and not rows and is_hidden(example[1]):
+                    raise InputError(
+                        f"{self._origin}: the labels of its {held} split are hidden; leave it out with "
+                        f"{self._without(held)}, and the {held} set is cut from train, by hash"
+                    )
                 yield example
                 rows += 1
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{self._origin}: split {held} is not UTF-8 text (after {rows} rows: {error.reason}); type another "
-                "data.revision or data.repo"
-            ) from error
+            raise self._no_text(held, rows, error) from error
         except network_errors() as error:
             raise HubUnreachable(
                 f"the stream of {self.name} broke after {rows} rows of {held}: {reason_of(error)}"
@@ -193,3 +256,8 @@ class HubSource:
             raise HubUnreachable(
                 f"the stream of {self.name} ended after {rows} of the {expected} rows of {held} that its card names"
             )
+
+    def _without(self, left_out: str) -> str:
+        """Return the splits that are read but one, as they are typed."""
+        kept = [f"{ours}: {dataset.split}" for ours, dataset in self._splits().items() if ours != left_out]
+        return f"'data.splits={{{', '.join(kept)}}}'"

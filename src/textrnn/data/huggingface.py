@@ -2,25 +2,20 @@
 
 import atexit
 import contextlib
-import difflib
 import functools
 import gc
 import io
 import logging
-import re
 import time
 import warnings
 from typing import Any
 
-from textrnn.base.errors import InputError
 from textrnn.base.process import importing
 from textrnn.config.schema import DataConfig
 from textrnn.data.classes import Unnamed
+from textrnn.data.columns import joined
 from textrnn.data.sources import Examples
-
-SHUFFLE_SEED = 0
-SHUFFLE_BUFFER = 10_000
-"""Rows in the buffer of an interleaved stream, about 15 MB of reviews."""
+from textrnn.data.table_files import SHUFFLE_BUFFER, SHUFFLE_SEED
 
 READ_ROUNDS = 2
 """How often the client reopens a broken stream; each attempt is six requests, about 25 s of waiting. The default of 20
@@ -29,8 +24,6 @@ attempts waits half an hour for a server that has stopped answering."""
 EXIT_SECONDS = 15.0
 """Maximum time that the interpreter's exit waits for a half-read stream, in seconds."""
 
-_PLAIN = re.compile(r"[\w./:-]+")
-"""A name that needs no quotes in a shell."""
 
 
 @functools.cache
@@ -88,7 +81,7 @@ def stream_examples(dataset: Any, data: DataConfig, *, interleave: bool) -> Exam
     buffer shuffles it.
     """
     names = class_names(dataset, data)
-    dataset = dataset.select_columns([data.text_column, data.label_column])
+    dataset = dataset.select_columns([*data.text_columns(), data.label_column])
     if interleave:
         dataset = dataset.reshard().shuffle(seed=SHUFFLE_SEED, buffer_size=SHUFFLE_BUFFER)
     # Otherwise a half-read stream could still be open when the interpreter shuts down.
@@ -97,7 +90,7 @@ def stream_examples(dataset: Any, data: DataConfig, *, interleave: bool) -> Exam
             label = example[data.label_column]
             if names and isinstance(label, int):
                 label = names[label] if 0 <= label < len(names) else Unnamed(label)
-            yield example[data.text_column], label
+            yield joined([example[column] for column in data.text_columns()]), label
 
 
 def class_names(dataset: Any, data: DataConfig) -> tuple[str, ...]:
@@ -106,42 +99,17 @@ def class_names(dataset: Any, data: DataConfig) -> tuple[str, ...]:
     return tuple(getattr(label, "names", None) or ())
 
 
+def is_hidden(label: object) -> bool:
+    """Return whether a label says that there is none, as in the test splits of contests."""
+    return label is None or label == Unnamed(-1)
+
+
 def columns_of(dataset: Any) -> list[str]:
     """Return the columns of an `IterableDataset`; for some formats they are known only after reading a row."""
     if dataset.column_names is not None:
         return list(dataset.column_names)
     with contextlib.closing(iter(dataset)) as examples:
         return list(next(examples, {}))
-
-
-def check_columns(columns: list[str], where: str, data: DataConfig) -> None:
-    """Raise InputError if the text or label column is not among `columns`."""
-    for key, wanted in (("data.text_column", data.text_column), ("data.label_column", data.label_column)):
-        if wanted not in columns:
-            near = difflib.get_close_matches(wanted, columns, n=1, cutoff=0.5)
-            there = ", ".join(map(_shown, columns)) if columns else "none"
-            raise InputError(f"{where} has no column {wanted!r} (columns: {there}); {_advice(key, near)}")
-
-
-def check_separator(header: str, where: str) -> None:
-    """Raise InputError if the first line of a csv file has other separators than commas."""
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if separator in header and "," not in header:
-            raise InputError(
-                f"{where}: its columns are separated by {name}; data.path=FILE.csv needs commas, so save it with them"
-            )
-
-
-def _advice(key: str, near: list[str]) -> str:
-    if not near:
-        return f"type {key}=NAME"
-    if any(character in near[0] for character in "'\"\\$\n"):  # shells and Hydra treat these specially
-        return f"rename it in the file, or type {key}=NAME"
-    return f"type {key}={near[0]}" if _PLAIN.fullmatch(near[0]) else f"type '{key}=\"{near[0]}\"'"
-
-
-def _shown(column: str) -> str:
-    return column if column.strip() == column else repr(column)
 
 
 def network_errors() -> tuple[type[Exception], ...]:

@@ -1,78 +1,104 @@
-"""Reviews from a folder or a file on this machine (`data.path`)."""
+"""Reviews from folders and files on this machine (`data.path`)."""
 
+import functools
 import glob
+import itertools
+import random
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
-from textrnn.base.files import typed_path
+from textrnn.config.data_paths import data_paths, typed_data
 from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.class_folders import class_of, digest
+from textrnn.data.columns import check_columns, find_columns, joined
+from textrnn.data.formats import UNREADABLE, opened_text, reader_of
 from textrnn.data.huggingface import (
-    check_columns,
-    check_separator,
     class_names,
     columns_of,
     import_datasets,
+    is_hidden,
     stream_examples,
 )
 from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
-from textrnn.data.split_files import FORMATS, READERS, files_by_split
+from textrnn.data.split_files import files_by_split
+from textrnn.data.table_files import DELIMITERS, SHUFFLE_SEED, mixed, table_rows, table_start
+
+_HIDDEN = (
+    "type data.path=FILE with the training file, or move this one elsewhere, and the set is cut from the training texts"
+)
 
 
 class LocalSource:
-    """Parquet, csv or jsonl files, each of the split that it is named after (`split_files`); one file is cut.
+    """Tables or a folder per class of texts, each file of the split that it is named after; one file is cut.
 
     Raises InputError for what names and sizes show; `rows` raises it for the rest.
     """
 
     def __init__(self, data: DataConfig) -> None:
-        self.name = str(data.path)
+        self.name = typed_data(data.path).removeprefix("data.path=")
         self._data = data
-        self._origin = f"data.path={data.path}"
-        path = typed_path(self.name, self._origin).absolute()
-        if not path.exists():
-            raise InputError(f"{self._origin} does not exist (looked for {path}); type data.path={FORMATS}")
-        self._root = path if path.is_dir() else path.parent
-        self._files = files_by_split(path, self._origin)
+        self._origin = typed_data(data.path)
+        self._root, self._files = files_by_split(data_paths(data.path), self._origin)
         self._reader = self._one_reader()
         self._shares = split_shares(self._files)
+        self._header = functools.cache(self._read_header)
 
     def identity(self) -> dict[str, str | int | float | None]:
         """Return the columns, and names, sizes and times of the files that are read."""
-        files = {
-            f"{split}/{self._relative(file)}": f"{file.stat().st_size} bytes, changed at {file.stat().st_mtime_ns}"
-            for split in SPLITS
-            for file in self._files.get(split, [])
+        data, default = self._data, DataConfig()
+        identity: dict[str, str | int | float | None] = {
+            "kind": "files",
+            "hashed_share": HASHED_SHARE,
+            "text_column": data.text_column if isinstance(data.text_column, str) else repr(data.text_column),
+            "label_column": data.label_column,
         }
-        columns = {"text_column": self._data.text_column, "label_column": self._data.label_column}
-        return {"kind": "files", "hashed_share": HASHED_SHARE, **columns, **files}
+        identity |= {
+            name: getattr(data, name)
+            for name in ("delimiter", "encoding")
+            if getattr(data, name) != getattr(default, name)
+        }
+        for split in SPLITS:
+            files = self._files.get(split, [])
+            if self._reader == "text" and files:
+                identity[split] = f"{len(files)} texts, {digest(files, self._root)}"
+                continue
+            for file in files:
+                status = file.stat()
+                identity[f"{split}/{self._relative(file)}"] = f"{status.st_size} bytes, changed at {status.st_mtime_ns}"
+        return identity
 
     def expected_rows(self, splits: Collection[str]) -> int | None:
-        """Return about how many rows `splits` have, from the footers of parquet files; None for other formats."""
+        """Return about how many rows `splits` have, from parquet's footers or the number of texts; None if unknown."""
         return expected_rows(self._shares, splits, self._count)
 
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
         """One pass over the files that `splits` need; see `Source.rows`."""
-        return stream_rows(self._origin, self._shares, lambda held: self._parts(held, interleave), splits, self._data)
+        data = self._data if self._reader == "text" else self._with_columns(splits)
+        return stream_rows(self._origin, self._shares, lambda held: self._parts(held, interleave, data), splits, data)
 
     def _one_reader(self) -> str:
         files = [file for group in self._files.values() for file in group]
-        readers = {READERS[file.suffix.lower()]: self._relative(file) for file in files}
+        readers = {reader_of(file) or "text": self._relative(file) for file in files}
         if len(readers) > 1:
             raise InputError(
                 f"{self._origin} mixes formats ({', '.join(readers.values())}); keep the files of one format there"
             )
+        (reader,) = readers
         for file in files:
-            if not file.stat().st_size:
+            if reader != "text" and not file.stat().st_size:
                 raise InputError(f"{self._origin}: {self._relative(file)} is empty; give it rows or remove it")
-        return next(iter(readers))
+        return reader
 
     def _relative(self, file: Path) -> str:
         return file.relative_to(self._root).as_posix()
 
     def _count(self, held: str) -> int | None:
+        if self._reader == "text":
+            return len(self._files[held])
         if self._reader != "parquet":
             return None
         try:
@@ -80,73 +106,126 @@ class LocalSource:
         except (OSError, ValueError):  # a damaged file, which reading it will report in detail
             return None
 
-    def _parts(self, held: str, interleave: bool) -> Iterator[Part]:
+    def _with_columns(self, splits: Collection[str]) -> DataConfig:
+        """Return the data configuration with the columns that the files of `splits` have.
+
+        Raises:
+            InputError: a file can't be read, or its columns are not certain.
+        """
+        data = self._data
+        wanted = [held for held, destinations in self._shares.items() if {*destinations} & {*splits}]
+        for number, held in enumerate(wanted):
+            file = self._files[held][0]
+            where = f"{self._origin}: {self._relative(file)}"
+            try:
+                columns, delimiter = self._header(file)
+            except UNREADABLE as error:
+                raise self._refusal(self._relative(file), 0, error) from error
+            if delimiter not in (None, "\t" if ".tsv" in file.name.lower() else ",") and self._data.delimiter is None:
+                LOGGER.info(f"{where}: its columns are separated by {DELIMITERS.get(str(delimiter), repr(delimiter))}")
+            if self._reader == "parquet" and not columns:
+                continue
+            if number == 0:
+                data = find_columns(columns, where, data, header=self._reader == "csv")
+            elif held != "train" and data.label_column not in columns and {*data.text_columns()} <= {*columns}:
+                raise InputError(f"{where} has no column {data.label_column!r}: its labels are hidden; {_HIDDEN}")
+        return data
+
+    def _parts(self, held: str, interleave: bool, data: DataConfig) -> Iterator[Part]:
         files = self._files[held]
         if interleave and held == "train":
             where = "the training files" if len(files) > 1 else self._relative(files[0])
-            yield Part(where, self._examples(files, where, interleave=True), in_order=False)
+            yield Part(where, self._examples(files, where, data, interleave=True), in_order=False)
+        elif self._reader == "text":
+            for folder, texts in itertools.groupby(files, key=lambda file: file.parent):
+                where = self._relative(folder)
+                yield Part(where, self._examples(list(texts), where, data, interleave=False))
         else:
             for file in files:
                 where = self._relative(file)
-                yield Part(where, self._examples([file], where, interleave=False))
+                yield Part(where, self._examples([file], where, data, interleave=False))
 
-    def _examples(self, files: Sequence[Path], where: str, *, interleave: bool) -> Examples:
+    def _examples(self, files: Sequence[Path], where: str, data: DataConfig, *, interleave: bool) -> Examples:
         rows = 0
+        readers = {"text": self._texts, "csv": self._table, "json": self._table}
         try:
-            if self._reader == "parquet":  # the client fails on a file without rows
-                files = [file for file in files if _parquet_rows(file)]
-            for file in files:
-                check_columns(self._columns(file), f"{self._origin}: {self._relative(file)}", self._data)
-            if not files:
-                return
-            if self._reader == "parquet" and len({class_names(self._load([file]), self._data) for file in files}) > 1:
-                raise InputError(
-                    f"{self._origin}: {where} name the classes of {self._data.label_column!r} differently; write all "
-                    "with the same names"
-                )
-            for example in stream_examples(self._load(files), self._data, interleave=interleave):
+            for example in readers.get(self._reader, self._arrow)(files, where, data, interleave):
                 yield example
                 rows += 1
-        except UnicodeDecodeError as error:
+        except UNREADABLE as error:
+            raise self._refusal(where, rows, error) from error
+
+    def _refusal(self, where: str, rows: int, error: Exception) -> InputError:
+        """Return the sentence about a file that can't be read after a number of rows."""
+        if isinstance(error, UnicodeError):
+            encoding, reason = self._data.encoding.upper(), getattr(error, "reason", error)
+            start = error.object[:2] if isinstance(error, UnicodeDecodeError) else b""
+            other = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+            advice = "save it as UTF-8"
+            if self._reader not in ("parquet", "arrow"):
+                advice = f"type data.encoding={other} or the encoding that it has, or save it as UTF-8"
+            return InputError(f"{self._origin}: {where} is not {encoding} text (after {rows} rows: {reason}); {advice}")
+        reason = " ".join(str(error).split())
+        return InputError(
+            f"{self._origin}: {where} cannot be read as {self._reader} (after {rows} rows: {reason}); "
+            "correct the file or name another with data.path"
+        )
+
+    def _texts(self, files: Sequence[Path], where: str, data: DataConfig, interleave: bool) -> Iterator[Any]:
+        del where
+        if interleave:
+            files = random.Random(SHUFFLE_SEED).sample(files, len(files))
+        for file in files:
+            try:
+                with opened_text(file, data.encoding) as opened:
+                    text = opened.read()
+            except UNREADABLE as error:
+                raise self._refusal(self._relative(file), 0, error) from error
+            yield text, class_of(file.parent, self._root)
+
+    def _table(self, files: Sequence[Path], where: str, data: DataConfig, interleave: bool) -> Iterator[Any]:
+        del where
+        for file in files:
+            check_columns(self._header(file)[0], f"{self._origin}: {self._relative(file)}", data)
+        columns = [*data.text_columns(), data.label_column]
+        streams = (table_rows(file, columns, delimiter=data.delimiter, encoding=data.encoding) for file in files)
+        for *texts, label in mixed(streams) if interleave else itertools.chain.from_iterable(streams):
+            yield joined(texts), label
+
+    def _arrow(self, files: Sequence[Path], where: str, data: DataConfig, interleave: bool) -> Iterator[Any]:
+        if self._reader == "parquet":  # the client fails on a file without rows
+            files = [file for file in files if _parquet_rows(file)]
+        for file in files:
+            check_columns(self._header(file)[0], f"{self._origin}: {self._relative(file)}", data)
+        if not files:
+            return
+        if len({class_names(_load(self._reader, [file]), data) for file in files}) > 1:
             raise InputError(
-                f"{self._origin}: {where} is not UTF-8 text (after {rows} rows: {error.reason}); save it as UTF-8"
-            ) from error
-        except (OSError, ValueError) as error:  # from pandas and pyarrow, for files that they cannot parse
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{self._origin}: {where} cannot be read as {self._reader} (after {rows} rows: {reason}); "
-                "correct the file or name another"
-            ) from error
+                f"{self._origin}: {where} name the classes of {data.label_column!r} differently; write all "
+                "with the same names"
+            )
+        dataset, training = _load(self._reader, files), files[0] in self._files["train"]
+        for number, example in enumerate(stream_examples(dataset, data, interleave=interleave)):
+            if not number and not training and is_hidden(example[1]):
+                raise InputError(f"{self._origin}: the labels of {where} are hidden; {_HIDDEN}")
+            yield example
 
-    def _columns(self, file: Path) -> list[str]:
-        if self._reader != "csv":
-            return columns_of(self._load([file]))
-        with file.open(encoding="utf-8-sig") as text:
-            check_separator(text.readline(), f"{self._origin}: {self._relative(file)}")
-        # Two lines without a header: so a first row with more fields than the header is an error; otherwise its columns
-        # would be shifted.
-        lines = list(_load("csv", [file], header=None, nrows=2, keep_default_na=False))
-        return [str(name) for name in lines[0].values()]
-
-    def _load(self, files: Sequence[Path]) -> Any:
-        if self._reader != "csv":
-            return _load(self._reader, files)
-        from datasets import Features, Value
-
-        # As text, so that neither "NA" nor an empty review is a missing value.
-        columns = Features({self._data.text_column: Value("string"), self._data.label_column: Value("string")})
-        return _load("csv", files, features=columns, keep_default_na=False, index_col=False)
+    def _read_header(self, file: Path) -> tuple[list[str], str | None]:
+        """Return a file's columns and, of a csv file, its delimiter."""
+        if self._reader in ("csv", "json"):
+            return table_start(file, delimiter=self._data.delimiter, encoding=self._data.encoding)
+        if self._reader == "parquet" and not _parquet_rows(file):
+            return [], None
+        return columns_of(_load(self._reader, [file])), None
 
 
-def _load(reader: str, files: Sequence[Path], **options: Any) -> Any:
-    """Return the files as an `IterableDataset`."""
+def _load(reader: str, files: Sequence[Path]) -> Any:
+    """Return parquet or arrow files as an `IterableDataset`."""
     datasets = import_datasets()
     patterns = [glob.escape(str(file)) for file in files]
     # The client leaves a lock file for each file it opens; with a read-only cache it would fail.
     with tempfile.TemporaryDirectory() as scratch:
-        return datasets.load_dataset(
-            reader, data_files=patterns, split="train", streaming=True, cache_dir=scratch, **options
-        )
+        return datasets.load_dataset(reader, data_files=patterns, split="train", streaming=True, cache_dir=scratch)
 
 
 def _parquet_rows(file: Path) -> int:

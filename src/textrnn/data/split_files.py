@@ -4,46 +4,23 @@ Nothing that names a split is pooled, left out or replaced in silence: it is rea
 line as not read. `datasets` recognizes fewer names (`datasets.data_files.SPLIT_KEYWORDS`), and falls back to pooling.
 """
 
+import functools
+import json
 import os
-import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.config.schema import SPLITS
+from textrnn.data.class_folders import texts_of_classes
+from textrnn.data.formats import COMPRESSED, READERS, is_data, reader_of, zipped_name, zipped_names
+from textrnn.data.split_names import exactly, listed, named_splits, real, refuse_glued_names
 
-READERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
-FORMATS = "a folder or a parquet, csv or jsonl file"
-OTHER_FORMATS = (
-    *(".tsv", ".ndjson", ".arrow", ".feather", ".xls", ".xlsx"),
-    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz"),
-)
-"""Endings of data that are not read; other files, such as scripts and notes, may be named after a split too."""
-
-_NAMES = {
-    "train": "train|training|trn",
-    "validation": "validation|validate|valid|val|vld|dev|development",
-    "test": "test|testing|tst|eval|evaluation",
-}
-_SPLITS = {split: re.compile(rf"({names})(data)?(set|split)?s?") for split, names in _NAMES.items()}
-_HELD_OUT = re.compile(r"(?<![^\W\d_])(held|hold)[\W\d_]*out", re.IGNORECASE)
-_WORD = re.compile(r"[^\W\d_]+")
-_CAMEL_CASE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_GLUED = re.compile(r"train|test|valid")
-"""Parts of words, as in imdbtrain.csv; also of testimonials.csv and latest.csv, so that one alone says nothing."""
-_LISTED = 5
-"""Files that a line names."""
-
-
-def named_splits(*names: str) -> set[str]:
-    """The splits that names stand for, with a whole word: testimonials.csv is none of test."""
-    found: set[str] = set()
-    for name in names:
-        plain = _HELD_OUT.sub(" test ", name)
-        words = {*_WORD.findall(plain.lower()), *(word.lower() for word in _CAMEL_CASE.findall(plain))}
-        found |= {split for split, names in _SPLITS.items() if any(map(names.fullmatch, words))}
-    return found
+FORMATS = "a folder or a csv, tsv, json, jsonl, parquet or arrow file"
+_SAVED = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
+"""What `save_to_disk` of `datasets` writes beside the rows."""
 
 
 def choose_splits(names: Collection[str], origin: str) -> dict[str, str]:
@@ -68,70 +45,96 @@ def choose_splits(names: Collection[str], origin: str) -> dict[str, str]:
     return chosen
 
 
-def refuse_glued_names(names: Iterable[str], origin: str) -> None:
-    """Refuse to pool files such as imdbtrain.csv and imdbtest.csv.
-
-    Raises:
-        InputError: naming them.
-    """
-    glued = [name for name in names if _GLUED.search(name.lower())]
-    if len({part for name in glued for part in _GLUED.findall(name.lower())}) > 1:
-        raise InputError(
-            f"{origin} holds files that may be named after splits ({listed(glued)}); write the split's name as a word "
-            "of its own, such as imdb-test.csv, or type data.path=FILE for one of them"
-        )
-
-
-def files_by_split(path: Path, origin: str) -> dict[str, list[Path]]:
-    """The files to read in each split, at least in train; says which are not read.
+def files_by_split(paths: Sequence[Path], origin: str) -> tuple[Path, dict[str, list[Path]]]:
+    """The folder of all files, and the files to read in each split, at least in train; says which are not read.
 
     Args:
-        path: A folder, or a file, which is cut.
+        paths: A folder, or a file, which is cut; or several of them.
         origin: Where the rows come from as it is typed, such as "data.path=reviews.csv".
 
     Raises:
         InputError: there is no training file, or a file's split is not certain.
     """
-    if path.is_file():
-        if path.suffix.lower() not in READERS:
-            raise InputError(
-                f"{origin} has the unknown ending {path.suffix!r}; type data.path={FORMATS} ({', '.join(READERS)})"
-            )
-        for file in (path, _real(path)):
-            _refuse_to_train_on(named_splits(file.name) | _exactly(file.parent), origin)
-        _report_beside(path, origin)
-        return {"train": [path]}
-    files, others, unread = _sorted_out(path, origin)
+    if len(paths) == 1 and paths[0].is_file():
+        return paths[0].parent, {"train": [_one_file(paths[0], origin)]}
+    root = paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.parent for path in paths]))
+    walked = list(dict.fromkeys(file for p in paths for file in (_walk(p, origin) if p.is_dir() else [p])))
+    if any(reader_of(file) and file.name not in _SAVED for file in walked):
+        files, others, unread = _sorted_out(walked, root, origin)
+        _report_unread(unread, root, files, origin)
+    else:
+        files, others = texts_of_classes([file for file in walked if file.is_file()], root, origin)
     if not files and not others:
-        raise InputError(f"{origin} holds no file ending in {', '.join(READERS)}; put a train file there: train.csv")
-    _report_unread(unread, path, files, origin)
-    names = [file.relative_to(path).as_posix() for file in others]
+        raise InputError(
+            f"{origin} holds no file ending in {', '.join(READERS)}, and no folder of text files for each class; put "
+            "a train file there: train.csv"
+        )
     if "train" in files:
         if others:
+            names = [file.relative_to(root).as_posix() for file in others]
             LOGGER.info(f"{origin}: named after no split, so not read: {listed(names)}")
-        return files
+        return root, files
     if not others:
         raise InputError(
             f"{origin} holds only files for {' and '.join(files)}; put a train file there, such as train.csv"
         )
+    return root, {"train": _as_training(others, root, origin, alone=len(paths) == 1), **files}
+
+
+def _one_file(path: Path, origin: str) -> Path:
+    if reader_of(path) is None:
+        inside = zipped_names(path)
+        if len(inside) > 1:
+            raise InputError(f"{origin} holds several files ({listed(inside)}); unpack it and type data.path=FOLDER")
+        raise InputError(
+            f"{origin} has the unknown ending {path.suffix!r}; type data.path={FORMATS} ({', '.join(READERS)}; csv and "
+            f"json may be compressed, {', '.join(COMPRESSED)})"
+        )
+    for file in (path, real(path)):
+        _refuse_to_train_on(_named(file, file.parent) | exactly(file.parent), origin)
+    _report_beside(path, origin)
+    return path
+
+
+def _as_training(files: list[Path], root: Path, origin: str, *, alone: bool) -> list[Path]:
+    """Return files that are named after no split as the training files; `alone`: they are of one folder."""
+    shown = files if reader_of(files[0]) else dict.fromkeys(file.parent for file in files)
+    names = [path.relative_to(root).as_posix() for path in shown]
     refuse_glued_names(names, origin)
-    for folder in (path, _real(path)):
-        _refuse_to_train_on(_exactly(folder), origin)
+    for folder in (root, real(root)):
+        _refuse_to_train_on(exactly(folder), origin)
     LOGGER.info(f"{origin}: named after no split, so read as training reviews: {listed(names)}")
-    if _exactly(path):
-        _report_beside(path, origin)
-    return {"train": others, **files}
+    if exactly(root) and alone:
+        _report_beside(root, origin)
+    return files
 
 
-def _sorted_out(path: Path, origin: str) -> tuple[dict[str, list[Path]], list[Path], list[tuple[Path, set[str]]]]:
-    """A folder's files by split, those named after none, and those named after one that are not read."""
+def _named(file: Path, root: Path) -> set[str]:
+    """The splits that a file below `root` is named after, by itself, its archive or the split that was saved in it."""
+    names = list(file.relative_to(root).parts)
+    if file.suffix.lower() == ".zip":
+        names.append(zipped_name(file) or "")
+    named = named_splits(*names)
+    state = _saved_state(file.parent) if file.suffix.lower() == ".arrow" and not named else None
+    return named if state is None else named_splits(str(state.get("_split") or ""))
+
+
+def _sorted_out(
+    walked: Iterable[Path], root: Path, origin: str
+) -> tuple[dict[str, list[Path]], list[Path], list[tuple[Path, set[str]]]]:
+    """The files by split, those named after none, and those named after one that are not read."""
     names: dict[Path, set[str]] = {}
     first: dict[Path, Path] = {}  # of the paths to a file, of which links make several
-    for file in _walk(path, origin):
-        relative, target = file.relative_to(path), _real(file)
-        named = named_splits(*relative.parts)
-        if target != _real(path) / relative:
-            named |= named_splits(target.name) | _exactly(target.parent)
+    for file in walked:
+        state = _saved_state(file.parent)
+        saved = () if state is None else [str(rows.get("filename")) for rows in state["_data_files"]]
+        # `datasets` also keeps cache-*.arrow there, which is not part of what was saved.
+        if file.name in _SAVED if state is None else file.name not in saved:
+            continue
+        relative, target = file.relative_to(root), real(file)
+        named = _named(file, root)
+        if target != real(root) / relative:
+            named |= named_splits(target.name) | exactly(target.parent)
         names.setdefault(target, set()).update(named)
         first.setdefault(target, file)
     files: dict[str, list[Path]] = {}
@@ -139,16 +142,26 @@ def _sorted_out(path: Path, origin: str) -> tuple[dict[str, list[Path]], list[Pa
     unread: list[tuple[Path, set[str]]] = []
     for target, file in first.items():
         named = names[target]
-        if file.suffix.lower() not in READERS or not file.is_file():
+        if reader_of(file) is None or not file.is_file():
             unread += [(file, named)] if named else []
         elif len(named) > 1:
             raise InputError(
-                f"{origin}: {file.relative_to(path).as_posix()} is named after several splits "
+                f"{origin}: {file.relative_to(root).as_posix()} is named after several splits "
                 f"({', '.join(sorted(named))}; its folders and links count); rename it, or move it elsewhere"
             )
         else:
             (files.setdefault(next(iter(named)), []) if named else others).append(file)
     return files, others, unread
+
+
+@functools.cache
+def _saved_state(folder: Path) -> Any:
+    """The record that `save_to_disk` writes beside a data set's rows: the names of their files, and the split."""
+    try:
+        state = json.loads((folder / _SAVED[0]).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) and isinstance(state.get("_data_files"), list) else None
 
 
 def _walk(path: Path, origin: str) -> list[Path]:
@@ -160,20 +173,10 @@ def _walk(path: Path, origin: str) -> list[Path]:
     found: list[Path] = []
     for folder, folders, names in os.walk(path, followlinks=True, onerror=refuse):
         here = Path(folder)
-        way = {_real(above) for above in (here, *here.parents)}  # on which a link back would have no end
-        folders[:] = [name for name in folders if name[0] != "." and _real(here / name) not in way]
+        way = {real(above) for above in (here, *here.parents)}  # on which a link back would have no end
+        folders[:] = [name for name in folders if name[0] != "." and real(here / name) not in way]
         found += [here / name for name in names if name[0] != "."] if names or folders else [here]
     return sorted(found)
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # `resolve` fails where links go in a circle
-
-
-def _exactly(folder: Path) -> set[str]:
-    """The split that is a folder's whole name: a folder that is typed may be called test-of-something."""
-    words = _WORD.findall(_HELD_OUT.sub("test", folder.name))
-    return named_splits(folder.name) if len(words) == 1 else set()
 
 
 def _refuse_to_train_on(named: set[str], origin: str) -> None:
@@ -198,12 +201,7 @@ def _report_beside(path: Path, origin: str) -> None:
 
 
 def _held_out(path: Path) -> bool:
-    return bool((_exactly(path) if path.is_dir() else named_splits(path.name)) - {"train"})
-
-
-def is_data(name: str | Path) -> bool:
-    """Whether a file's ending is that of data, read or not."""
-    return Path(name).suffix.lower() in (*READERS, *OTHER_FORMATS)
+    return bool((exactly(path) if path.is_dir() else named_splits(path.name)) - {"train"})
 
 
 def _report_unread(unread: Iterable[tuple[Path, set[str]]], path: Path, files: Collection[str], origin: str) -> None:
@@ -215,15 +213,9 @@ def _report_unread(unread: Iterable[tuple[Path, set[str]]], path: Path, files: C
     for file, named in unread:
         if is_data(file) and not named & set(files):
             name, split = file.relative_to(path).as_posix(), " and ".join(sorted(named))
-            there = "can't be read" if file.suffix.lower() in READERS else f"doesn't end in {', '.join(READERS)}"
+            there = "can't be read" if reader_of(file) else f"doesn't end in {', '.join(READERS)}"
             raise InputError(
                 f"{origin}: {name} is named as {split} data, but {there}; save it so, or move it elsewhere"
             )
     if names := [file.relative_to(path).as_posix() for file, _ in unread]:
         LOGGER.info(f"{origin}: named after a split, but no {', '.join(READERS)}, so not read: {listed(names)}")
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{', '.join(names[:_LISTED])}{more}"

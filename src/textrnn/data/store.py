@@ -9,13 +9,14 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.files import making, typed_path, user_cache
+from textrnn.config.data_paths import typed_data
 from textrnn.config.schema import SPLITS, DataConfig
 from textrnn.data.hub import HubSource, HubUnreachable
 from textrnn.data.local_files import LocalSource
@@ -160,9 +161,9 @@ def recorded_store(data: DataConfig, record: dict[str, Any]) -> Store:
     if data.segment_size is None:  # with segments the source is read again
         with contextlib.suppress(DamagedStoreError):
             store = Store(cache_dir(data) / "stores" / record["fingerprint"])
-            if data.path is not None and Path(data.path).exists() and _name(data) != store.fingerprint:
+            if data.path is not None and _name(data) not in (None, store.fingerprint):
                 LOGGER.info(
-                    f"data.path={data.path} has changed since the run began; the run's reviews are still stored here"
+                    f"{typed_data(data.path)} has changed since the run began; the run's reviews are still stored here"
                 )
             return store
     revision = record["revision"]
@@ -218,9 +219,10 @@ def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> St
     ) from unreachable
 
 
-def _request(data: DataConfig) -> dict[str, str | None]:
+def _request(data: DataConfig) -> dict[str, Any]:
     """Return the source of the reviews, as typed."""
-    return {name: getattr(data, name) for name in ("source", "path", "repo", "revision", "text_column", "label_column")}
+    names = ("source", "path", "delimiter", "encoding", "repo", "revision", "config", "text_column", "label_column")
+    return {**{name: getattr(data, name) for name in names}, "splits": asdict(data.splits)}
 
 
 def open_source(data: DataConfig) -> Source:

@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import spacy
 import torch
@@ -109,14 +110,23 @@ def test_texts_of_a_table(here: Command, words: Path, environment: dict[str, str
         told = here("predict.py", str(words), "--file", str(table))
         assert told.returncode == 0, told.stderr
         assert [json.loads(line)["text"] for line in told.stdout.splitlines()] == texts
-        write(table, [("a film", 0), ("a film", 1)], ("review", "label"))
-        refused = here("predict.py", str(words), "--file", str(table))
-        assert "row 1 has no column 'text' (columns: review, label); type --text-column" in refused.stderr
-        read = here("predict.py", str(words), "--file", str(table), "--text-column", "review")
-        assert read.stdout.count("a film") == 2
+        write(table, [("a film", 0), ("a film", 1)], ("review", "v1"))
+        read = here("predict.py", str(words), "--file", str(table))
+        assert (read.stdout.count("a film"), read.stderr) == (2, "columns: review\n")
+        refused = here("predict.py", str(words), "--file", str(table), "--text-column", "text")
+        assert "has no column 'text' (columns: review, v1); type --text-column" in refused.stderr
+        columns = ("--text-column", "review", "--text-column", "review")
+        read = here("predict.py", str(words), "--file", str(table), *columns)
+        assert read.stdout.count("a film\\n\\na film") == 2
         table.write_bytes(b'caf\xe9,"')
         refused = here("predict.py", str(words), "--file", str(table))
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    saved, batch = words.with_name("saved.arrow"), pa.record_batch({"text": texts})
+    for new in (pa.ipc.new_stream, pa.ipc.new_file):
+        with new(str(saved), batch.schema) as writer:
+            writer.write(batch)
+        told = here("predict.py", str(words), "--file", str(saved))
+        assert [json.loads(line)["text"] for line in told.stdout.splitlines()] == texts
     assert "--text-column is for a table" in here("predict.py", str(words), "a film", "--text-column", "text").stderr
     with Path("/dev/full").open("wb") as full:
         command = [sys.executable, str(ROOT / "predict.py"), str(words), "a film"]
@@ -128,7 +138,7 @@ def test_texts_of_a_table(here: Command, words: Path, environment: dict[str, str
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        (("predict.py", "--file", "reviews.tsv"), "--file reviews.tsv: .tsv is not read; save it as text"),
+        (("predict.py", "--file", "reviews.xlsx"), "--file reviews.xlsx: .xlsx is not read; save it as text"),
         (("predict.py", "--file", "absent.csv"), "--file absent.csv: can't be read (No such file"),
         (("predict.py", "--file", "absent.txt"), "--file absent.txt: can't be read (No such file"),
         (("predict.py", "--file", "."), "--file .: can't be read (Is a directory"),

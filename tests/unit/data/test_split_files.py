@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from doubles.review_files import counts, read, refusal, reviews, write
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import DataConfig
-from textrnn.data.split_files import choose_splits, files_by_split, named_splits
+from textrnn.data.split_files import choose_splits, files_by_split
+from textrnn.data.split_names import named_splits
 from textrnn.data.store import open_source
 
 
@@ -21,7 +23,7 @@ def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def splits_of(folder: Path) -> dict[str, set[str]]:
-    found = files_by_split(folder, f"data.path={folder}")
+    _, found = files_by_split([folder], f"data.path={folder}")
     return {split: {file.relative_to(folder).as_posix() for file in files} for split, files in found.items()}
 
 
@@ -86,7 +88,7 @@ def test_links_are_of_the_split_that_they_lead_to(tmp_path: Path) -> None:
     assert "train-2.csv is named as test data, which is never trained on" in refusal(folder / "train-2.csv")
 
 
-@pytest.mark.parametrize("name", ["test.tsv", "test.csv.gz", "imdb.TEST.xlsx", "test.csv/"])
+@pytest.mark.parametrize("name", ["test.xls", "test.tar.gz", "imdb.TEST.xlsx", "test.csv/"])
 def test_a_test_file_that_cant_be_read_isnt_replaced(tmp_path: Path, name: str, told: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "train.csv", reviews(3))
     if name.endswith("/"):
@@ -137,3 +139,48 @@ def test_splits_of_the_hub(told: pytest.LogCaptureFixture) -> None:
     assert choose_splits(["test_sft", "train_sft"], "it") == {"train": "train_sft", "test": "test_sft"}
     with pytest.raises(InputError, match=r"several test splits \(test_a, test_b\)"):
         choose_splits(["train", "test_a", "test_b"], "it")
+
+
+def test_several_paths_are_one_source(tmp_path: Path, told: pytest.LogCaptureFixture) -> None:
+    for name in ("a/train-1.csv", "a/train-2.csv", "b/test.csv", "c/test/part.csv", "c/test/more.csv"):
+        write(tmp_path / name, reviews(100, name))
+    pattern = f"{tmp_path}/*/t*.csv"
+    assert set(open_source(DataConfig(path=pattern)).identity()) > {
+        "train/a/train-1.csv",
+        "train/a/train-2.csv",
+        "test/b/test.csv",
+    }
+    files = [str(tmp_path / "a" / "train-1.csv"), str(tmp_path / "b" / "test.csv")]
+    rows = list(open_source(DataConfig(path=files)).rows(("train", "validation", "test")))
+    assert (len(rows), counts(rows)["test"]) == (200, 100)
+    folders = [str(tmp_path / "a"), str(tmp_path / "c")]
+    assert set(open_source(DataConfig(path=folders)).identity()) > {"test/c/test/part.csv"}
+    with pytest.raises(InputError, match=r"is named as test data, which is never trained on"):
+        open_source(DataConfig(path=f"{tmp_path}/c/test/*.csv"))
+
+
+def test_what_datasets_saved_is_read(tmp_path: Path) -> None:
+    table = {"text": [text for text, _ in reviews(100)], "label": [label for _, label in reviews(100)]}
+    train = Dataset.from_dict(table, features=Features({"text": Value("string"), "label": ClassLabel(2)}))
+    train.select(range(99, -1, -1)).save_to_disk(tmp_path / "one")
+    (tmp_path / "one" / "cache-0123.arrow").write_bytes(b"what map() leaves")
+    assert [row.text for row in read(tmp_path / "one")] == [text for text, _ in reversed(reviews(100))]
+    DatasetDict({"train": train, "test": train.select(range(10))}).save_to_disk(tmp_path / "several")
+    rows = read(tmp_path / "several")
+    assert (len(rows), counts(rows)["test"]) == (110, 10)
+    write(tmp_path / "test.csv", reviews(60))
+    held_out = Dataset.from_csv(str(tmp_path / "test.csv"), split="test", cache_dir=str(tmp_path / "cache"))
+    held_out.save_to_disk(tmp_path / "saved")
+    assert "holds only files for test" in refusal(tmp_path / "saved")
+
+
+def test_hidden_labels_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", reviews(60))
+    (tmp_path / "test.csv").write_text("id,text\n1,held out\n")
+    assert "test.csv has no column 'label': its labels are hidden; type data.path=FILE" in refusal(tmp_path)
+    assert counts(read(tmp_path / "train.csv"))["test"]
+    table = {"text": ["a"] * 9, "label": [-1] * 9}
+    hidden = Dataset.from_dict(table, features=Features({"text": Value("string"), "label": ClassLabel(2)}))
+    hidden.to_parquet(tmp_path / "parquet" / "test.parquet")
+    write(tmp_path / "parquet" / "train.parquet", reviews(60))
+    assert "the labels of test.parquet are hidden" in refusal(tmp_path / "parquet")
