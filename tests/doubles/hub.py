@@ -1,6 +1,6 @@
 """A Hugging Face Hub on loopback, for the real clients.
 
-Its HTTP interface is enough for `datasets` to stream one data set and for `huggingface_hub` to download one model's
+Its HTTP interface is enough for `datasets` to stream data sets and for `huggingface_hub` to download one model's
 files.
 
     with LoopbackHub(folder) as hub:  # a folder in the Hub's layout: README.md, plain_text/train-00000-of-00001.parquet
@@ -28,6 +28,8 @@ class LoopbackHub:
 
     def __init__(self, folder: Path, repo: str = "stanfordnlp/imdb") -> None:
         self.folder, self.repo = folder, repo
+        self.others: dict[str, Path] = {}
+        """Folders of more repositories by their names."""
         self.requests: list[str] = []
         """Every request, such as "GET /api/datasets/stanfordnlp/imdb/revision/main"."""
         self.unknown: list[str] = []
@@ -55,14 +57,19 @@ class LoopbackHub:
 
     @property
     def sha(self) -> str:
-        """The commit: a new one whenever a file of the folder changes."""
-        state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in self.files().items()]
+        """The commit of `repo`."""
+        return self.commit(self.repo)
+
+    def commit(self, repo: str) -> str:
+        """The commit of a repository: a new one whenever a file of its folder changes."""
+        state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in self.files(repo).items()]
         return hashlib.sha1(repr(state).encode()).hexdigest()
 
-    def files(self) -> dict[str, Path]:
-        """The repository's files by their names in it."""
-        found = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return {path.relative_to(self.folder).as_posix(): path for path in found}
+    def files(self, repo: str) -> dict[str, Path]:
+        """A repository's files by their names in it."""
+        folder = self.folder if repo == self.repo else self.others[repo]
+        found = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path for path in found}
 
     def fail(self, kind: str, on: str = "data", after: int = 0, times: int | None = None) -> None:
         """Misbehave: answer with a status such as 503, cut the body in half or stall in the middle of it.
@@ -121,16 +128,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, repo: str, endpoint: str, revision: str, below: str, query: dict[str, list[str]]) -> None:
         if self._faulty("api", b"{}") or not self._known(repo, revision):
             return
-        files = self.hub.files()
+        files = self.hub.files(repo)
         entries: dict[str, dict[str, Any]] = {}
         for name, path in files.items():
             size, parent = path.stat().st_size, Path(name).parent.as_posix()
-            entries[name] = {"type": "file", "path": name, "size": size, "oid": self._etag(name)}
+            entries[name] = {"type": "file", "path": name, "size": size, "oid": self._etag(repo, name)}
             if parent != ".":
                 entries[parent] = {"type": "directory", "path": parent, "size": 0, "oid": "0" * 40}
         if endpoint == "revision":
             siblings = [{"rfilename": name} for name in files]
-            self._send(200, {"id": repo, "sha": self.hub.sha, "siblings": siblings, "private": False, "gated": False})
+            self._send(
+                200, {"id": repo, "sha": self.hub.commit(repo), "siblings": siblings, "private": False, "gated": False}
+            )
         elif endpoint == "paths-info":
             self._send(200, [entries[name] for name in query.get("paths", []) if name in entries])
         elif below and below not in entries:
@@ -143,11 +152,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, repo: str, revision: str, name: str) -> None:
         if not self._known(repo, revision):
             return
-        if name not in self.hub.files():
+        if name not in self.hub.files(repo):
             self._send(404, {"error": f"no {name}"}, {"X-Error-Code": "EntryNotFound"})
             return
-        content = self.hub.files()[name].read_bytes()
-        headers = {"ETag": f'"{self._etag(name)}"', "X-Repo-Commit": self.hub.sha, "Accept-Ranges": "bytes"}
+        content = self.hub.files(repo)[name].read_bytes()
+        etag, commit = self._etag(repo, name), self.hub.commit(repo)
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         status, body = 200, content
         if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             start, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
@@ -162,14 +172,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _known(self, repo: str, revision: str) -> bool:
         """Return whether the hub has this; if not, answer as the Hub does to an account."""
-        if repo != self.hub.repo:
+        if repo != self.hub.repo and repo not in self.hub.others:
             self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
-        elif revision not in ("main", self.hub.sha):
+            return False
+        if revision not in ("main", self.hub.commit(repo)):
             self._send(404, {"error": f"Invalid rev id: {revision}"}, {"X-Error-Code": "RevisionNotFound"})
-        return repo == self.hub.repo and revision in ("main", self.hub.sha)
+            return False
+        return True
 
-    def _etag(self, name: str) -> str:
-        return hashlib.sha1(f"{name} {self.hub.sha}".encode()).hexdigest()
+    def _etag(self, repo: str, name: str) -> str:
+        return hashlib.sha1(f"{name} {self.hub.commit(repo)}".encode()).hexdigest()
 
     def _faulty(self, on: str, body: bytes) -> bool:
         """Answer with the next fault, if there is one."""

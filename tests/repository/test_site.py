@@ -6,8 +6,10 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,22 +103,23 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def review_folders(tmp_path: Path) -> Path:
-    """Generated reviews as single files, in the layout of the Large Movie Review Dataset."""
+def review_database(tmp_path: Path) -> Path:
+    """Generated reviews in a SQLite database."""
     from textrnn.data.synthetic import generate_reviews
 
-    folder = tmp_path / "aclImdb"
-    for split, count in (("train", 200), ("test", 40)):
-        for label in ("neg", "pos"):
-            (folder / split / label).mkdir(parents=True)
-        for index, (text, positive) in enumerate(generate_reviews(0, split, 0.5, count=count)):
-            (folder / split / ("neg", "pos")[positive] / f"{index}_0.txt").write_text(text)
-    return folder
+    path = tmp_path / "reviews.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table reviews (split text, text text, label integer)")
+        for split, count in (("train", 200), ("test", 40)):
+            rows = [(split, text, positive) for text, positive in generate_reviews(0, split, 0.5, count=count)]
+            database.executemany("insert into reviews values (?, ?, ?)", rows)
+        database.commit()
+    return path
 
 
 @pytest.mark.slow
 def test_the_extensions_train(
-    environment: dict[str, str], workplace: Path, tmp_path: Path, review_folders: Path
+    environment: dict[str, str], workplace: Path, tmp_path: Path, review_database: Path
 ) -> None:
     checkout = tmp_path / "checkout"
     for name in ("src", "conf"):
@@ -128,7 +131,7 @@ def test_the_extensions_train(
     for patch in patches:
         assert len(re.findall(r"^\+\+\+ ", patch, re.MULTILINE)) <= 3
         subprocess.run(["git", "apply", "-C0"], input=patch, text=True, cwd=checkout, check=True)
-    typed = ("model.cell=mgu", "model.pooling=logsumexp", "data.source=folders", f"data.path={review_folders}")
+    typed = ("model.cell=mgu", "model.pooling=logsumexp", "data.source=sqlite", f"data.path={review_database}")
     where = {"cwd": workplace, "env": environment | {"PYTHONPATH": str(checkout / "src")}}
     for command in (
         ["train.py", *typed, "trainer=debug", "model.hidden_size=8", "tracking=none", "run_dir=first"],

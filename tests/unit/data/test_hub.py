@@ -16,11 +16,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
 from doubles.hub import LoopbackHub
 from pyarrow import parquet
 from support import TESTS
 
 REPO = "stanfordnlp/imdb"
+LABELS = ClassLabel(names=["neg", "pos"])
 CARD = """---
 dataset_info:
   config_name: plain_text
@@ -221,13 +223,84 @@ out(rows=rows[:2], told=[record.getMessage() for record in told.buffer])
         )
     assert [row[1:] for row in seen["rows"]] == [["", 1], ["NA", 0]]  # as a local file's
     assert seen["told"] == [
-        "data.repo=stanfordnlp/imdb: named after a split that is not there, but not read: csv/heldout.csv"
+        "data.repo=stanfordnlp/imdb: named after a split that is not there, but not read: csv/heldout.csv",
+        "data.repo=stanfordnlp/imdb: no test split is read, so the test set is cut from train, by hash",
     ]
     (pooled / "train.csv").rename(pooled / "trainset.csv")  # names that the client doesn't know: it pools all files
     with LoopbackHub(folder) as hub:
         seen = ask(hub.url, tmp_path, "out(seen=outcome(lambda: list(open_source(DataConfig()).rows(SPLITS))))")
     kind, message = seen["seen"]["result"]
     assert (kind, "its train split has csv/heldout.csv, named as test data" in message) == ("InputError", True), message
+
+
+CONFIGS = """---
+configs:
+- config_name: first
+  data_files: [{split: train, path: first/train-*}, {split: test, path: first/test-*}]
+- config_name: second
+  data_files: [{split: all, path: second/all-*}, {split: dev, path: second/dev-*}, {split: held, path: second/held-*}]
+---
+"""
+
+
+def test_configs_splits_and_columns_are_typed(tmp_path: Path) -> None:
+    folder, kinds = (
+        tmp_path / "repository",
+        Features({"Title": Value("string"), "Review": Value("string"), "STARS": LABELS}),
+    )
+    for place, rows in {
+        "first/train": 80,
+        "first/test": 9,
+        "second/all": 80,
+        "second/dev": 9,
+        "second/held": 9,
+    }.items():
+        labels = [-1] * rows if place == "first/test" else [n % 2 for n in range(rows)]
+        titles = [("T", None, "")[n % 3] for n in range(rows)]
+        table = {"Title": titles, "Review": [f"{place} {n}" for n in range(rows)], "STARS": labels}
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict(table, features=kinds).to_parquet(folder / f"{place}-00000-of-00001.parquet")
+    (folder / "README.md").write_text(CONFIGS)
+    code = """
+from textrnn.config.schema import SplitsConfig
+def rows(config=None, splits=SPLITS, **keys):
+    typed = {key: keys.pop(key) for key in SPLITS if key in keys}
+    data = DataConfig(config=config, splits=SplitsConfig(**typed), **keys)
+    return outcome(lambda: list(open_source(data).rows(splits)))["result"]
+def identity(**keys):
+    return open_source(DataConfig(**keys)).identity()
+out(
+    several=rows(),
+    absent=rows("third"),
+    hidden=rows("first"),
+    cut=rows("first", train="train"),
+    joined=rows("second", train="all", test="held", text_column=["Title", "Review"]),
+    none=rows("second"),
+    unknown=rows("second", train="al"),
+    twice=rows("second", train="all", validation="held", test="held"),
+    held_out=rows("second", train="dev", test="all"),
+    identities=[identity(), identity(config="second", splits=SplitsConfig(train="all"))],
+)
+"""
+    with LoopbackHub(folder) as hub:
+        seen = ask(hub.url, tmp_path, code)
+    told = {case: result[1] for case, result in seen.items() if case not in ("cut", "joined", "hosts", "identities")}
+    assert told["several"].endswith("has several configs; type data.config= with one of first, second")
+    assert told["absent"].endswith("has no config 'third'; type data.config= with one of first, second")
+    assert "the labels of its test split are hidden; leave it out with 'data.splits={train: train}'" in told["hidden"]
+    assert "has no train split (its splits: all, dev, held); type data.splits.train=NAME" in told["none"]
+    assert (
+        "data.splits.train=al: data.repo=stanfordnlp/imdb has no such split (its splits: all, dev, h" in told["unknown"]
+    )
+    assert "data.splits.validation=held: data.splits names it twice" in told["twice"]
+    assert "data.splits.train=dev: held-out data is never trained on" in told["held_out"]
+    assert {split for split, _, _ in seen["cut"]} == {"train", "validation", "test"}
+    assert sorted(text for _, text, _ in seen["cut"]) == sorted(f"first/train {n}" for n in range(80))
+    held = [text for split, text, _ in seen["joined"] if split == "test"]
+    assert held[:3] == ["T\n\nsecond/held 0", "second/held 1", "second/held 2"]
+    first, second = seen["identities"]
+    assert (second["config"], second["split train"]) == ("second", "all")
+    assert set(second) - set(first) == {"config", "split train"}
 
 
 def test_a_refused_account_is_bad_input(hub: LoopbackHub, tmp_path: Path) -> None:
