@@ -25,14 +25,15 @@ def make_config(**changes: Any) -> ModelConfig:
     return ModelConfig(**{"embedding": EmbeddingConfig(size=6), "hidden_size": 5, **changes})
 
 
-def make_batch(reviews: int, seed: int, fillers: int = 0) -> Batch:
-    """Random reviews of 1 to 9 tokens; positive where most tokens are even, so that there is something to learn."""
+def make_batch(reviews: int, seed: int, fillers: int = 0, classes: int = 2) -> Batch:
+    """Random reviews of 1 to 9 tokens; the more are even, the higher the class, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 10, (reviews,), generator=generator)
     token_ids = torch.randint(2, VOCAB_SIZE, (reviews, int(lengths.max())), generator=generator)
     inside = torch.arange(token_ids.shape[1]) < lengths.unsqueeze(1)
     token_ids = token_ids.masked_fill(~inside, 0)
-    labels = ((token_ids % 2 == 0) & inside).sum(dim=1) * 2 > lengths
+    even = ((token_ids % 2 == 0) & inside).sum(dim=1)
+    labels = even * 2 > lengths if classes == 2 else even * classes // (lengths + 1)
     weights = torch.ones(reviews)
     weights[reviews - fillers :] = 0
     return {
@@ -130,9 +131,11 @@ class History(pl.Callback):
             }
 
 
-def make_module(seed: int = 0, optimizer: OptimizerConfig | None = None, **changes: Any) -> ReviewClassifier:
+def make_module(
+    seed: int = 0, optimizer: OptimizerConfig | None = None, classes: int = 2, **changes: Any
+) -> ReviewClassifier:
     optimizer = optimizer or OptimizerConfig(lr=0.05, warmup_steps=2)
-    return ReviewClassifier(make_config(**changes), optimizer, vocab_size=VOCAB_SIZE, seed=seed)
+    return ReviewClassifier(make_config(**changes), optimizer, vocab_size=VOCAB_SIZE, seed=seed, classes=classes)
 
 
 def make_trainer(*callbacks: pl.Callback, **arguments: Any) -> pl.Trainer:
