@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from textrnn.config.schema import EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.config.schema import LABELS, EmbeddingConfig, ModelConfig, OptimizerConfig
 from textrnn.data.review_file import Split
 from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.predictions import Predictions
@@ -76,10 +76,17 @@ class LoadedSplit:
         return len(self.labels)
 
 
-def make_predictions(batches: list[Batch], *, monitor: str = "val/loss", mode: str = "min") -> Predictions:
+def names_of(classes: int) -> tuple[str, ...]:
+    """Names of so many classes."""
+    return LABELS if classes == 2 else tuple(f"class {number}" for number in range(classes))
+
+
+def make_predictions(
+    batches: list[Batch], *, monitor: str = "val/loss", mode: str = "min", classes: int = 2
+) -> Predictions:
     """The callback that measures validation and test, both of these batches."""
     split = cast(Split, LoadedSplit(batches))
-    return Predictions({"validation": split, "test": split}, monitor=monitor, mode=mode)
+    return Predictions({"validation": split, "test": split}, monitor=monitor, mode=mode, classes=names_of(classes))
 
 
 def validate_on_ranks(
@@ -101,8 +108,9 @@ def validate_on_ranks(
         world_size=len(shares), sanity_checking=False, strategy=SimpleNamespace(reduce=reduce)
     )
     module: Any = SimpleNamespace(device="cpu", log=lambda name, value, **_: logged.update({name: float(value)}))
+    (shape,) = {logits.shape[1:] for share in shares for logits, _ in share}
     for share in shares:
-        callback = make_predictions(batches)
+        callback = make_predictions(batches, classes=2 if not shape else shape[0])
         callback.on_validation_start(trainer, module)
         for number, (logits, batch) in enumerate(share):
             callback.on_validation_batch_end(trainer, module, logits, batch, number)

@@ -65,15 +65,21 @@ def test_two_classes_cost_the_same_with_one_logit_and_with_two(smoothing: float)
     assert torch.equal(predicted_classes(logits), predicted_classes(pairs))
 
 
-def test_only_training_smooths_labels() -> None:
-    batch, module = make_batch(9, seed=0), make_module(**WITHOUT_DROPOUT, label_smoothing=0.2)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_only_training_smooths_labels(classes: int) -> None:
+    batch = make_batch(9, seed=0, classes=classes)
+    module = make_module(classes=classes, label_smoothing=0.2, **WITHOUT_DROPOUT)
     with torch.no_grad():
         module.model.output.weight.mul_(100)  # away from 0, where both losses are the same
         logits = module(batch["token_ids"], batch["lengths"])
-    (validated,) = make_trainer(make_predictions([batch])).validate(module, Loader([batch]), verbose=False)
+    (validated,) = make_trainer(make_predictions([batch], classes=classes)).validate(
+        module, Loader([batch]), verbose=False
+    )
     plain, smoothed = (float(review_losses(logits, batch["labels"], torch.ones(9), share).mean()) for share in (0, 0.2))
     assert validated["val/loss"] == pytest.approx(plain, rel=1e-6)
-    assert train([batch], module)[1]["loss"] == pytest.approx(smoothed, rel=1e-6)
+    trained = train([batch], module)[1]
+    assert trained["loss"] == pytest.approx(smoothed, rel=1e-6)
+    assert trained["accuracy"] == pytest.approx(validated["val/accuracy"])
     assert smoothed != pytest.approx(plain, rel=1e-3)
 
 
