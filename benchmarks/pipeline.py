@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 
 from models import OurTraining, model_config
 from report import Claim, Report, Table
@@ -57,6 +58,7 @@ def _encoding(store: Store, settings: Settings, report: Report) -> None:
         for start in range(0, count, LIBRARY_BATCH):
             tokenizer.encode_batch_fast(texts[start : start + LIBRARY_BATCH], add_special_tokens=False)
 
+    class_ids = pa.array(range(len(store.classes)), pa.int16())
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "reviews.texts"), Path(folder, "reviews.arrow")
         _write_texts(source, split, texts)
@@ -69,7 +71,7 @@ def _encoding(store: Store, settings: Settings, report: Report) -> None:
 
             return measure
 
-        ours = rate(lambda: encode_file(source, target, tokenizer))
+        ours = rate(lambda: encode_file(source, target, tokenizer, class_ids))
         values = paired({"tokenizers library": rate(library), "texts to token store": ours}, settings.repeats)
     table = Table(title="encoding, all cores", unit="tokens/s")
     for name, rates in values.items():

@@ -93,6 +93,11 @@ def _are_betas(value: list[float]) -> bool:
     return len(value) == 2 and all(0 <= beta < 1 for beta in value)
 
 
+def _are_classes(value: list[str]) -> bool:
+    names = [name.strip() for name in value]
+    return len(names) >= 2 and all(names) and len(set(names)) == len(names)
+
+
 _BATCHES = "a number of batches (integer), or a share of them between 0.0 and 1.0"
 _DEVICES = "auto, a number from 1, or a list of device numbers such as [0,1]"
 _TIMES = "DD:HH:MM:SS (in a YAML file in quotes), such as 00:01:30:00"
@@ -154,6 +159,9 @@ class DataConfig:
     revision: str = text("main")
     text_column: str = text("text")
     label_column: str = text("label")
+    classes: list[str] | None = field(
+        default=None, metadata=rule(_are_classes, "the names of two or more different classes, such as [ham,spam]")
+    )
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = choice("word", ("word", "bpe", "keras", "spacy"))
     vocab_size: int = number(30000, at_least=3)  # padding, unknown and a word

@@ -34,7 +34,7 @@ class Batch(TypedDict):
     lengths: "torch.Tensor"
     """(batch,) int64, tokens of each review, at least 1."""
     labels: "torch.Tensor"
-    """(batch,) int64, 0 negative or 1 positive."""
+    """(batch,) int64, class ids; with two classes, 0 or 1."""
     weights: "torch.Tensor"
     """(batch,) float32, 1 for a review, 0 for the filler of a rank that has none in this step."""
     indices: "torch.Tensor"

@@ -177,7 +177,7 @@ class HubSource:
         rows, expected, dataset = 0, self._count(held) or 0, self._splits()[held]
         try:
             check_columns(columns_of(dataset), self._origin, self._data)
-            for example in stream_examples(dataset, self._data, self._origin, interleave=interleave):
+            for example in stream_examples(dataset, self._data, interleave=interleave):
                 yield example
                 rows += 1
         except UnicodeDecodeError as error:

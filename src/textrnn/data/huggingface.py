@@ -10,13 +10,12 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
-from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.process import importing
 from textrnn.config.schema import DataConfig
+from textrnn.data.classes import Unnamed
 from textrnn.data.sources import Examples
 
 SHUFFLE_SEED = 0
@@ -29,12 +28,6 @@ attempts waits half an hour for a server that has stopped answering."""
 
 EXIT_SECONDS = 15.0
 """Maximum time that the interpreter's exit waits for a half-read stream, in seconds."""
-
-LABEL_TEXTS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-"""Labels that are texts, as all of csv files are; 1.0 is what a column of integers becomes that once had a gap."""
-
-CLASS_NAMES = {"negative": 0, "neg": 0, "bad": 0, "0": 0, "positive": 1, "pos": 1, "good": 1, "1": 1}
-"""Names of classes, in any case."""
 
 _PLAIN = re.compile(r"[\w./:-]+")
 """A name that needs no quotes in a shell."""
@@ -87,14 +80,14 @@ def _is_streamed_file(candidate: object) -> bool:
     return type(candidate).__name__ == "HfFileSystemFile"
 
 
-def stream_examples(dataset: Any, data: DataConfig, origin: str, *, interleave: bool) -> Examples:
-    """Yield text and label of each row of an `IterableDataset`; `origin` names its place in messages.
+def stream_examples(dataset: Any, data: DataConfig, *, interleave: bool) -> Examples:
+    """Yield text and label of each row of an `IterableDataset`; the label is the class's name where it has one.
 
     With `interleave`, rows are read from several places of the file at a time and through a shuffle buffer, in a fixed
     order. Parquet is read from as many places as it has row groups; a csv or jsonl file from one place, so only the
     buffer shuffles it.
     """
-    labels = _labels_of_classes(class_names(dataset, data), data.label_column, origin)
+    names = class_names(dataset, data)
     dataset = dataset.select_columns([data.text_column, data.label_column])
     if interleave:
         dataset = dataset.reshard().shuffle(seed=SHUFFLE_SEED, buffer_size=SHUFFLE_BUFFER)
@@ -102,10 +95,8 @@ def stream_examples(dataset: Any, data: DataConfig, origin: str, *, interleave: 
     with contextlib.closing(iter(dataset)) as examples:
         for example in examples:
             label = example[data.label_column]
-            if isinstance(label, str):
-                label = LABEL_TEXTS.get(label.strip(), label)
-            elif labels:
-                label = labels.get(label, label)
+            if names and isinstance(label, int):
+                label = names[label] if 0 <= label < len(names) else Unnamed(label)
             yield example[data.text_column], label
 
 
@@ -113,27 +104,6 @@ def class_names(dataset: Any, data: DataConfig) -> tuple[str, ...]:
     """Return the names of the classes 0, 1, ... of a data set's labels; () if it names none."""
     label = (dataset.features or {}).get(data.label_column)
     return tuple(getattr(label, "names", None) or ())
-
-
-@functools.cache  # one line for each set of names
-def _labels_of_classes(names: tuple[str, ...], column: str, origin: str) -> Mapping[Any, int | str]:
-    """Return the labels by the numbers of classes with these names; the name itself for a class that is neither.
-
-    Raises:
-        InputError: it isn't certain which class is negative and which positive.
-    """
-    known = [CLASS_NAMES.get(name.strip().lower()) for name in names]
-    if {0, 1} <= set(known):
-        return {n: name if known[n] is None else known[n] for n, name in enumerate(names)}  # type: ignore[misc]
-    if not names:
-        return {}
-    if len(names) != 2 or any(label not in (None, number) for number, label in enumerate(known)):
-        raise InputError(
-            f"{origin}: column {column!r} holds the classes {', '.join(names)}, which are not negative and positive; "
-            "name the two classes so, or type data.label_column=NAME with a column of 0 (negative) and 1 (positive)"
-        )
-    LOGGER.info(f"{origin}: the class {names[0]!r} is called negative here, and {names[1]!r} positive")
-    return {}
 
 
 def columns_of(dataset: Any) -> list[str]:

@@ -104,7 +104,7 @@ class LocalSource:
                     f"{self._origin}: {where} name the classes of {self._data.label_column!r} differently; write all "
                     "with the same names"
                 )
-            for example in stream_examples(self._load(files), self._data, self._origin, interleave=interleave):
+            for example in stream_examples(self._load(files), self._data, interleave=interleave):
                 yield example
                 rows += 1
         except UnicodeDecodeError as error:

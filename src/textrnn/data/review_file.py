@@ -16,8 +16,8 @@ from textrnn.base.files import disk_errors
 ROWS_PER_BATCH = 1000
 """Reviews in each of a file's record batches except the last; it gives a review's place in the file."""
 
-TEXTS = pa.schema([("label", pa.int8()), ("text", pa.large_string())])
-REVIEWS = pa.schema([("label", pa.int8()), ("text", pa.large_string()), ("token_ids", pa.list_(pa.int32()))])
+TEXTS = pa.schema([("label", pa.int16()), ("text", pa.large_string())])
+REVIEWS = pa.schema([("label", pa.int16()), ("text", pa.large_string()), ("token_ids", pa.list_(pa.int32()))])
 
 
 class ReviewWriter:
@@ -80,7 +80,7 @@ class Split:
 
     Attributes:
         lengths: (reviews,) int32, tokens of each whole review, at least 1.
-        labels: (reviews,) int8, 0 negative or 1 positive.
+        labels: (reviews,) int16, class ids.
 
     Raises:
         OSError, ValueError: the file is missing or not a file of reviews.
@@ -100,8 +100,8 @@ class Split:
         self.lengths: npt.NDArray[np.int32] = np.concatenate(
             [np.diff(o) for o in self._offsets] or [_nothing(np.int32)]
         )
-        self.labels: npt.NDArray[np.int8] = np.concatenate(
-            [_view(b.column("label")) for b in batches] or [_nothing(np.int8)]
+        self.labels: npt.NDArray[np.int16] = np.concatenate(
+            [_view(b.column("label")) for b in batches] or [_nothing(np.int16)]
         )
 
     def token_ids(self, index: int) -> npt.NDArray[np.int32]:

@@ -28,6 +28,7 @@ from textrnn.base.files import FileLock, disk_errors, remove_if_abandoned, repla
 from textrnn.base.process import available_cores
 from textrnn.base.signals import NUMBERS, kept_from_children
 from textrnn.config.schema import DataConfig
+from textrnn.data.classes import ClassIds, listed_classes, typed_classes
 from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
 from textrnn.data.sources import Row, Source
 from textrnn.data.store import Store, cache_dir, open_source
@@ -143,7 +144,8 @@ class Segments:
         """Return segment `index`, counted over all passes, when it is encoded, and start encoding the next one.
 
         Raises:
-            InputError: the disk is full, or the source is sorted so that the segment has a single class.
+            InputError: the disk is full, the source is sorted so that the segment has a single class, or it has a class
+                that the first segment lacks.
             RuntimeError: encoding failed; the message holds the other process's traceback.
         """
         if self._current is not None and self._current[0] == index:
@@ -165,7 +167,8 @@ class Segments:
         if len(split) >= FEWEST_TO_JUDGE and split.labels.min() == split.labels.max():
             raise InputError(
                 f"data.segment_size={self._data.segment_size}: segment {index} holds reviews of class "
-                f"{split.labels[0]} only; shuffle the rows of the source, or type a larger data.segment_size."
+                f"{self._store.classes[split.labels[0]]} only; shuffle the rows of the source, or type a larger "
+                "data.segment_size."
             )
         self._current = (index, split)
         return split
@@ -194,7 +197,7 @@ class _Encoder:
     """The background process and the one segment that it encodes."""
 
     def __init__(self, data: DataConfig, store: Store, directory: Path, source: Source | None) -> None:
-        self._arguments = (data, store.tokenizer_json, directory, source, os.getpid())
+        self._arguments = (data, store.tokenizer_json, store.classes, directory, source, os.getpid())
         self._directory = directory
         self._process: BaseProcess | None = None
         self._index: int | None = None
@@ -259,6 +262,7 @@ def _encode_segments(
     orders: Connection,
     data: DataConfig,
     tokenizer_json: str,
+    classes: tuple[str, ...],
     directory: Path,
     source: Source | None,
     parent: int,
@@ -281,7 +285,7 @@ def _encode_segments(
             raise _StoppedError
 
     try:
-        tokenizer = load_tokenizer(tokenizer_json)
+        tokenizer, ids = load_tokenizer(tokenizer_json), ClassIds(classes)
         stream = SegmentStream(source or open_source(data), data.segment_size)
         while True:
             index = _next_order(orders, parent)
@@ -291,7 +295,7 @@ def _encode_segments(
                 while rows := list(islice(reviews, ROWS_PER_BATCH)):
                     check()
                     texts = [row.text for row in rows]
-                    writer.write([row.label for row in rows], texts, encode_batch(tokenizer, texts))
+                    writer.write([_class_id(row, ids) for row in rows], texts, encode_batch(tokenizer, texts))
             _report(orders, None)
     except _StoppedError:
         pass
@@ -300,6 +304,22 @@ def _encode_segments(
         _report(orders, (is_input, str(error) if is_input else traceback.format_exc()))
     # The stream is half-read: a normal exit can abort the interpreter in the libraries' threads.
     os._exit(0)
+
+
+def _class_id(row: Row, classes: ClassIds) -> int:
+    """Return the class id of a review.
+
+    Raises:
+        InputError: the first segment has no review of its class.
+    """
+    found = classes.get(row.label)
+    if found is None:
+        raise InputError(
+            f"data.segment_size: the review that starts {row.text[:40]!r} has the label {row.label!r:.40}, which no "
+            f"training row of segment 0 has (classes: {listed_classes(classes.names)}); type "
+            f"{typed_classes((*classes.names, str(row.label)))}"
+        )
+    return found
 
 
 def _next_order(orders: Connection, parent: int) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import DataConfig
+from textrnn.data.classes import Label, LabelColumn, NotALabel
 
 HASHED_SHARE = 0.1
 """Share of the training rows that replaces a missing validation or test split."""
@@ -24,7 +25,8 @@ class Row(NamedTuple):
 
     split: str
     text: str
-    label: int
+    label: Label
+    """As it was read; the store has class ids."""
 
 
 class Part(NamedTuple):
@@ -88,21 +90,35 @@ def stream_rows(
     Raises:
         InputError: a text or a label is refused, a wanted split has no rows, or the training rows are of one class.
     """
+    labels = LabelColumn(origin, data)
+    trained: set[Label] = set()
     for held, destinations in shares.items():
         if not any(split in splits for split in destinations):
             continue
-        seen: Counter[tuple[str, int]] = Counter()
+        seen: Counter[tuple[str, Label]] = Counter()
+        first: dict[Label, str] = {}  # rows of other splits
         for part in parts(held):
             with contextlib.closing(part.examples):
                 for number, (text, label) in enumerate(part.examples):
-                    if not isinstance(text, str) or label not in (0, 1):
-                        raise InputError(f"{origin}: {_name(part, number, text)} {_refusal(text, label, data)}")
-                    row = Row(split_of(text, destinations), text, int(label == 1))
+                    if not isinstance(text, str):
+                        raise InputError(f"{origin}: {_name(part, number, text)} {_refusal(text, data)}")
+                    try:
+                        row = Row(split_of(text, destinations), text, labels.read(label))
+                    except NotALabel as error:
+                        raise InputError(f"{origin}: {_name(part, number, text)} {error}") from error
+                    if row.split != "train" and row.label not in first:
+                        first[row.label] = _name(part, number, text)
                     seen[row.split, row.label] += 1
                     if row.split in splits:
                         yield row
         whole = origin if len(shares) == 1 else f"{origin}: its {held} split"
         _check_split(origin, whole, [split for split in destinations if split in splits], seen)
+        if held == "train":
+            trained = {label for split, label in seen if split == "train"}
+            labels.check_training(trained, sum(count for (split, _), count in seen.items() if split == "train"))
+        for label, name in first.items():
+            if trained and (refusal := labels.unseen(label, trained)) is not None:
+                raise InputError(f"{origin}: {name} {refusal}")
 
 
 def _name(part: Part, number: int, text: object) -> str:
@@ -111,35 +127,27 @@ def _name(part: Part, number: int, text: object) -> str:
     return f"the row of {part.where} that starts {str(text)[:40]!r}"
 
 
-def _refusal(text: object, label: object, data: DataConfig) -> str:
-    if not isinstance(text, str):
-        found = "no text" if text is None else f"no text but {text!r:.40}"
-        return (
-            f"has {found} in column {data.text_column!r}; correct or remove the row, "
-            "or type data.text_column=NAME with the column that holds the texts"
-        )
-    found = "no label" if label is None else f"the label {label!r:.40}"
+def _refusal(text: object, data: DataConfig) -> str:
+    found = "no text" if text is None else f"no text but {text!r:.40}"
     return (
-        f"has {found} in column {data.label_column!r}, but labels are 0 (negative) and 1 (positive); correct "
-        "or remove the row, or type data.label_column=NAME with the column that holds them"
+        f"has {found} in column {data.text_column!r}; correct or remove the row, "
+        "or type data.text_column=NAME with the column that holds the texts"
     )
 
 
-def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[tuple[str, int], int]) -> None:
+def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[tuple[str, Label], int]) -> None:
     rows = sum(seen.values())
     if not rows:
         raise InputError(f"{whole} has no rows; give it rows with a text and a label")
     for split in wanted:
-        classes = [label for label in (0, 1) if seen.get((split, label))]
-        if not classes:
+        found = [label for of, label in seen if of == split]
+        if not found:
             raise InputError(
                 f"{origin} has too few rows ({rows}) to cut the {split} split from them; "
                 f"give it more, or put a {split} file beside them in a folder"
             )
-        if split == "train" and len(classes) == 1:
-            raise InputError(
-                f"{origin} has only training rows of class {classes[0]}; give it rows of both classes, 0 and 1"
-            )
+        if split == "train" and len(found) == 1:
+            raise InputError(f"{origin} has only training rows of class {found[0]}; give it rows of another class too")
 
 
 class Source(Protocol):

@@ -25,7 +25,7 @@ from textrnn.data.store_writer import make_store
 from textrnn.data.synthetic import SyntheticSource
 from textrnn.data.tokenizer import load_tokenizer, spacy_version, vocabulary
 
-FORMAT = 2
+FORMAT = 3
 """Version of a store's files and rules; part of the fingerprint."""
 
 
@@ -41,8 +41,9 @@ class Store:
         meta: Contents of `meta.json`: `fingerprint`, `key` (the fingerprinted values), `request` (the typed source of
             the reviews), `created` (UTC, ISO 8601), `splits` (`reviews` and `tokens` of each),
             `empty_reviews`, `repeated_reviews` (those of validation and test that are training reviews too; {} with
-            segments), `files` (`bytes` and `crc32` of each).
+            segments), `classes` (names by class id), `files` (`bytes` and `crc32` of each).
         fingerprint: Name of the folder.
+        classes: The classes' names by class id, at least two.
         tokenizer_json: The tokenizer, for `load_tokenizer`.
         vocabulary: The tokens in the order of their ids.
         vocab_size: Number of tokens, `<pad>` and `<unk>` included.
@@ -59,6 +60,7 @@ class Store:
                 if file_summary(path / name) != expected:
                     raise DamagedStoreError(f"{path / name} is not what was written")
             self.fingerprint = str(self.meta["fingerprint"])
+            self.classes: tuple[str, ...] = tuple(self.meta["classes"])
             self.tokenizer_json = (path / "tokenizer.json").read_text(encoding="utf-8")
             self.vocabulary = vocabulary(load_tokenizer(self.tokenizer_json))
             self._splits = {name: Split(path / f"{name}.arrow") for name in SPLITS}
@@ -79,11 +81,15 @@ class Store:
         return LABELS
 
     def record(self) -> dict[str, Any]:
-        """Return the record of the data in a checkpoint: `fingerprint`, `revision` (Hub's commit or None), `splits`."""
+        """Return the record of the data in a checkpoint.
+
+        Its keys are `fingerprint`, `revision` (the Hub's commit or None), `classes` and `splits`.
+        """
         return {
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
             "revision": self.meta["key"]["source"].get("revision"),
+            "classes": list(self.classes),
             "splits": {name: self._content(name) for name in SPLITS},
         }
 
@@ -114,6 +120,7 @@ def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
         "tokenizer": data.tokenizer,
         "vocab_size": data.vocab_size,
         "segment_size": data.segment_size,
+        "classes": data.classes,
         "format": FORMAT,
     }
 

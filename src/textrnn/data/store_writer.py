@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from textrnn.base.errors import InputError
 from textrnn.base.files import disk_errors, replacing_folder
 from textrnn.base.process import in_advance
 from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.classes import Label, choose_classes
 from textrnn.data.review_file import (
     REVIEWS,
     ROWS_PER_BATCH,
@@ -51,16 +52,20 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
     """
     started = time.monotonic()
     with replacing_folder(path) as draft:
-        reviews, empty, repeated = _read(source, data, draft)
+        labels, empty, repeated = _read(source, data, draft)
+        reviews = Counter({name: labels.of_split[name].total() for name in SPLITS})
         _check_counts(reviews)
+        classes = choose_classes(labels.of_split, data)
         tokenizer_json = _train(draft, data, reviews["train"])
-        tokens = _encode(draft, tokenizer_json, sum(reviews.values()))
+        ids = pa.array([classes.get(label) for label in labels.numbers], pa.int16())
+        tokens = _encode(draft, tokenizer_json, ids, reviews.total())
         meta = {
             **facts,
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
             "splits": {name: {"reviews": reviews[name], "tokens": tokens[name]} for name in SPLITS},
             "empty_reviews": empty,
             "repeated_reviews": repeated,
+            "classes": classes.names,
             "files": {name: file_summary(draft / name) for name in ("tokenizer.json", *(f"{s}.arrow" for s in SPLITS))},
         }
         _write_text(draft / "meta.json", json.dumps(meta, indent=2))
@@ -101,9 +106,21 @@ def closing_rows(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
             rows.close()
 
 
-def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], int, dict[str, int]]:
-    """Stream the source's texts into a file per split; return reviews per split, empty ones, and `_repeated`."""
-    reviews: Counter[str] = Counter()
+class _Labels(NamedTuple):
+    """The labels of a source."""
+
+    of_split: dict[str, Counter[Label]]
+    numbers: dict[Label, int]
+    """Numbers in the order in which they occurred: class ids are only known after reading."""
+
+
+def _read(source: Source, data: DataConfig, draft: Path) -> tuple[_Labels, int, dict[str, int]]:
+    """Stream the source's texts and the numbers of their labels into a file per split.
+
+    Returns:
+        The labels, the number of empty reviews, and `_repeated`.
+    """
+    found = _Labels({name: Counter() for name in SPLITS}, {})
     empty = 0
     hashes = {name: array("q") for name in SPLITS}
     waiting: dict[str, tuple[list[int], list[str]]] = {name: ([], []) for name in SPLITS}
@@ -114,9 +131,9 @@ def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], 
         rows = stack.enter_context(closing_rows(_rows(source, data)))
         for row in rows:
             labels, texts = waiting[row.split]
-            labels.append(row.label)
+            labels.append(found.numbers.setdefault(row.label, len(found.numbers)))
             texts.append(row.text)
-            reviews[row.split] += 1
+            found.of_split[row.split][row.label] += 1
             empty += not row.text.strip()
             if data.segment_size is None:  # with segments, most training reviews are never here
                 hashes[row.split].append(hash(row.text))
@@ -127,7 +144,7 @@ def _read(source: Source, data: DataConfig, draft: Path) -> tuple[Counter[str], 
         for name, (labels, texts) in waiting.items():
             if texts:
                 writers[name].write(labels, texts)
-    return reviews, empty, _repeated(hashes) if data.segment_size is None else {}
+    return found, empty, _repeated(hashes) if data.segment_size is None else {}
 
 
 def _repeated(hashes: dict[str, "array[int]"]) -> dict[str, int]:
@@ -160,20 +177,24 @@ def _train(draft: Path, data: DataConfig, total: int) -> str:
     return tokenizer_json
 
 
-def _encode(draft: Path, tokenizer_json: str, total: int) -> Counter[str]:
+def _encode(draft: Path, tokenizer_json: str, ids: pa.Array, total: int) -> Counter[str]:
     """Turn each split's texts into its file of reviews; return tokens per split."""
     tokenizer = load_tokenizer(tokenizer_json)
     tokens: Counter[str] = Counter()
     with Progress("encoded", total) as progress:
         for name in SPLITS:
             texts = draft / f"{name}.texts"
-            tokens[name] = encode_file(texts, draft / f"{name}.arrow", tokenizer, progress.advance)
+            tokens[name] = encode_file(texts, draft / f"{name}.arrow", tokenizer, ids, progress.advance)
             texts.unlink()
     return tokens
 
 
 def encode_file(
-    texts: Path, reviews: Path, tokenizer: Tokenizer, advance: Callable[[int], None] = lambda _: None
+    texts: Path,
+    reviews: Path,
+    tokenizer: Tokenizer,
+    class_ids: pa.Array,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Encode a file of texts into a file of reviews; return its number of tokens.
 
@@ -183,6 +204,7 @@ def encode_file(
         texts: File with the columns `TEXTS`.
         reviews: The file to write, with the columns `REVIEWS`.
         tokenizer: Encodes.
+        class_ids: int16, the class ids of the numbers that the texts' labels are.
         advance: Called with the number of newly written reviews.
 
     Raises:
@@ -190,8 +212,9 @@ def encode_file(
     """
 
     def encode(rows: pa.RecordBatch) -> pa.RecordBatch:
-        ids = lists_of_ids(encode_batch(tokenizer, rows.column("text").to_pylist()))
-        return pa.record_batch([*rows.columns, ids], schema=REVIEWS)
+        texts = rows.column("text")
+        ids = lists_of_ids(encode_batch(tokenizer, texts.to_pylist()))
+        return pa.record_batch([class_ids.take(rows.column("label")), texts, ids], schema=REVIEWS)
 
     tokens = 0
     with (

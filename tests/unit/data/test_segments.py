@@ -214,13 +214,42 @@ class SortedSource(NumberedSource):
 def test_a_source_too_sorted_for_segments_is_refused(tmp_path: Path) -> None:
     source = SortedSource(160)
     data = DataConfig(cache_dir=str(tmp_path), segment_size=40)
-    store = prepare_store(data, source=source)
-    segments = Segments(data, store, directory=new_directory(data), source=source)
+    with pytest.raises(InputError, match=r"segment 0 holds reviews of class 0 only.*data\.classes"):
+        prepare_store(data, source=source)
+    data.classes = ["0", "1"]
+    segments = Segments(data, prepare_store(data, source=source), directory=new_directory(data), source=source)
     try:
         with pytest.raises(InputError, match="segment 0 holds reviews of class 0 only"):
             segments.segment(0)
     finally:
         segments.close()
+
+
+class LateSource(NumberedSource):
+    """Its labels are spam and ham, and in the third ten of training reviews eggs."""
+
+    def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
+        for row in super().rows(splits, interleave=interleave):
+            late = row.split == "train" and int(row.text.split()[-1]) >= 20
+            yield row._replace(label="eggs" if late else ("spam", "ham")[int(row.label)])
+
+
+def test_a_class_that_comes_in_a_later_segment_is_refused_unless_it_is_typed(tmp_path: Path) -> None:
+    source = LateSource(30)
+    data = DataConfig(cache_dir=str(tmp_path), segment_size=10)
+    store = prepare_store(data, source=source)
+    assert store.classes == ("ham", "spam")
+    segments = Segments(data, store, directory=new_directory(data), source=source)
+    segments.segment(1)
+    with pytest.raises(InputError, match=r"'eggs', which no training row of segment 0 has.*classes=\[ham,spam,eggs\]"):
+        segments.segment(2)
+    segments.close()
+    data.classes = ["spam", "ham", "eggs"]
+    store = prepare_store(data, source=source)
+    segments = Segments(data, store, directory=new_directory(data), source=source)
+    assert segments.segment(0).labels.tolist() == [0, 1] * 5
+    assert set(segments.segment(2).labels.tolist()) == {2}
+    segments.close()
 
 
 FILES = """

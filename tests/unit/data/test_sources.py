@@ -166,7 +166,7 @@ def test_interleaving_mixes_a_file_that_is_sorted_by_label(tmp_path: Path) -> No
     parquet.write_table(pa.table({"text": texts, "label": labels}), path, row_group_size=1000)
     mixed = read(path, ("train", "validation"), interleave=True)
     for start in range(0, len(mixed) - 1000, 1000):
-        assert 0.1 < sum(row.label for row in mixed[start : start + 1000]) / 1000 < 0.9
+        assert 0.1 < sum(row.label == 1 for row in mixed[start : start + 1000]) / 1000 < 0.9
     assert mixed == read(path, ("train", "validation"), interleave=True)
     assert sorted(mixed) == sorted(read(path, ("train", "validation")))
 
@@ -207,7 +207,7 @@ def test_an_error_in_the_middle_of_a_stream_ends_the_process_cleanly(
     tmp_path: Path, ending: str, interleave: bool
 ) -> None:
     rows: Pairs = [(f"review {number} " + "of some length " * 50, number % 2) for number in range(20_000)]
-    rows[1500] = (rows[1500][0], 9)
+    rows[1500] = (rows[1500][0], None)
     path = write(tmp_path / f"train.{ending}", rows)
     code = f"""
 import sys
@@ -234,7 +234,7 @@ except InputError as error:
 @pytest.mark.skipif(not IMDB.is_dir(), reason="real reviews are not beside the checkout (shared/imdb)")
 def test_imdb() -> None:
     rows = read(IMDB)
-    number = Counter((row.split, row.label) for row in rows)
+    number = Counter((row.split, ["neg", "pos"].index(str(row.label))) for row in rows)
     assert number["test", 0] == number["test", 1] == 12_500
     assert len(rows) == 50_000
     validation = number["validation", 0] + number["validation", 1]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from doubles.small_stores import ListSource, assert_only_store, contents, reviews, synthetic
 from support import IMDB
@@ -60,11 +61,11 @@ def test_threads_encode_in_the_order_of_the_texts_and_leave_no_setting(
     with ReviewWriter(tmp_path / "texts", TEXTS) as writer:
         for part in (slice(0, 1000), slice(1000, 2000), slice(2000, 2130)):
             writer.write([number % 2 for number in range(2130)[part]], texts[part])
-    tokens = encode_file(tmp_path / "texts", tmp_path / "reviews", tokenizer)
+    tokens = encode_file(tmp_path / "texts", tmp_path / "reviews", tokenizer, pa.array([1, 0], pa.int16()))
     split, ids = Split(tmp_path / "reviews"), encode_batch(tokenizer, texts)
     assert [split.token_ids(row).tolist() for row in range(2130)] == ids
     assert [split.text(row) for row in range(2130)] == texts
-    assert split.labels.tolist() == [number % 2 for number in range(2130)]
+    assert split.labels.tolist() == [1 - number % 2 for number in range(2130)]
     assert tokens == sum(map(len, ids))
     assert os.environ.get("TOKENIZERS_PARALLELISM") == before
     with encoding_threads(tokenizer) as count:
@@ -167,7 +168,7 @@ def test_reviews_of_training_in_other_splits_are_counted_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [Row("test", "twice", 1), Row("test", "twice", 0), Row("test", "Twice", 0), Row("validation", "once", 0)]
-    rows += [Row("train", "twice", 1), Row("train", "thrice", 1), Row("train", "thrice", 1)]
+    rows += [Row("train", "twice", 1), Row("train", "thrice", 0), Row("train", "thrice", 1)]
     store = prepare_store(DataConfig(cache_dir=str(tmp_path)), source=ListSource(rows))
     assert store.meta["repeated_reviews"] == {"validation": 0, "test": 2}
     assert "2 of the 3 test reviews are training reviews too, to the letter" in caplog.text
