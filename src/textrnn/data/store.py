@@ -16,7 +16,7 @@ from typing import Any
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.files import making, typed_path, user_cache
-from textrnn.config.schema import LABELS, SPLITS, DataConfig
+from textrnn.config.schema import SPLITS, DataConfig
 from textrnn.data.hub import HubSource, HubUnreachable
 from textrnn.data.local_files import LocalSource
 from textrnn.data.review_file import Split, file_summary
@@ -75,18 +75,12 @@ class Store:
         """Return the reviews of "train", "validation" or "test"."""
         return self._splits[name]
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, by id."""
-        return LABELS
-
     def record(self) -> dict[str, Any]:
         """Return the record of the data in a checkpoint.
 
         Its keys are `fingerprint`, `revision` (the Hub's commit or None), `classes` and `splits`.
         """
         return {
-            "classes": list(self.classes),
             "fingerprint": self.fingerprint,
             "revision": self.meta["key"]["source"].get("revision"),
             "classes": list(self.classes),
