@@ -61,10 +61,10 @@ def write_evaluation(
 
 
 def _told_probabilities(predictions: SplitPredictions) -> tuple[list[str], Tensor]:
-    """Return the columns of probabilities in `predictions.csv`: that of class 1 of two, of more each."""
+    """Return the columns of probabilities in `predictions.csv`, each a line: that of class 1 of two, of more each."""
     if len(predictions.classes) == 2:
         return ["probability"], predictions.probabilities[:, 1:]
-    return [f"probability_{name}" for name in predictions.classes], predictions.probabilities
+    return [f"probability_{' '.join(name.split())}" for name in predictions.classes], predictions.probabilities
 
 
 def _record(predictions: SplitPredictions, split: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _of_more(reviews: int = 500, *, seed: int = 0, classes: int = 5, present: in
         labels=labels,
         lengths=torch.randint(1, 300, (reviews,), generator=generator),
         indices=torch.randperm(reviews, generator=generator),
-        classes=tuple(f"class {number}" for number in range(classes)),
+        classes=tuple(f'class,\n "{number}"' for number in range(classes)),
     )
 
 
@@ -257,6 +257,7 @@ def test_predictions_are_read_as_they_were_written_if_they_are_the_runs(
     write_evaluation(tmp_path, predictions, split="validation", name="a run", max_length=9, mistakes=3, text=str)
     read = read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss})
     assert read is not None
+    assert read.classes == predictions.classes
     order = predictions.indices.argsort()
     assert torch.equal(read.indices, predictions.indices[order])
     assert torch.equal(read.labels, predictions.labels[order])
