@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from textrnn.config.schema import EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.config.schema import LABELS, EmbeddingConfig, ModelConfig, OptimizerConfig
 from textrnn.data.review_file import Split
 from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.predictions import Predictions
@@ -25,14 +25,15 @@ def make_config(**changes: Any) -> ModelConfig:
     return ModelConfig(**{"embedding": EmbeddingConfig(size=6), "hidden_size": 5, **changes})
 
 
-def make_batch(reviews: int, seed: int, fillers: int = 0) -> Batch:
-    """Random reviews of 1 to 9 tokens; positive where most tokens are even, so that there is something to learn."""
+def make_batch(reviews: int, seed: int, fillers: int = 0, classes: int = 2) -> Batch:
+    """Random reviews of 1 to 9 tokens; the more are even, the higher the class, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 10, (reviews,), generator=generator)
     token_ids = torch.randint(2, VOCAB_SIZE, (reviews, int(lengths.max())), generator=generator)
     inside = torch.arange(token_ids.shape[1]) < lengths.unsqueeze(1)
     token_ids = token_ids.masked_fill(~inside, 0)
-    labels = ((token_ids % 2 == 0) & inside).sum(dim=1) * 2 > lengths
+    even = ((token_ids % 2 == 0) & inside).sum(dim=1)
+    labels = even * 2 > lengths if classes == 2 else even * classes // (lengths + 1)
     weights = torch.ones(reviews)
     weights[reviews - fillers :] = 0
     return {
@@ -75,10 +76,17 @@ class LoadedSplit:
         return len(self.labels)
 
 
-def make_predictions(batches: list[Batch], *, monitor: str = "val/loss", mode: str = "min") -> Predictions:
+def names_of(classes: int) -> tuple[str, ...]:
+    """Names of so many classes."""
+    return LABELS if classes == 2 else tuple(f"class {number}" for number in range(classes))
+
+
+def make_predictions(
+    batches: list[Batch], *, monitor: str = "val/loss", mode: str = "min", classes: int = 2
+) -> Predictions:
     """The callback that measures validation and test, both of these batches."""
     split = cast(Split, LoadedSplit(batches))
-    return Predictions({"validation": split, "test": split}, monitor=monitor, mode=mode)
+    return Predictions({"validation": split, "test": split}, monitor=monitor, mode=mode, classes=names_of(classes))
 
 
 def validate_on_ranks(
@@ -100,8 +108,9 @@ def validate_on_ranks(
         world_size=len(shares), sanity_checking=False, strategy=SimpleNamespace(reduce=reduce)
     )
     module: Any = SimpleNamespace(device="cpu", log=lambda name, value, **_: logged.update({name: float(value)}))
+    (shape,) = {logits.shape[1:] for share in shares for logits, _ in share}
     for share in shares:
-        callback = make_predictions(batches)
+        callback = make_predictions(batches, classes=2 if not shape else shape[0])
         callback.on_validation_start(trainer, module)
         for number, (logits, batch) in enumerate(share):
             callback.on_validation_batch_end(trainer, module, logits, batch, number)
@@ -130,9 +139,11 @@ class History(pl.Callback):
             }
 
 
-def make_module(seed: int = 0, optimizer: OptimizerConfig | None = None, **changes: Any) -> ReviewClassifier:
+def make_module(
+    seed: int = 0, optimizer: OptimizerConfig | None = None, classes: int = 2, **changes: Any
+) -> ReviewClassifier:
     optimizer = optimizer or OptimizerConfig(lr=0.05, warmup_steps=2)
-    return ReviewClassifier(make_config(**changes), optimizer, vocab_size=VOCAB_SIZE, seed=seed)
+    return ReviewClassifier(make_config(**changes), optimizer, vocab_size=VOCAB_SIZE, seed=seed, classes=classes)
 
 
 def make_trainer(*callbacks: pl.Callback, **arguments: Any) -> pl.Trainer:

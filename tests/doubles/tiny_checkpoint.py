@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from textrnn.config.schema import Config, DataConfig, EmbeddingConfig, ModelConfig
+from textrnn.config.schema import LABELS, Config, DataConfig, EmbeddingConfig, ModelConfig
 from textrnn.model.network import TextClassifier
 from textrnn.training.checkpoints import FORMAT
 
@@ -18,14 +18,15 @@ def write_checkpoint(
     """Write an untrained tiny classifier of texts that `tokenizer` encodes; `stored` is its `Store.record`."""
     config = Config(model=ModelConfig(hidden_size=4, embedding=EmbeddingConfig(size=3)), data=data or DataConfig())
     vocab_size = tokenizer.get_vocab_size()
-    weights = TextClassifier(config.model, vocab_size).state_dict()
+    stored = stored or {"classes": list(LABELS)}
+    weights = TextClassifier(config.model, vocab_size, classes=len(stored["classes"])).state_dict()
     record = {
         "format": FORMAT,
         "config": asdict(config),
         "tokenizer": tokenizer.to_str(),
         "vocab_size": vocab_size,
         "identity": {},
-        "data": stored or {},
+        "data": stored,
         "coverage": {},
     }
     state_dict = {f"model.{name}": tensor for name, tensor in weights.items()}

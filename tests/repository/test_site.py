@@ -161,6 +161,6 @@ def test_the_code_for_python_runs(
     for block in code:
         exec(compile(block, "howto/python.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert "positive: A fine film, and a moving one." in printed
+    assert "): A fine film, and a moving one." in printed
     assert "did you mean model.hidden_size?" in printed
     assert "torch.Size([4, 10, 64])" in printed

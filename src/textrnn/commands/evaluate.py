@@ -15,11 +15,14 @@ from textrnn.base.console import LOGGER, log_to_console, print_table
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.base.process import import_torchmetrics, importing
-from textrnn.config.schema import LABELS, SPLITS
+from textrnn.config.schema import SPLITS
 from textrnn.distributed.launch import refuse_ranks
 from textrnn.tracking.wandb_artifacts import RUN_HELP, is_reference, local_run
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
     from textrnn.data.review_file import Split
     from textrnn.evaluation.metrics import SplitPredictions
     from textrnn.training.checkpoints import Checkpoint
@@ -33,6 +36,10 @@ examples:
   python evaluate.py runs/RUN
   python evaluate.py runs/RUN --split validation --mistakes 200
   python evaluate.py wandb:PROJECT/MODEL:best --data-path reviews.csv"""
+
+
+CLASSES, FEWEST = 20, 10
+"""Classes up to which the table has all of them; of more it has the worst ten."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,7 +76,13 @@ def main(argv: Sequence[str]) -> int:
     output = arguments.output or default_output(arguments.run, run, arguments.split)
     _check_output(output)
     split = open_split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
-    predictions = predict_split(checkpoint.classifier(), split, checkpoint.config.data, batch_size=arguments.batch_size)
+    predictions = predict_split(
+        checkpoint.classifier(),
+        split,
+        checkpoint.config.data,
+        classes=checkpoint.classes,
+        batch_size=arguments.batch_size,
+    )
     if predictions.has_diverged:
         raise checkpoint.diverged()
     with importing():
@@ -146,6 +159,11 @@ def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir:
             f"{store.path}: these are not the data that the run was trained on (their vocabulary differs); "
             "give the run's own data with --data-path."
         )
+    if store.classes != checkpoint.classes:
+        raise InputError(
+            f"{store.path}: its classes are {', '.join(store.classes)}, and the run's {', '.join(checkpoint.classes)}; "
+            "give the run's own data with --data-path."
+        )
     if store.differing(checkpoint.data, [name]):
         if path is None:
             raise InputError(f"{store.path}: its {name} reviews are not the run's; give those with --data-path.")
@@ -154,7 +172,7 @@ def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir:
 
 
 def show(name: str, predictions: "SplitPredictions", split: "Split", path: Path) -> None:
-    """Print the metrics of the split `name`, and its three most confident mistakes."""
+    """Print the metrics of the split `name`, of each class if there are more than two, and three confident mistakes."""
     from rich.table import Table
     from rich.text import Text
 
@@ -165,15 +183,42 @@ def show(name: str, predictions: "SplitPredictions", split: "Split", path: Path)
     for key, value in predictions.metrics().items():
         table.add_row(f"{name}/{key}", f"{value:.4f}")
     print_table(table)
+    if len(predictions.classes) > 2:
+        print_table(_by_class(predictions))
     worst = Table(title="most confident mistakes", title_justify="left", show_edge=False)
     for column in ("label", "predicted", "probability"):
         worst.add_column(column, justify="right" if column == "probability" else "left", no_wrap=True)
     worst.add_column("end of the text")
     for place in predictions.mistakes(3):
-        positive, label = float(predictions.probabilities[place]), int(predictions.labels[place])
-        probability = 1 - positive if label else positive  # of the label that was predicted
+        label, predicted = int(predictions.labels[place]), int(predictions.predicted[place])
+        names = (_cell(predictions.classes[number]) for number in (label, predicted))
         words = split.text(int(predictions.indices[place])).split()
         excerpt = " ".join(["...", *words[-20:]] if len(words) > 20 else words)
-        worst.add_row(LABELS[label], LABELS[1 - label], f"{probability:.4f}", Text(excerpt))
+        worst.add_row(*names, f"{predictions.confidences[place]:.4f}", Text(excerpt))
     if worst.row_count:
         print_table(worst)
+
+
+def _by_class(predictions: "SplitPredictions") -> "Table":
+    """Return the figures of each class, or of the ten that are lowest in F1 where there are many."""
+    from rich.table import Table
+
+    figures = predictions.by_class()
+    table = Table(title_justify="left", show_edge=False)
+    if len(figures) > CLASSES:
+        table.title = f"the {FEWEST} of {len(figures):,} classes that are lowest in F1"
+        figures = sorted(figures, key=lambda of: of.f1)[:FEWEST]
+    table.add_column("class", no_wrap=True)
+    for column in ("reviews", "accuracy", "precision", "f1"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for of in figures:
+        table.add_row(_cell(of.name), f"{of.reviews:,}", f"{of.accuracy:.4f}", f"{of.precision:.4f}", f"{of.f1:.4f}")
+    return table
+
+
+def _cell(name: str) -> "Text":
+    """Return a class's name as plain text of at most 24 characters, without a line break."""
+    from rich.text import Text
+
+    shown = " ".join(name.split())
+    return Text(shown if len(shown) <= 24 else f"{shown[:23]}…")

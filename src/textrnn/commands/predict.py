@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.base.process import importing
-from textrnn.config.schema import LABELS, DataConfig
+from textrnn.config.schema import DataConfig
 from textrnn.data.formats import COMPRESSED, OTHER_FORMATS, reader_of
 from textrnn.distributed.launch import refuse_ranks
 from textrnn.tracking.wandb_artifacts import RUN_HELP, local_run
@@ -42,8 +42,8 @@ examples:
 def main(argv: Sequence[str]) -> int:
     """`python predict.py RUN "text" ...`; returns the exit code.
 
-    Prints a JSON line a text: `text`, `label` (negative or positive) and `probabilities` (of both labels). Empty texts
-    are labeled too, with a warning on stderr.
+    Prints a JSON line a text: `text`, `label` (the most probable class's name) and `probabilities` (by name). Empty
+    texts are labeled too, with a warning on stderr.
 
     Raises:
         InputError: for a run, checkpoint or file that can't be read, or for several processes.
@@ -113,24 +113,26 @@ def _label(typed: str, texts_for: Callable[[DataConfig], Iterable[str]]) -> None
     checkpoint = load_checkpoint(run)
     escapes = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"  # what can't take all texts
     empty = []
-    for number, (text, positive) in enumerate(predict(checkpoint, texts_for(checkpoint.config.data)), 1):
-        if not math.isfinite(positive):
+    for number, (text, probabilities) in enumerate(predict(checkpoint, texts_for(checkpoint.config.data)), 1):
+        if not all(map(math.isfinite, probabilities.values())):
             raise checkpoint.diverged()
         if not text.strip():
             empty.append(number)
-        probabilities = dict(zip(LABELS, (round(1 - positive, 6), round(positive, 6)), strict=True))
-        line = {"text": text, "label": LABELS[positive > 0.5], "probabilities": probabilities}
+        label = max(probabilities, key=lambda name: probabilities[name])
+        rounded = {name: round(probability, 6) for name, probability in probabilities.items()}
+        line = {"text": text, "label": label, "probabilities": rounded}
         print(json.dumps(line, ensure_ascii=escapes))
     if empty:
         which = f"text {empty[0]}" if len(empty) == 1 else f"{len(empty):,} texts, the first of them text {empty[0]},"
         print(f"warning: {which} {'is' if len(empty) == 1 else 'are'} empty: such labels mean nothing", file=sys.stderr)
 
 
-def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """Yield each text with the probability that it is positive, a batch at a time."""
+def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each text with the probabilities of the classes by name, a batch at a time."""
     import torch
 
     from textrnn.data.tokenizer import encode_batch, load_tokenizer
+    from textrnn.model.network import class_probabilities
 
     classifier = checkpoint.classifier()
     tokenizer = load_tokenizer(checkpoint.tokenizer_json)
@@ -146,8 +148,9 @@ def predict(checkpoint: "Checkpoint", texts: Iterable[str]) -> Iterator[tuple[st
         for row, ids in enumerate(encoded):
             token_ids[row, : len(ids)] = torch.as_tensor(ids)
         with torch.inference_mode():
-            probabilities = classifier(token_ids, lengths).sigmoid().tolist()
-        yield from zip(batch, probabilities, strict=True)
+            probabilities = class_probabilities(classifier(token_ids, lengths)).tolist()
+        for text, row in zip(batch, probabilities, strict=True):
+            yield text, dict(zip(checkpoint.classes, row, strict=True))
 
 
 def _is_unicode(text: str) -> bool:

@@ -25,7 +25,6 @@ EXIT_SECONDS = 15.0
 """Maximum time that the interpreter's exit waits for a half-read stream, in seconds."""
 
 
-
 @functools.cache
 def import_datasets() -> Any:
     """Import the `datasets` library for streaming: without progress bars, messages and endless waits."""

@@ -1,73 +1,145 @@
-"""One picture of a split's predictions: confusion matrix, ROC curve, precision and recall, accuracy by length."""
+"""One picture of a split's predictions: confusion matrix, ROC curves, precision or calibration, accuracy by length."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textrnn.config.schema import LABELS
-from textrnn.evaluation.metrics import LengthBin, SplitPredictions
-from textrnn.tracking.plots import BLUE, GRAY, new_figure, save_figure
+from textrnn.evaluation.metrics import LengthBin, SplitPredictions, most_confused, wilson_interval
+from textrnn.tracking.plots import BLUE, GRAY, SERIES, new_figure, save_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 HINT: dict[str, Any] = {"color": GRAY, "linestyle": "--", "linewidth": 1}
 """Line style of chance level, and of the length from which reviews are cut."""
+FEW = 8
+"""Classes up to which the confusion matrix is one of four equal panels; with more it has half of a larger picture."""
+COUNTED = 4
+"""Classes up to which the confusion matrix has counts; with more it has percentages alone."""
+MATRIX = 30
+"""Classes up to which the confusion matrix has all of them; with more it has the most confused ones."""
+CURVES = 10
+"""Classes up to which each has its ROC curve; with more there is their mean."""
 
 
 def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max_length: int) -> None:
     """Draw four panels and write the PNG `out` atomically.
 
-    The curves need reviews of both labels; without both, their panels say so. The model reads up to `max_length` tokens
-    of a review.
+    The third panel is precision and recall of two classes, and the calibration of more. The curves need reviews of two
+    labels; without, their panels say so. The model reads up to `max_length` tokens of a review.
     """
-    figure = new_figure(10.5, 9)
+    figure, (matrix, roc, third, lengths) = _panels(len(predictions.classes))
     figure.suptitle(title, parse_math=False)  # a run's name, in which a $ begins no formula
-    matrix, roc, precision_recall, lengths = figure.subplots(2, 2).flat
     _confusion_matrix(matrix, predictions)
     cut = float((predictions.lengths > max_length).float().mean())
     _lengths(lengths, predictions.by_length(), max_length, cut)
-    if predictions.both_labels:
-        _roc(roc, predictions)
-        _precision_recall(precision_recall, predictions)
+    of_two = len(predictions.classes) == 2
+    if predictions.curve_classes:
+        (_roc if of_two else _rocs)(roc, predictions)
     else:
-        for axes, name in ((roc, "ROC"), (precision_recall, "precision and recall")):
-            axes.set_title(name)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.text(0.5, 0.5, "all reviews have the same label", transform=axes.transAxes, ha="center", va="center")
+        _empty(roc, "ROC")
+    if not of_two:
+        _calibration(third, predictions)
+    elif predictions.curve_classes:
+        _precision_recall(third, predictions)
+    else:
+        _empty(third, "precision and recall")
     save_figure(figure, out)
+
+
+def _panels(classes: int) -> "tuple[Figure, list[Axes]]":
+    """Return the figure and its panels: matrix, ROC, the third and lengths."""
+    if classes <= FEW:
+        figure = new_figure(10.5, 9)
+        return figure, list(figure.subplots(2, 2).flat)
+    figure = new_figure(17, 12)
+    panels = figure.subplot_mosaic([["matrix", name] for name in ("roc", "third", "lengths")], width_ratios=[2.2, 1])
+    return figure, [panels[name] for name in ("matrix", "roc", "third", "lengths")]
+
+
+def _empty(axes: "Axes", name: str) -> None:
+    axes.set_title(name)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, "all reviews have the same label", transform=axes.transAxes, ha="center", va="center")
 
 
 def _confusion_matrix(axes: "Axes", predictions: SplitPredictions) -> None:
     """The color is the share of the true class, so that classes of different sizes compare."""
     counts = np.asarray(predictions.confusion_matrix())
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    positions = range(len(LABELS))
-    axes.set_xticks(positions, LABELS)
-    axes.set_yticks(positions, LABELS, rotation=90, va="center")
+    shown = most_confused(counts, MATRIX)
+    names = [shortened(predictions.classes[number], 18) for number in shown]
+    axes.imshow(
+        shares[np.ix_(shown, shown)], cmap="Blues", vmin=0, vmax=1, aspect="equal" if len(shown) <= FEW else "auto"
+    )
+    few = len(shown) <= COUNTED
+    across: dict[str, Any] = {"rotation": 90 if len(shown) > FEW else 45, "rotation_mode": "anchor", "ha": "right"}
+    upwards: dict[str, Any] = {"rotation": 90}
+    axes.set_xticks(range(len(shown)), names, parse_math=False, **({} if few else across))
+    axes.set_yticks(range(len(shown)), names, parse_math=False, va="center", **(upwards if few else {}))
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"accuracy {counts.trace() / max(counts.sum(), 1):.4f}")
-    for true in positions:
-        for predicted in positions:
+    title = f"accuracy {counts.trace() / max(counts.sum(), 1):.4f}"
+    if len(shown) < len(counts):
+        title += f"; the {len(shown)} of {len(counts):,} classes with the most mistakes"
+    axes.set_title(title if few else f"{title}\n% of the true class")
+    for row, true in enumerate(shown):
+        for column, predicted in enumerate(shown):
             share = shares[true, predicted]
+            text = f"{100 * share:.0f}" if share >= 0.005 else ""
+            if few:
+                text = f"{counts[true, predicted]:,}\n{share:.1%}"
             axes.text(
-                predicted,
-                true,
-                f"{counts[true, predicted]:,}\n{share:.1%} of {LABELS[true]}",
+                column,
+                row,
+                f"{text} of {names[row]}" if len(shown) == 2 else text,
                 ha="center",
                 va="center",
                 color="white" if share > 0.5 else "black",
+                fontsize=None if few else 8,
+                parse_math=False,
             )
 
 
 def _roc(axes: "Axes", predictions: SplitPredictions) -> None:
-    axes.plot(*predictions.roc(), color=BLUE)
+    axes.plot(*predictions.rocs()[1], color=BLUE)
     axes.plot([0, 1], [0, 1], **HINT)
     _unit_square(axes, "ROC, area", predictions.metrics()["auroc"], "false positive rate", "true positive rate")
+
+
+def _rocs(axes: "Axes", predictions: SplitPredictions) -> None:
+    """Each class against the rest, or the mean of many."""
+    areas = predictions.areas()
+    if len(areas) > CURVES:
+        axes.plot(*predictions.mean_roc(), color=BLUE)
+        name = f"ROC, mean of {len(areas)} classes, area"
+    else:
+        for place, (number, curve) in enumerate(predictions.rocs().items()):
+            label = f"{shortened(predictions.classes[number], 18)}: {areas[number]:.4f}"
+            style = "-" if place < len(SERIES) else "--"
+            axes.plot(*curve, color=SERIES[place % len(SERIES)][0], linestyle=style, label=label)
+        for text in axes.legend(loc="lower right", fontsize=8).get_texts():
+            text.set_parse_math(False)
+        name = "ROC against the rest, mean area"
+    axes.plot([0, 1], [0, 1], **HINT)
+    _unit_square(axes, name, predictions.metrics()["auroc"], "false positive rate", "true positive rate")
+
+
+def _calibration(axes: "Axes", predictions: SplitPredictions) -> None:
+    """Accuracy by the probability of the predicted label, with the share of the reviews as bars."""
+    bins = predictions.by_confidence()
+    confidences, accuracies = [b.confidence for b in bins], [b.accuracy for b in bins]
+    axes.bar(confidences, [b.reviews / len(predictions) for b in bins], width=0.04, color=GRAY, alpha=0.4)
+    ends = [wilson_interval(b.accuracy, b.reviews) for b in bins]
+    errors = [[b.accuracy - low for b, (low, _) in zip(bins, ends, strict=True)]]
+    errors += [[high - b.accuracy for b, (_, high) in zip(bins, ends, strict=True)]]
+    axes.errorbar(confidences, accuracies, yerr=errors, fmt="o", capsize=3, color=BLUE)
+    axes.plot([0, 1], [0, 1], **HINT)
+    labels = "probability of the predicted label", "accuracy; bars: share of the reviews"
+    _unit_square(axes, "calibration, expected error", predictions.calibration_error(), *labels)
 
 
 def _precision_recall(axes: "Axes", predictions: SplitPredictions) -> None:

@@ -17,9 +17,9 @@ from textrnn.evaluation.metrics import SplitPredictions
 class Predictions(pl.Callback):
     """Log `val/...` and `test/...` loss, accuracy, f1 and auroc; keep the best validation so far and the test.
 
-    Each review of all ranks counts once. A step function must return the logits of its batch, (batch,); a batch has
-    `indices` and `weights`, 0 for a filler. The best validation is in the checkpoint, so a resumed run has it too; this
-    callback must come before those that write checkpoints.
+    Each review of all ranks counts once. A step function must return the logits of its batch; a batch has `indices` and
+    `weights`, 0 for a filler. The best validation is in the checkpoint, so a resumed run has it too; this callback must
+    come before those that write checkpoints.
 
     Batches are kept and measured together: a metric's update costs the same for 64 reviews as for thousands, and
     updates of five metrics per batch took 2 % of a validation on two cores.
@@ -28,10 +28,12 @@ class Predictions(pl.Callback):
         splits: The splits "validation" and "test".
         monitor: The metric that chooses the checkpoint.
         mode: "max" if its largest value is the best, "min" if its smallest.
+        classes: Names of the classes, by id.
     """
 
-    def __init__(self, splits: Mapping[str, Split], *, monitor: str, mode: str) -> None:
+    def __init__(self, splits: Mapping[str, Split], *, monitor: str, mode: str, classes: tuple[str, ...]) -> None:
         self._splits = splits
+        self._classes = classes
         self._monitor = monitor
         self._sign = 1 if mode == "max" else -1
         self._best_value: float | None = None
@@ -108,7 +110,7 @@ class Predictions(pl.Callback):
         """Restore the best validation so far."""
         self._best_value = state_dict["best_value"]
         self.validation = SplitPredictions.of_rows(
-            self._splits["validation"], state_dict["indices"], state_dict["logits"]
+            self._splits["validation"], state_dict["indices"], state_dict["logits"], self._classes
         )
 
     def _add(self, logits: Tensor, batch: Any) -> None:
@@ -123,19 +125,20 @@ class Predictions(pl.Callback):
         logits, indices = logits.to(torch.promote_types(logits.dtype, torch.float32))[is_review], indices[is_review]
         if trainer.world_size > 1:
             # Each rank has zeros in place of the other ranks' reviews, so the sum is exact.
-            by_row = logits.new_zeros(2, len(split))
-            by_row[:, indices] = torch.stack((logits, torch.ones_like(logits)))
+            columns = logits.unsqueeze(1) if logits.ndim == 1 else logits
+            by_row = logits.new_zeros(len(split), columns.shape[1] + 1)
+            by_row[indices] = torch.cat((columns, columns.new_ones(len(columns), 1)), dim=1)
             by_row = trainer.strategy.reduce(by_row, reduce_op="sum")
             assert isinstance(by_row, Tensor)
-            indices = by_row[1].nonzero().flatten()
-            logits = by_row[0, indices]
-        return SplitPredictions.of_rows(split, indices.cpu(), logits.cpu())
+            indices = by_row[:, -1].nonzero().flatten()
+            logits = by_row[indices, :-1].reshape(-1, *logits.shape[1:])
+        return SplitPredictions.of_rows(split, indices.cpu(), logits.cpu(), self._classes)
 
 
 def _log_metrics(module: pl.LightningModule, predictions: SplitPredictions, prefix: str) -> dict[str, float]:
     """Log and return the metrics as `<prefix>/loss` and so on; without AUROC, if it has no value, and with a line."""
     metrics = {f"{prefix}/{name}": value for name, value in predictions.metrics().items()}
-    if not predictions.both_labels:
+    if not predictions.curve_classes:
         LOGGER.info("%s/auroc is left out: all reviews have the same label", prefix)
     for name, value in metrics.items():
         # Lightning would round a float to float32. All ranks have the same value; their maximum is exact, unlike their

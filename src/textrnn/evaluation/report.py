@@ -7,12 +7,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from textrnn.base.files import write_atomically
+from textrnn.config.schema import LABELS
 from textrnn.evaluation.metrics import SplitPredictions
 
 
@@ -47,25 +49,37 @@ def write_evaluation(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "metrics.json", json.dumps(_record(predictions, split), indent=2, allow_nan=False) + "\n")
     by_row = predictions.indices.argsort()
-    columns = (predictions.indices, predictions.labels, predictions.lengths, predictions.probabilities)
+    names, probabilities = _told_probabilities(predictions)
+    columns = (predictions.indices, predictions.labels, predictions.lengths, probabilities)
     reviews = zip(*(column[by_row].tolist() for column in columns), strict=True)
-    rows = ([index, label, length, f"{probability:.6g}"] for index, label, length, probability in reviews)
-    _write_table(folder / "predictions.csv", ["index", "label", "tokens", "probability"], rows)
-    _write_table(folder / "mistakes.csv", MISTAKE_COLUMNS, mistake_rows(predictions, mistakes, text))
+    rows = ([index, label, length, *(f"{p:.6g}" for p in told)] for index, label, length, told in reviews)
+    _write_table(folder / "predictions.csv", ["index", "label", "tokens", *names], rows)
+    table = mistake_table(predictions, mistakes, text)
+    _write_table(folder / "mistakes.csv", table.columns, table.rows)
     title = f"{name} on {split} ({len(predictions):,} reviews)"
     plot_evaluation(predictions, folder / "evaluation.png", title=title, max_length=max_length)
 
 
+def _told_probabilities(predictions: SplitPredictions) -> tuple[list[str], Tensor]:
+    """Return the columns of probabilities in `predictions.csv`, each a line: that of class 1 of two, of more each."""
+    if len(predictions.classes) == 2:
+        return ["probability"], predictions.probabilities[:, 1:]
+    return [f"probability_{' '.join(name.split())}" for name in predictions.classes], predictions.probabilities
+
+
 def _record(predictions: SplitPredictions, split: str) -> dict[str, Any]:
     metrics = predictions.metrics()
-    if predictions.both_labels and not predictions.has_diverged:
+    if predictions.curve_classes and not predictions.has_diverged:
         metrics["average_precision"] = predictions.average_precision()
+    metrics["calibration_error"] = predictions.calibration_error()
     record: dict[str, Any] = {
         f"{split}/{key}": value if math.isfinite(value) else None for key, value in metrics.items()
     }
     record["reviews"] = len(predictions)
+    record["classes"] = list(predictions.classes)
     if not predictions.has_diverged:
         record["confusion_matrix"] = predictions.confusion_matrix()
+        record["by_class"] = [asdict(figures) for figures in predictions.by_class()]
         record["accuracy_by_length"] = [asdict(group) for group in predictions.by_length()]
     return record
 
@@ -76,7 +90,8 @@ def read_evaluation(folder: Path, *, split: str, metrics: Mapping[str, float]) -
     None too if they are not those of `metrics`, a run's own: `evaluate.py` may have measured other reviews since.
     """
     try:
-        recorded = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))[f"{split}/loss"]
+        record = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        recorded, classes = record[f"{split}/loss"], tuple(record["classes"])
         rows = np.loadtxt(folder / "predictions.csv", delimiter=",", skiprows=1, ndmin=2)
     except (OSError, ValueError, KeyError):
         return None
@@ -85,19 +100,31 @@ def read_evaluation(folder: Path, *, split: str, metrics: Mapping[str, float]) -
         return None
     columns = torch.from_numpy(rows)
     indices, labels, lengths = (columns[:, place].long() for place in range(3))
-    return SplitPredictions(logits=columns[:, 3].logit(), labels=labels, lengths=lengths, indices=indices)
+    logits = columns[:, 3].logit() if len(classes) == 2 else columns[:, 3:].log()
+    return SplitPredictions(logits=logits, labels=labels, lengths=lengths, indices=indices, classes=classes)
 
 
-MISTAKE_COLUMNS = ("index", "label", "probability", "text")
+class MistakeTable(NamedTuple):
+    """Content of `mistakes.csv`."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Any]]
 
 
-def mistake_rows(predictions: SplitPredictions, most: int, text: Callable[[int], str]) -> list[list[Any]]:
-    """Return the rows of `mistakes.csv`, under `MISTAKE_COLUMNS`; the probability is that of positive."""
+def mistake_table(predictions: SplitPredictions, most: int, text: Callable[[int], str]) -> MistakeTable:
+    """Return the table of mistakes: `probability` is that of the predicted label.
+
+    Of `negative` and `positive` the label is 0 or 1, and the prediction the other one. Other classes have the names of
+    both, under `true` and `predicted`.
+    """
+    confidences, predicted = predictions.confidences, predictions.predicted
+    of_sentiment = predictions.classes == LABELS
     rows: list[list[Any]] = []
     for place in predictions.mistakes(most):
-        index, probability = int(predictions.indices[place]), float(predictions.probabilities[place])
-        rows.append([index, int(predictions.labels[place]), f"{probability:.4f}", text(index)])
-    return rows
+        index, label = int(predictions.indices[place]), int(predictions.labels[place])
+        names = [predictions.classes[label], predictions.classes[int(predicted[place])]]
+        rows.append([index, *([label] if of_sentiment else names), f"{confidences[place]:.4f}", text(index)])
+    return MistakeTable(("index", *(["label"] if of_sentiment else ["true", "predicted"]), "probability", "text"), rows)
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

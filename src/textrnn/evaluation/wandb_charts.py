@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textrnn.config.schema import LABELS
-from textrnn.evaluation.metrics import Curve, SplitPredictions, thinned
-from textrnn.evaluation.report import MISTAKE_COLUMNS
+import numpy as np
+
+from textrnn.evaluation.metrics import Curve, SplitPredictions, most_confused, thinned
+from textrnn.evaluation.plots import CURVES, MATRIX
+from textrnn.evaluation.report import MistakeTable
 
 if TYPE_CHECKING:
     from wandb.plot.custom_chart import CustomChart
@@ -16,20 +18,21 @@ CONFUSION_MATRIX, CURVE = "wandb/confusion_matrix/v1", "wandb/area-under-curve/v
 
 
 def evaluation_charts(
-    predictions: SplitPredictions, *, prefix: str, picture: Path, mistakes: Sequence[Sequence[Any]]
+    predictions: SplitPredictions, *, prefix: str, picture: Path, mistakes: MistakeTable
 ) -> dict[str, Any]:
     """Return what to log by key: charts, `evaluation.png` and, if there are mistakes, their table.
 
     Args:
-        predictions: The predictions; without both labels there are no curves.
+        predictions: The predictions; if all reviews have the same label, there are no curves.
         prefix: Prefix of the split's metrics, "val" or "test".
         picture: Path of `evaluation.png`.
-        mistakes: Rows for the table, with the reviews' texts.
+        mistakes: The table of mistakes, with the reviews' texts.
     """
     import wandb
 
-    counts = predictions.confusion_matrix()
-    cells = [[LABELS[true], LABELS[predicted], counts[true][predicted]] for true in (0, 1) for predicted in (0, 1)]
+    counts, names = predictions.confusion_matrix(), predictions.classes
+    shown = most_confused(np.asarray(counts), MATRIX).tolist()
+    cells = [[names[true], names[predicted], counts[true][predicted]] for true in shown for predicted in shown]
     bins = [[f"{group.shortest}–{group.longest}", group.accuracy, group.reviews] for group in predictions.by_length()]
     columns = ["Actual", "Predicted", "nPredictions"]
     charts: dict[str, Any] = {
@@ -41,21 +44,32 @@ def evaluation_charts(
         ),
         "evaluation": wandb.Image(str(picture)),
     }
-    if predictions.both_labels:
-        area, precision = predictions.metrics()["auroc"], predictions.average_precision()
-        charts["roc"] = _curve(predictions.roc(), "false positive rate", "true positive rate", f"ROC, area {area:.4f}")
-        charts["precision_recall"] = _curve(
-            predictions.precision_recall(), "recall", "precision", f"average precision {precision:.4f}"
+    if predictions.curve_classes:
+        many = len(predictions.curve_classes) > CURVES
+        rocs = {"mean": predictions.mean_roc()} if many else {names[c]: roc for c, roc in predictions.rocs().items()}
+        title = f"ROC, area {predictions.metrics()['auroc']:.4f}"
+        charts["roc"] = _curves(rocs, "false positive rate", "true positive rate", title)
+    if len(names) > 2:
+        rows = [[figures.name, figures.accuracy, figures.f1, figures.reviews] for figures in predictions.by_class()]
+        charts["accuracy_by_class"] = wandb.plot.bar(
+            _table(["class", "accuracy", "f1", "reviews"], rows), "class", "accuracy", title="accuracy by class"
         )
-    if mistakes:
-        charts["mistakes"] = _table(MISTAKE_COLUMNS, mistakes)
+    elif predictions.curve_classes:
+        title = f"average precision {predictions.average_precision():.4f}"
+        charts["precision_recall"] = _curves({names[1]: predictions.precision_recall()}, "recall", "precision", title)
+    if mistakes.rows:
+        charts["mistakes"] = _table(mistakes.columns, mistakes.rows)
     return {f"{prefix}/{name}": chart for name, chart in charts.items()}
 
 
-def _curve(curve: Curve, x: str, y: str, title: str) -> "CustomChart":
+def _curves(curves: dict[str, Curve], x: str, y: str, title: str) -> "CustomChart":
     import wandb
 
-    points = [[LABELS[1], float(across), float(up)] for across, up in zip(*thinned(curve), strict=True)]
+    points = [
+        [name, float(across), float(up)]
+        for name, curve in curves.items()
+        for across, up in zip(*thinned(curve), strict=True)
+    ]
     return wandb.plot_table(
         CURVE,
         _table(["class", x, y], points),

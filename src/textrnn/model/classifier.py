@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from textrnn.base.lightning_internals import processed_tracker
 from textrnn.config.schema import ModelConfig, OptimizerConfig
 from textrnn.model.loss import Batch, training_loss
-from textrnn.model.network import TextClassifier
+from textrnn.model.network import TextClassifier, predicted_classes
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, total_steps: float, schedule: str) -> float:
@@ -65,6 +65,7 @@ class ReviewClassifier(pl.LightningModule):
         vocab_size: Tokens in the vocabulary.
         seed: The run's seed, not negative.
         vectors: (vocab_size, embedding size), initial values of the embedding; None: random.
+        classes: Number of classes, at least two.
 
     """
 
@@ -76,11 +77,12 @@ class ReviewClassifier(pl.LightningModule):
         vocab_size: int,
         seed: int,
         vectors: Tensor | None = None,
+        classes: int = 2,
     ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = TextClassifier(model, vocab_size, vectors)
+            self.model = TextClassifier(model, vocab_size, vectors, classes=classes)
         self.optimizer_config = optimizer
         self.model_config = model
         self.seed = seed
@@ -139,7 +141,7 @@ class ReviewClassifier(pl.LightningModule):
             scale=None if scaler is None else scaler.scale,
         )
         weights = batch["weights"]
-        correct = weights * ((step.logits > 0) == (batch["labels"] == 1))
+        correct = weights * (predicted_classes(step.logits) == batch["labels"])
         sums = torch.stack([step.losses.sum(), correct.sum(), weights.sum()])
         self._train_sums = self._train_sums + sums.to(self._train_sums.dtype)
         self._log_training(batch_idx)
@@ -212,11 +214,11 @@ class ReviewClassifier(pl.LightningModule):
             self._train_sums = sums.sum(dim=0) if self.global_rank == 0 else torch.zeros(3, dtype=sums.dtype)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
-        """Return the logits of a batch, (batch,); a callback measures them."""
+        """Return the logits of a batch; a callback measures them."""
         return self.forward(batch["token_ids"], batch["lengths"])
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
-        """Return the logits of a batch, (batch,); a callback measures them."""
+        """Return the logits of a batch; a callback measures them."""
         return self.forward(batch["token_ids"], batch["lengths"])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from textrnn.config.schema import ModelConfig
 from textrnn.model.network import TextClassifier
@@ -15,10 +15,19 @@ Batch = Mapping[str, Any]
 
 
 def review_losses(logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Binary cross-entropy of each review, (batch,); 0 for a filler, whose weight is 0.
+    """Cross-entropy of each review in nats, (batch,); 0 for a filler, whose weight is 0.
 
-    With label smoothing e the label is (1 - e) y + e / 2 (Szegedy et al. 2016, section 7, for two classes).
+    With label smoothing e and C classes the target is (1 - e) y + e / C (Szegedy et al. 2016, section 7).
+
+    Args:
+        logits: (batch,), those of class 1 of two, or (batch, classes).
+        labels: (batch,) int64, class ids.
+        weights: (batch,).
+        label_smoothing: e, from 0 to 1.
+
     """
+    if logits.ndim == 2:
+        return weights * cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
     targets = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
     return weights * binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
@@ -36,7 +45,7 @@ class TrainingLoss(NamedTuple):
     losses: Tensor
     """(batch,), of the reviews as they are; detached."""
     logits: Tensor
-    """(batch,), of the reviews as they are; detached."""
+    """(batch,) or (batch, classes), of the reviews as they are; detached."""
 
 
 def training_loss(

@@ -11,34 +11,38 @@ from textrnn.model.pooling import Pooling
 
 
 class TextClassifier(nn.Module):
-    """Embedding -> recurrent layers -> pooling -> logit.
+    """Embedding -> recurrent layers -> pooling -> logits.
 
     Args:
         config: The model.
         vocab_size: Tokens in the vocabulary, `<pad>` (0) and `<unk>` (1) included.
         vectors: (vocab_size, embedding size), initial values of the embedding; None: random.
+        classes: Number of classes, at least two. Two have one logit, that of class 1; more have one each.
 
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, vectors: Tensor | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, vectors: Tensor | None = None, *, classes: int = 2
+    ) -> None:
         super().__init__()
         self.embedding = TokenEmbedding(config, vocab_size, vectors)
         self.encoder = Encoder(config, self.embedding.size)
         self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional, implementation=config.implementation)
         self.dropout = Dropout(config.output_dropout)
-        self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1)
+        self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1 if classes == 2 else classes)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return the logits of the positive class.
+        """Return the logits.
 
         Args:
             token_ids: (batch, time) int64, padded with 0.
             lengths: (batch,) int64, each from 1 to time.
 
         Returns:
-            (batch,), float64 for float64 parameters, else float32, also under half precision.
+            (batch,) for two classes, else (batch, classes); float64 for float64 parameters, else float32, also under
+            half precision.
 
         """
         return self.classify(self.embedding(token_ids), lengths)
@@ -55,8 +59,26 @@ class TextClassifier(nn.Module):
 
         """
         states = self.encoder(vectors, lengths)
-        logits: Tensor = self.output(self.dropout(self.pooling(states, lengths))).squeeze(1)
+        logits: Tensor = self.output(self.dropout(self.pooling(states, lengths)))
+        if self.output.out_features == 1:
+            logits = logits.squeeze(1)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Return the most probable class of each review, (batch,) int64, of logits (batch,) or (batch, classes)."""
+    return (logits > 0).long() if logits.ndim == 1 else logits.argmax(dim=1)
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Return the probability of each class, (batch, classes) float64, of logits (batch,) or (batch, classes).
+
+    One logit is that of class 1 of two. A NaN logit makes the probabilities of its review NaN.
+    """
+    if logits.ndim == 1:
+        second = logits.sigmoid().double()
+        return torch.stack((1 - second, second), dim=1)
+    return logits.double().softmax(dim=1)
 
 
 def parameter_counts(model: TextClassifier) -> dict[str, int]:

@@ -54,6 +54,8 @@ class RunIdentity:
     """WANDB_SWEEP_ID, in a W&B agent."""
     slurm_job: str | None = None
     """The SLURM batch job that the run began in, which resumes it when SLURM requeues the job."""
+    classes: list[str] | None = None
+    """Names of the classes by id; None until the reviews have been read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -81,7 +81,7 @@ def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> N
     colors = [BLUE] * len(operations[:BARS]) + [GRAY]
     bars = axes.barh(range(len(shown)), [100 * share for _, share, _ in shown], color=colors[: len(shown)])
     axes.bar_label(bars, [f"{share:.1%}  ({calls:,} calls)" for _, share, calls in shown], padding=4, fontsize=9)
-    axes.set_yticks(range(len(shown)), [_shortened(name) for name, _, _ in shown])
+    axes.set_yticks(range(len(shown)), [shortened(name) for name, _, _ in shown])
     axes.invert_yaxis()
     axes.margins(x=0.25)  # room for the labels
     axes.set_xlabel("share of the time that operations take themselves, %")
@@ -90,7 +90,8 @@ def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> N
     save_figure(figure, out)
 
 
-def _shortened(name: str, most: int = 44) -> str:
+def shortened(name: str, most: int = 44) -> str:
+    """Return a name with at most `most` characters."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 

@@ -35,6 +35,8 @@ class Checkpoint:
     coverage: dict[str, float]
     """Coverage by the pretrained vectors that the run started from; empty without."""
     vocab_size: int
+    classes: tuple[str, ...]
+    """Names of the classes, by id."""
     global_step: int
     epoch: int
     state_dict: dict[str, torch.Tensor]
@@ -57,7 +59,7 @@ class Checkpoint:
         # parameters fit every implementation, and that of the training may not run here.
         quick = replace(self.config.model, recurrent_init="uniform", implementation="auto")
         with torch.random.fork_rng(devices=[]):
-            network = TextClassifier(quick, self.vocab_size)
+            network = TextClassifier(quick, self.vocab_size, classes=len(self.classes))
         try:
             # The stored weights are named after `model`, an attribute of the training module.
             nn.ModuleDict({"model": network}).load_state_dict(self.state_dict)
@@ -120,6 +122,7 @@ def load_checkpoint(run: Path) -> Checkpoint:
             data=record["data"],
             coverage=record["coverage"],
             vocab_size=record["vocab_size"],
+            classes=tuple(record["data"]["classes"]),
             global_step=checkpoint["global_step"],
             epoch=checkpoint["epoch"],
             state_dict=checkpoint["state_dict"],

@@ -142,7 +142,12 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
     config, store = run.config, run.store
     vectors, coverage = _vectors(run)
     module = ReviewClassifier(
-        config.model, config.optimizer, vocab_size=store.vocab_size, seed=config.seed, vectors=vectors
+        config.model,
+        config.optimizer,
+        vocab_size=store.vocab_size,
+        seed=config.seed,
+        vectors=vectors,
+        classes=len(store.classes),
     )
     logger = RunLogger(run.directory.path, run.identity)
     throughput = Throughput(config.trainer.log_every_n_steps)

@@ -18,11 +18,12 @@ from textrnn.data.module import ReviewsDataModule
 from textrnn.data.store import Store
 from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.predictions import Predictions
-from textrnn.evaluation.report import mistake_rows, read_evaluation, write_evaluation
+from textrnn.evaluation.report import mistake_table, read_evaluation, write_evaluation
 from textrnn.evaluation.wandb_charts import evaluation_charts
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
 from textrnn.tracking.histograms import Histograms
+from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics_csv import Row, best_is, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
@@ -39,7 +40,7 @@ def predictions_callback(config: Config, store: Store) -> Predictions:
     """Return the callback that measures validations and the test, for `record_evaluation` too."""
     monitor = config.early_stopping.monitor
     splits = {name: store.split(name) for name in ("validation", "test")}
-    return Predictions(splits, monitor=monitor, mode=best_is(monitor))
+    return Predictions(splits, monitor=monitor, mode=best_is(monitor), classes=store.classes)
 
 
 def watching(config: Config, logger: RunLogger) -> list[Callback]:
@@ -85,10 +86,10 @@ def recorded_charts(run: Run, summary: RunSummary) -> dict[str, Any]:
 
 
 def _charts(run: Run, split: str, predictions: SplitPredictions) -> dict[str, Any]:
-    rows = mistake_rows(predictions, run.config.tracking.mistakes, run.store.split(split).text)
+    mistakes = mistake_table(predictions, run.config.tracking.mistakes, run.store.split(split).text)
     prefix = "test" if split == "test" else "val"
     picture = run.directory.evaluation(split) / "evaluation.png"
-    return evaluation_charts(predictions, prefix=prefix, picture=picture, mistakes=rows)
+    return evaluation_charts(predictions, prefix=prefix, picture=picture, mistakes=mistakes)
 
 
 def report_data(run: Run, wandb_run: WandbRun) -> None:
@@ -182,6 +183,7 @@ def _begin(run: Run) -> None:
     for split in SPLITS:
         if directory.evaluation(split).is_dir():
             shutil.rmtree(directory.evaluation(split))
+    write_identity(directory.run_json, run.identity)  # with the classes, which are known now
     config = yaml.safe_dump(asdict(run.config), sort_keys=False, allow_unicode=True)
     write_atomically(directory.config_yaml, config)
     directory.checkpoints.mkdir(exist_ok=True)

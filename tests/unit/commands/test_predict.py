@@ -19,6 +19,7 @@ from textrnn.config.schema import DataConfig, SyntheticConfig
 from textrnn.data.store import prepare_store
 from textrnn.data.tokenizer import load_tokenizer, train_tokenizer, vocabulary
 from textrnn.model.kernels import layer as compiled
+from textrnn.model.network import class_probabilities
 from textrnn.training.checkpoints import load_checkpoint
 
 TEXTS = ["I don't like it!", "It's a fine film.<br />Isn't it?"]
@@ -88,6 +89,22 @@ def test_texts_are_utf_8_whatever_the_locale(words: Path, environment: dict[str,
         assert (code, out) == (2, b"")
         assert (b"text 1 is not UTF-8" if arguments else b"line 1 is not UTF-8") in err
         assert err.count(b"\n") == 1
+
+
+def test_labels_have_the_names_of_the_runs_classes(here: Command, words: Path) -> None:
+    for classes in (["ham", "spam"], ["World", "Sports", "Sci, Tech"]):
+        data = DataConfig(source="synthetic")
+        path = write_checkpoint(
+            words.with_name("named.ckpt"), train_tokenizer(TEXTS, "word", 100), data, {"classes": classes}
+        )
+        checkpoint = load_checkpoint(path)
+        logits = checkpoint.classifier()(torch.tensor([[1, 1]]), torch.tensor([2]))
+        told = here("predict.py", str(path), "unknown words")
+        assert told.returncode == 0, told.stderr
+        line = json.loads(told.stdout)
+        assert list(line["probabilities"]) == classes
+        assert list(line["probabilities"].values()) == pytest.approx(class_probabilities(logits)[0].tolist(), abs=1e-5)
+        assert line["label"] == max(classes, key=lambda name: line["probabilities"][name])
 
 
 def test_a_file_is_read_from_its_first_letter_and_named_by_its_line(

@@ -9,9 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
+from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
 
-from textrnn.evaluation.metrics import SplitPredictions, thinned, wilson_interval
-from textrnn.evaluation.report import read_evaluation, write_evaluation
+from textrnn.config.schema import LABELS
+from textrnn.evaluation.metrics import SplitPredictions, most_confused, thinned, wilson_interval
+from textrnn.evaluation.report import mistake_table, read_evaluation, write_evaluation
 
 
 def _predictions(reviews: int = 500, *, seed: int = 0, ties: bool = False) -> SplitPredictions:
@@ -23,13 +25,92 @@ def _predictions(reviews: int = 500, *, seed: int = 0, ties: bool = False) -> Sp
         labels=labels,
         lengths=torch.randint(1, 300, (reviews,), generator=generator),
         indices=torch.randperm(reviews, generator=generator),
+        classes=LABELS,
+    )
+
+
+def _of_more(reviews: int = 500, *, seed: int = 0, classes: int = 5, present: int = 5) -> SplitPredictions:
+    """Predictions of `classes` classes, of which the split has only the first `present`."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, present, (reviews,), generator=generator)
+    logits = torch.randn(reviews, classes, generator=generator)
+    logits[torch.arange(reviews), labels] += 1
+    return SplitPredictions(
+        logits=logits,
+        labels=labels,
+        lengths=torch.randint(1, 300, (reviews,), generator=generator),
+        indices=torch.randperm(reviews, generator=generator),
+        classes=tuple(f'class,\n "{number}"' for number in range(classes)),
+    )
+
+
+@pytest.mark.parametrize("present", [5, 4])
+def test_figures_and_curves_of_more_classes_are_scikit_learns(present: int) -> None:
+    predictions = _of_more(present=present)
+    probabilities, labels = predictions.probabilities.numpy(), predictions.labels.numpy()
+    predicted, names = probabilities.argmax(axis=1), list(range(5))
+    metrics = predictions.metrics()
+    assert list(metrics) == ["loss", "accuracy", "f1", "auroc"]
+    assert metrics["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities, labels=names), abs=1e-6)
+    assert metrics["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted), abs=1e-6)
+    assert metrics["f1"] == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro"), abs=1e-6)
+    columns = [(labels == number, probabilities[:, number]) for number in range(present)]
+    areas = [sklearn_metrics.roc_auc_score(*column) for column in columns]
+    assert metrics["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
+    if present == 5:
+        macro = sklearn_metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
+        assert metrics["auroc"] == pytest.approx(macro, abs=1e-6)
+    precisions = [sklearn_metrics.average_precision_score(*column) for column in columns]
+    assert predictions.average_precision() == pytest.approx(np.mean(precisions), abs=1e-6)
+    expected = sklearn_metrics.confusion_matrix(labels, predicted, labels=names)
+    assert predictions.confusion_matrix() == expected.tolist()
+    curves = predictions.rocs()
+    assert list(curves) == list(range(present))
+    for column, curve in zip(columns, curves.values(), strict=True):
+        false_positives, true_positives, _ = sklearn_metrics.roc_curve(*column, drop_intermediate=False)
+        assert np.allclose(curve, (false_positives, true_positives), atol=1e-6)
+    across, up = predictions.mean_roc()
+    assert (across[0], up[0], across[-1], up[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(up, across) == pytest.approx(metrics["auroc"], abs=0.01)
+    figures = predictions.by_class()
+    table = sklearn_metrics.precision_recall_fscore_support(labels, predicted, labels=names[:present])
+    found = [(of.precision, of.accuracy, of.f1, of.reviews) for of in figures]
+    assert np.allclose(found, np.transpose(table), atol=1e-6)
+    assert all(of.low < of.accuracy < of.high for of in figures)
+
+
+def test_figures_of_two_classes_are_those_of_one_logit_bit_for_bit() -> None:
+    predictions = _predictions()
+    probabilities, labels = predictions.logits.sigmoid(), predictions.labels
+    assert predictions.metrics() == {
+        "loss": torch.nn.functional.binary_cross_entropy_with_logits(predictions.logits, labels.float()).item(),
+        "accuracy": binary_accuracy(probabilities, labels).item(),
+        "f1": binary_f1_score(probabilities, labels).item(),
+        "auroc": binary_auroc(probabilities, labels).item(),
+    }
+
+
+@pytest.mark.parametrize("predictions", [_predictions(), _of_more()])
+def test_the_calibration_error_is_guos(predictions: SplitPredictions) -> None:
+    confidence, predicted = (part.numpy() for part in predictions.probabilities.max(dim=1))
+    correct = predicted == predictions.labels.numpy()
+    error = 0.0
+    for number in range(15):
+        inside = (confidence >= number / 15) & (confidence < (number + 1) / 15)
+        if inside.any():
+            error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert predictions.calibration_error() == pytest.approx(error, abs=1e-6)
+    bins = predictions.by_confidence()
+    assert sum(group.reviews for group in bins) == 500
+    assert sum(group.reviews * abs(group.accuracy - group.confidence) for group in bins) / 500 == pytest.approx(
+        error, abs=1e-9
     )
 
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_figures_and_curves_are_scikit_learns(ties: bool) -> None:
     predictions = _predictions(ties=ties)
-    probabilities, labels = predictions.probabilities.double().numpy(), predictions.labels.numpy()
+    probabilities, labels = predictions.probabilities[:, 1].numpy(), predictions.labels.numpy()
     predicted = (probabilities > 0.5).astype(int)
     metrics = predictions.metrics()
     assert metrics["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities), abs=1e-6)
@@ -41,7 +122,7 @@ def test_figures_and_curves_are_scikit_learns(ties: bool) -> None:
     )
     assert predictions.confusion_matrix() == sklearn_metrics.confusion_matrix(labels, predicted).tolist()
     false_positives, true_positives, _ = sklearn_metrics.roc_curve(labels, probabilities, drop_intermediate=False)
-    assert np.allclose(predictions.roc(), (false_positives, true_positives), atol=1e-6)
+    assert np.allclose(predictions.rocs()[1], (false_positives, true_positives), atol=1e-6)
     precision, recall, _ = sklearn_metrics.precision_recall_curve(labels, probabilities)
     assert np.allclose(predictions.precision_recall(), (recall[::-1], precision[::-1]), atol=1e-6)
 
@@ -52,12 +133,50 @@ def test_mistakes_are_the_wrong_ones_the_most_confident_first() -> None:
         labels=torch.tensor([0, 1, 1, 0, 1, 0]),
         lengths=torch.ones(6, dtype=torch.int64),
         indices=torch.arange(6),
+        classes=LABELS,
     )
     assert predictions.mistakes(10) == [0, 5, 1, 4]
     assert predictions.mistakes(2) == [0, 5]
     assert predictions.mistakes(0) == []
     predictions.logits[5], predictions.indices = 3.0, torch.arange(6).flip(0)
     assert predictions.mistakes(2) == [5, 0], "of equal ones the first in the split, in whatever order they were read"
+
+
+def test_mistakes_of_more_classes_have_both_names_and_the_probability_of_the_predicted_one() -> None:
+    predictions = SplitPredictions(
+        logits=torch.tensor([[0.0, 60, 0], [0, 90, 0], [0, 0, 5], [2, 0, 1], [torch.nan, 0, 0]]),
+        labels=torch.tensor([0, 2, 2, 1, 1]),
+        lengths=torch.ones(5, dtype=torch.int64),
+        indices=torch.arange(5),
+        classes=("World", "Sports", "Sci, Tech"),
+    )
+    assert predictions.confidences[0] == predictions.confidences[1] == 1, "as far as numbers go"
+    table = mistake_table(predictions, 3, str)
+    assert table.columns == ("index", "true", "predicted", "probability", "text")
+    assert table.rows == [
+        [1, "Sci, Tech", "Sports", "1.0000", "1"],
+        [0, "World", "Sports", "1.0000", "0"],
+        [3, "Sports", "World", "0.6652", "3"],
+    ]
+
+
+def test_mistakes_of_sentiment_have_the_probability_of_the_predicted_label() -> None:
+    predictions = _predictions(50)
+    table = mistake_table(predictions, 3, str)
+    assert table.columns == ("index", "label", "probability", "text")
+    for (_, label, probability, _), place in zip(table.rows, predictions.mistakes(3), strict=True):
+        positive = float(predictions.logits[place].sigmoid())
+        assert float(probability) == pytest.approx(1 - positive if label else positive, abs=1e-4)
+        assert float(probability) > 0.5
+    predictions.classes = ("ham", "spam")
+    assert mistake_table(predictions, 1, str).rows[0][1:3] in (["ham", "spam"], ["spam", "ham"])
+
+
+def test_the_most_confused_classes_are_kept_in_their_order() -> None:
+    counts = np.array([[9, 0, 0, 1], [0, 9, 0, 0], [0, 0, 5, 4], [2, 0, 0, 7]])
+    assert most_confused(counts, 2).tolist() == [2, 3]
+    assert most_confused(counts, 3).tolist() == [0, 2, 3]
+    assert most_confused(counts, 9).tolist() == [0, 1, 2, 3]
 
 
 def test_reviews_of_similar_length_are_together() -> None:
@@ -90,7 +209,7 @@ def test_an_interval_is_where_the_share_is_not_far_out(correct: int, count: int)
 def test_one_label_has_no_curve_and_a_diverged_run_is_measured() -> None:
     predictions = _predictions(30)
     predictions.labels = torch.zeros_like(predictions.labels)
-    assert not predictions.both_labels
+    assert not predictions.curve_classes
     assert set(predictions.metrics()) == {"loss", "accuracy", "f1"}
     diverged = _predictions(30)
     diverged.logits = torch.full((30,), torch.nan)
@@ -99,11 +218,11 @@ def test_one_label_has_no_curve_and_a_diverged_run_is_measured() -> None:
     assert sum(map(sum, diverged.confusion_matrix())) == 30
 
 
-def test_one_nan_logit_makes_all_metrics_nan() -> None:
-    predictions = _predictions(30)
+@pytest.mark.parametrize("predictions", [_predictions(30), _of_more(30)])
+def test_one_nan_logit_makes_all_metrics_nan(predictions: SplitPredictions) -> None:
     assert not any(map(math.isnan, predictions.metrics().values()))
     predictions.logits[3] = torch.nan
-    assert all(map(math.isnan, predictions.metrics().values()))
+    assert all(map(math.isnan, [*predictions.metrics().values(), predictions.calibration_error()]))
 
 
 def test_logits_between_0_and_1_are_not_taken_for_probabilities() -> None:
@@ -121,22 +240,29 @@ def test_metrics_of_a_diverged_run_are_null_on_the_disk(tmp_path: Path, undrawn:
         raise ValueError(f"{constant} is no JSON")
 
     written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)
-    assert written == {"test/loss": None, "test/accuracy": None, "test/f1": None, "test/auroc": None, "reviews": 30}
+    assert written == {"test/loss": None, "test/accuracy": None, "test/f1": None, "test/auroc": None} | {
+        "test/calibration_error": None,
+        "reviews": 30,
+        "classes": ["negative", "positive"],
+    }
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_predictions_are_read_as_they_were_written_if_they_are_the_runs(tmp_path: Path) -> None:
-    predictions = _predictions(200)
+@pytest.mark.parametrize("predictions", [_predictions(200), _of_more(200)])
+def test_predictions_are_read_as_they_were_written_if_they_are_the_runs(
+    predictions: SplitPredictions, tmp_path: Path
+) -> None:
     loss = predictions.metrics()["loss"]
     assert read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss}) is None
     write_evaluation(tmp_path, predictions, split="validation", name="a run", max_length=9, mistakes=3, text=str)
     read = read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss})
     assert read is not None
+    assert read.classes == predictions.classes
     order = predictions.indices.argsort()
     assert torch.equal(read.indices, predictions.indices[order])
     assert torch.equal(read.labels, predictions.labels[order])
     assert torch.equal(read.lengths, predictions.lengths[order])
-    assert torch.allclose(read.probabilities.float(), predictions.probabilities[order], rtol=1e-5)
+    assert torch.allclose(read.probabilities, predictions.probabilities[order], atol=2e-6)
     assert read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss + 0.1}) is None
     assert read_evaluation(tmp_path, split="test", metrics={"test/loss": loss}) is None
 

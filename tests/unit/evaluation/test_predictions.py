@@ -26,9 +26,9 @@ from textrnn.model.classifier import ReviewClassifier
 REVIEWS = 17
 
 
-def _batches(seed: int = 0) -> list[Batch]:
+def _batches(seed: int = 0, classes: int = 2) -> list[Batch]:
     """The reviews of a split in three batches, in another order, with a filler that stands on another's row."""
-    batches = [make_batch(reviews, seed=seed + reviews, fillers=reviews == 6) for reviews in (7, 6, 5)]
+    batches = [make_batch(size, seed=seed + size, fillers=size == 6, classes=classes) for size in (7, 6, 5)]
     order = torch.randperm(REVIEWS, generator=torch.Generator().manual_seed(seed))
     batches[0]["indices"], batches[1]["indices"] = order[:7], torch.cat((order[7:12], order[:1]))
     batches[2]["indices"] = order[12:]
@@ -131,15 +131,18 @@ def test_each_validation_starts_afresh_and_all_metrics_are_there() -> None:
     assert again == pytest.approx(in_training)
 
 
-def test_every_rank_has_the_predictions_of_all() -> None:
-    batches, module = _batches(), make_module().eval()
+@pytest.mark.parametrize("classes", [2, 4])
+def test_every_rank_has_the_predictions_of_all(classes: int) -> None:
+    batches, module = _batches(classes=classes), make_module(classes=classes).eval()
     with torch.no_grad():
         predicted = [(module(batch["token_ids"], batch["lengths"]), batch) for batch in batches]
     alone, metrics = validate_on_ranks(batches, [predicted])
     assert metrics.keys() == {"val/loss", "val/accuracy", "val/f1", "val/auroc"}
     assert alone.indices.tolist() == _real(batches, lambda batch: batch["indices"]).tolist(), "as they were read"
-    for ranks in (2, 3):
-        shared, logged = validate_on_ranks(batches, [predicted[rank::ranks] for rank in range(ranks)])
+    only_fillers = (predicted[0][0], {**batches[0], "weights": torch.zeros(7)})
+    for ranks in (2, 3, 4):
+        shares = [predicted[rank::ranks] or [only_fillers] for rank in range(ranks)]
+        shared, logged = validate_on_ranks(batches, shares)
         assert torch.equal(shared.indices, torch.arange(REVIEWS))
         for name in ("logits", "labels", "lengths"):
             assert torch.equal(getattr(shared, name), getattr(alone, name)[alone.indices.argsort()])

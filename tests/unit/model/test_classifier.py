@@ -49,11 +49,11 @@ def gradients(model: TextClassifier, batch: Batch, world_size: int) -> list[Tens
     return list(torch.autograd.grad(loss, list(model.parameters())))
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_step_has_the_same_gradient_at_every_world_size(world_size: int) -> None:
+@pytest.mark.parametrize(("world_size", "classes"), [(2, 2), (3, 2), (4, 2), (3, 5)])
+def test_step_has_the_same_gradient_at_every_world_size(world_size: int, classes: int) -> None:
     torch.manual_seed(0)
-    model = TextClassifier(make_config(), VOCAB_SIZE).eval().double()
-    batch = make_batch(7, seed=5)  # no world size divides it: ranks get fillers
+    model = TextClassifier(make_config(), VOCAB_SIZE, classes=classes).eval().double()
+    batch = make_batch(7, seed=5, classes=classes)  # no world size divides it: ranks get fillers
     expected = gradients(model, batch, world_size=1)
     share = math.ceil(7 / world_size)
     per_rank = []

@@ -22,6 +22,7 @@ from torch import Tensor
 from textrnn.config.schema import CELLS, EmbeddingConfig
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.loss import adversarial_move, review_losses, training_loss
+from textrnn.model.network import class_probabilities, predicted_classes
 
 SHARE = 0.3
 
@@ -36,15 +37,49 @@ def test_a_smoothed_label_is_the_mixture_of_both_losses() -> None:
     torch.testing.assert_close(review_losses(logits, labels, weights, 0.2), 0.9 * right + 0.1 * wrong)
 
 
-def test_only_training_smooths_labels() -> None:
-    batch, module = make_batch(9, seed=0), make_module(**WITHOUT_DROPOUT, label_smoothing=0.2)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_more_classes_have_torchs_cross_entropy(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, dtype=torch.float64, generator=generator).requires_grad_()
+    labels, weights = torch.tensor([0, 3, 1, 2, 2, 0]), torch.tensor([1.0, 1, 1, 0, 1, 1], dtype=torch.float64)
+    losses = review_losses(logits, labels, weights, smoothing)
+    rows = zip(logits, labels, weights, strict=True)
+    expected = [
+        weight * torch.nn.functional.cross_entropy(row[None], label[None], label_smoothing=smoothing)
+        for row, label, weight in rows
+    ]
+    torch.testing.assert_close(losses, torch.stack(expected), rtol=0, atol=1e-14)
+    # The definition: e of the target is spread over all classes.
+    targets = torch.nn.functional.one_hot(labels, 4).double() * (1 - smoothing) + smoothing / 4
+    torch.testing.assert_close(losses, -weights * (targets * logits.log_softmax(1)).sum(1), rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(lambda scores: review_losses(scores, labels, weights, smoothing), logits)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_two_classes_cost_the_same_with_one_logit_and_with_two(smoothing: float) -> None:
+    logits, labels, weights = torch.randn(5, dtype=torch.float64), torch.tensor([1, 0, 1, 1, 0]), torch.ones(5)
+    pairs = torch.stack((torch.zeros(5, dtype=torch.float64), logits), dim=1)
+    one, two = (review_losses(of, labels, weights, smoothing) for of in (logits, pairs))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-14)
+    torch.testing.assert_close(class_probabilities(logits), class_probabilities(pairs), rtol=0, atol=1e-14)
+    assert torch.equal(predicted_classes(logits), predicted_classes(pairs))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_only_training_smooths_labels(classes: int) -> None:
+    batch = make_batch(9, seed=0, classes=classes)
+    module = make_module(classes=classes, label_smoothing=0.2, **WITHOUT_DROPOUT)
     with torch.no_grad():
         module.model.output.weight.mul_(100)  # away from 0, where both losses are the same
         logits = module(batch["token_ids"], batch["lengths"])
-    (validated,) = make_trainer(make_predictions([batch])).validate(module, Loader([batch]), verbose=False)
+    (validated,) = make_trainer(make_predictions([batch], classes=classes)).validate(
+        module, Loader([batch]), verbose=False
+    )
     plain, smoothed = (float(review_losses(logits, batch["labels"], torch.ones(9), share).mean()) for share in (0, 0.2))
     assert validated["val/loss"] == pytest.approx(plain, rel=1e-6)
-    assert train([batch], module)[1]["loss"] == pytest.approx(smoothed, rel=1e-6)
+    trained = train([batch], module)[1]
+    assert trained["loss"] == pytest.approx(smoothed, rel=1e-6)
+    assert trained["accuracy"] == pytest.approx(validated["val/accuracy"])
     assert smoothed != pytest.approx(plain, rel=1e-3)
 
 
@@ -76,8 +111,10 @@ def slow_loss(module: ReviewClassifier, batch: Batch) -> Tensor:
         vectors = network.embedding(token_ids[None, :length])
 
         def loss(vectors: Tensor, length: Tensor = length, label: Tensor = label) -> Tensor:
-            logit = network.classify(vectors, length[None])
-            return -torch.nn.functional.logsigmoid(logit if label == 1 else -logit).sum()
+            logits = network.classify(vectors, length[None])
+            if logits.ndim == 2:
+                return -logits.log_softmax(1)[0, label]
+            return -torch.nn.functional.logsigmoid(logits if label == 1 else -logits).sum()
 
         still = vectors.detach().requires_grad_()
         (slope,) = torch.autograd.grad(loss(still), still)
@@ -86,10 +123,11 @@ def slow_loss(module: ReviewClassifier, batch: Batch) -> Tensor:
 
 
 @pytest.mark.parametrize("implementation", ["compiled", "fused", "packed", "cell"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_it_is_the_equation_review_by_review(cell: str, implementation: str) -> None:
-    module = double_module(cell=cell, implementation=implementation, num_layers=2, dropout=0.0, initial_state="learned")
-    batch = make_batch(7, seed=1, fillers=2)
+@pytest.mark.parametrize(("cell", "classes"), [*((cell, 2) for cell in CELLS), ("gru", 4)])
+def test_it_is_the_equation_review_by_review(cell: str, classes: int, implementation: str) -> None:
+    changes: dict[str, Any] = {"num_layers": 2, "dropout": 0.0, "initial_state": "learned", "classes": classes}
+    module = double_module(cell=cell, implementation=implementation, **changes)
+    batch = make_batch(7, seed=1, fillers=2, classes=classes)
     found = training_loss(module.model, batch, module.model_config)
     gradients = gradients_of(module, found.loss)
     expected = slow_loss(module, batch)

@@ -16,6 +16,8 @@ def test_logits_do_not_depend_on_the_company_of_a_review(cell: str, pooling: str
     batch = make_batch(6, seed=1)
     logits = model(batch["token_ids"], batch["lengths"])
     assert logits.shape == (6,)
+    with_more = TextClassifier(make_config(), VOCAB_SIZE, classes=3).double()
+    assert with_more(batch["token_ids"], batch["lengths"]).shape == (6, 3)
     for review, length in enumerate(batch["lengths"].tolist()):
         alone = model(batch["token_ids"][review : review + 1, :length], batch["lengths"][review : review + 1])
         torch.testing.assert_close(alone[0], logits[review], atol=1e-12, rtol=1e-12)

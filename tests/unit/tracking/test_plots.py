@@ -92,9 +92,27 @@ def test_an_evaluation(kind: str, tmp_path: Path) -> None:
     labels = torch.randint(0, 1 if kind == "one label" else 2, (reviews,), generator=generator)
     logits = torch.full((reviews,), torch.nan) if kind == "diverged" else torch.randn(reviews, generator=generator)
     lengths = torch.randint(1, 900, (reviews,), generator=generator)
-    predictions = SplitPredictions(logits=logits, labels=labels, lengths=lengths, indices=torch.arange(reviews))
+    predictions = SplitPredictions(
+        logits=logits, labels=labels, lengths=lengths, indices=torch.arange(reviews), classes=("a $ sign", "$^$")
+    )
     plot_evaluation(predictions, tmp_path / "evaluation.png", title="a run, x $a^$, on test", max_length=400)
     assert _size(tmp_path / "evaluation.png") == (2520, 2160)
+
+
+@pytest.mark.parametrize(("classes", "diverged"), [(4, True), (40, False)])
+def test_an_evaluation_of_more_classes(classes: int, diverged: bool, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, classes, generator=generator)
+    logits[0, 0] = torch.nan if diverged else 0
+    predictions = SplitPredictions(
+        logits=logits,
+        labels=torch.randint(0, classes - 1, (200,), generator=generator),
+        lengths=torch.randint(1, 900, (200,), generator=generator),
+        indices=torch.arange(200),
+        classes=tuple(f"a $ class with a long $^$ name {number}" for number in range(classes)),
+    )
+    plot_evaluation(predictions, tmp_path / "evaluation.png", title="a run on test", max_length=400)
+    assert _size(tmp_path / "evaluation.png") == ((2520, 2160) if classes == 4 else (4080, 2880))
 
 
 @pytest.mark.slow
