@@ -14,7 +14,7 @@ from doubles.sweep_runs import broken, leaderboard, start, sweep_directory, swee
 from doubles.tracked_runs import KEY, log_in
 from doubles.wandb_server import WandbServer
 
-from textrnn.base.files import FileLock
+from textrnn.base.locks import FileLock
 
 TRIAL = """
 import json, os, pathlib, time

@@ -13,7 +13,8 @@ from typing import Any
 
 from textrnn.base import exits
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock, write_atomically
+from textrnn.base.files import write_atomically
+from textrnn.base.locks import FileLock
 from textrnn.config.schema import Config
 from textrnn.sweeping.processes import SIGNALS, TrialProcess, begin_again, find_program
 from textrnn.sweeping.sweep_file import Sweep

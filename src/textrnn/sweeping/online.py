@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock
+from textrnn.base.locks import FileLock
 from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, Agent
 from textrnn.sweeping.processes import Worker, last_line
 from textrnn.sweeping.sweep_file import Metric

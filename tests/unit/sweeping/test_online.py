@@ -9,7 +9,7 @@ import pytest
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock
+from textrnn.base.locks import FileLock
 from textrnn.sweeping import online
 from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, Agent, RecordedTrials
 from textrnn.sweeping.online import OnlineSweep
