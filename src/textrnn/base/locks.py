@@ -230,7 +230,7 @@ class _Claim:
                     is_sure = other.is_here or other.touched != touched
                     if not blocking and other.lives and is_sure and now - since > DECIDED:
                         return False
-                    if not blocking and not is_sure and not said and now - began > DECIDED:
+                    if not blocking and not is_sure and not said and now - began > 2 * BEAT:
                         said = True
                         LOGGER.info(f"{other.file}: waiting up to {STALE / 60:.0f} min for its process to touch it")
                 time.sleep(random.uniform(0.05, 0.5))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from textrnn.base import exits
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
+from textrnn.base.files import writable_cache
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
@@ -86,6 +87,10 @@ class WandbRun:
         if mode == "offline":
             # The client reports its own errors to W&B; an offline run must not use the network.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - Path's method fails where there is no home
+            # The client's service would print its log, and could send no artifact.
+            for variable in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+                os.environ.setdefault(variable, writable_cache("wandb"))
         import wandb
 
         files = run_dir / "wandb"
