@@ -170,28 +170,24 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
 
 
 def differences_by_seed(settings: Sequence[Setting]) -> list[str]:
-    """Return a line for each setting but the first: its mean difference to the first one, paired by seed.
+    """Return a line for each setting but the first, below a heading: its mean difference to the first one.
 
-    Runs of one seed see the same texts in the same order, so the interval of their differences is narrower than those
-    of the means. It is Student's t, for 95 %, and needs two seeds that both settings have.
+    Runs of one seed see the same texts in the same order, so they are compared seed by seed. The interval is Student's
+    t, for 95 %, and needs two seeds that both settings have.
     """
-    lines = []
     first, *others = settings
+    metric = next((name for name in PICTURED if name in first.metrics), "")
+    lines = []
     for setting in others:
-        metric = next((name for name in PICTURED if name in first.metrics and name in setting.metrics), None)
-        if metric is None:
-            continue
-        ours, theirs = setting.metrics[metric], first.metrics[metric]
+        ours, theirs = (compared.metrics.get(metric, {}) for compared in (setting, first))
         found = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
         if len(found) > 1:
             from textrnn.tracking.plots import interval  # matplotlib takes a second to import
 
             mean, half = statistics.fmean(found), interval(found)
-            lines.append(
-                f"{metric}: {setting.name} minus {first.name}: {mean:+.4f}, 95 % interval {mean - half:+.4f} to "
-                f"{mean + half:+.4f}, paired by seed, n = {len(found)}"
-            )
-    return lines
+            spread = f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
+            lines.append(f"  {setting.name}: {spread}, n = {len(found)}")
+    return [f"{metric} minus that of {first.name}, seed by seed (95 % interval):", *lines] if lines else []
 
 
 def _failure(job: Job, overrides: str) -> str:

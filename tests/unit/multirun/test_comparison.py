@@ -106,11 +106,12 @@ def test_table_and_picture(tmp_path: Path) -> None:
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     finished(tmp_path)
     (tmp_path / "3" / "config.yaml").write_text("seed: 2")  # 0.8 and 0.9 of seeds 2 and 1, against 0.7 and 0.6
-    (line,) = differences_by_seed(settings_of(runs(tmp_path)))
+    lines = differences_by_seed(settings_of(runs(tmp_path)))
     # 0.1 and 0.3: mean 0.2, standard error 0.1, and Student's t is 12.706 for one degree of freedom.
-    assert line == (
-        "test/accuracy: model=gru minus model=rnn: +0.2000, 95 % interval -1.0706 to +1.4706, paired by seed, n = 2"
-    )
+    assert lines == [
+        "test/accuracy minus that of model=rnn, seed by seed (95 % interval):",
+        "  model=gru: +0.2000 (-1.0706 to +1.4706), n = 2",
+    ]
     (tmp_path / "4" / "config.yaml").write_text("seed: 7")
     assert differences_by_seed(settings_of(runs(tmp_path))) == [], "a single pair has no interval"
 
