@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
             running = LocalSweep(sweep, metric, directory, workers, environment, config.tracking)
         print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
         code = running.run()
-        _conclude(sweep, metric, directory, running)
+        _conclude(sweep, metric, directory, running, arguments.agents)
         return code
     finally:
         if directory is not None:
@@ -88,12 +88,13 @@ def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tu
     return online, SweepDirectory.create(sweep, online)
 
 
-def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: SweepLoop) -> None:
+def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: SweepLoop, agents: int | None) -> None:
     record(sweep, metric, directory, ended.trials)
     if ended.stop_reason is not None:
         print(f"stopped: {ended.stop_reason}")
     if not ended.is_over and (ended.stop_reason is not None or any(not trial.status.ended for trial in ended.trials)):
-        print(f"resume: python sweep.py --resume {directory.shown()}")
+        workers = "" if agents is None else f" --agents {agents}"
+        print(f"resume: python sweep.py --resume {directory.shown()}{workers}")
     print(f"sweep directory: {directory.shown()}")
 
 

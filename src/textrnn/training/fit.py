@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 import signal
 from collections.abc import Iterator
 from dataclasses import fields
@@ -93,7 +94,7 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
     if status.exit_code == DONE:
         _warn_if_diverged(summary)
         Console().print(summary_table(run.identity.name, summary))
-        print(f"view: {run.directory.curves_png}; {_where_to_view(wandb_run)}")
+        print(f"view: {run.directory.curves_png}; {_where_to_view(wandb_run, run.directory)}")
     return status
 
 
@@ -260,7 +261,7 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def _where_to_view(wandb_run: WandbRun | None) -> str:
+def _where_to_view(wandb_run: WandbRun | None, directory: RunDirectory) -> str:
     if wandb_run is None:
         return "no W&B run (tracking=none)"
-    return wandb_run.url or f"wandb leet {wandb_run.directory.parent}"
+    return wandb_run.url or f"wandb leet {shlex.quote(str(directory.path / 'wandb'))}"
