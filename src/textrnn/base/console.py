@@ -83,6 +83,8 @@ def quiet_lightning() -> None:
     # A resumed run continues in its own directory; a run on a login node is not started by srun.
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
     warnings.filterwarnings("ignore", "The `srun` command is available", UserWarning)
+    # A GPU is left unused because the user has typed so, or a line of ours names the key for it.
+    warnings.filterwarnings("ignore", "GPU available but not used", UserWarning)
     # An epoch may be shorter than the logging interval; its validation is logged anyway.
     warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging", UserWarning)
 

@@ -23,7 +23,7 @@ from textrnn.config.schema import Config
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vector_table
 from textrnn.distributed.environment import layout
-from textrnn.distributed.launch import Launch
+from textrnn.distributed.launch import Launch, chosen_accelerator
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics_csv import best_is
@@ -228,6 +228,9 @@ def _trainer(
     arguments = {item.name: getattr(config.trainer, item.name) for item in fields(config.trainer)}
     arguments["profiler"] = lightning_profiler(config.trainer.profiler, directory.path)
     places, cluster = layout(config.trainer, launch)
+    places["accelerator"] = chosen_accelerator(config.trainer)
+    if places["accelerator"] != config.trainer.accelerator and launch.rank == 0:
+        LOGGER.info("this run trains on the processor; trainer.accelerator=mps would use this Mac's GPU")
     if config.data.segment_size is not None:
         arguments["reload_dataloaders_every_n_epochs"] = 1
     try:
