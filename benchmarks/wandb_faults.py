@@ -4,8 +4,8 @@
     python benchmarks/wandb_faults.py --record faults.tsv     # the whole table; typed again, what is not in the file
 
 Prints a line for each case that loses something without a word, or that the advised command doesn't mend, and how many
-cases were played. `--record` appends a line for each case to a file: its seconds, `right` or what is wrong, the case. The
-table is `ALL` of `tests/doubles/wandb_cases.py`; the server is the tests' own.
+cases were played. `--record` appends a line for each case to a file: its seconds, `right` or what is wrong, the case.
+The table is `ALL` of `tests/doubles/wandb_cases.py`; the server is the tests' own.
 """
 
 import argparse

@@ -14,10 +14,15 @@ from textrnn.base.process import in_time
 from textrnn.config.compose import load_config
 from textrnn.config.schema import Config, TrackingConfig
 from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.wandb_internals import answer_errors
 from textrnn.tracking.wandb_settings import timeout
 
 ANSWER_TIMEOUT = 30.0
 """Seconds in which the server must tell what it has of a run, unless WANDB_INIT_TIMEOUT is set."""
+MAKING_TIMEOUT = 10.0
+"""Seconds in which the server must make a run."""
+DELETED = "previously created and deleted"
+"""What W&B says of the id of a run that was deleted (wandb/wandb#4948)."""
 SAME = ("created", "seed", "slurm_job")
 """What W&B's config must have of the identity: enough to tell runs apart that one variable has given the same id."""
 
@@ -31,10 +36,8 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
     """
     import wandb
 
-    of_sweep = "WANDB_SWEEP_ID" in os.environ  # the agent says where its trials are, and the client obeys
-    tracking = TrackingConfig() if of_sweep else config.tracking
-    entity = tracking.entity or os.environ.get("WANDB_ENTITY")
-    path = "/".join(part for part in (entity, tracking.effective_project(), identity.id) if part)
+    of_sweep = "WANDB_SWEEP_ID" in os.environ
+    path = "/".join(part for part in (*_place(config), identity.id) if part)
     wandb.setup(wandb.Settings(silent=True))  # it would print about the key
     seconds = timeout("WANDB_INIT_TIMEOUT", default=ANSWER_TIMEOUT)
     try:
@@ -55,6 +58,41 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
             f"tracking: W&B has a run {identity.id} already, and it is not the one in {run_dir}: {remedy}."
         )
     return True
+
+
+def refuse_deleted(config: Config, identity: RunIdentity, run_dir: Path) -> None:
+    """Refuse a run that was deleted in W&B; `is_at_wandb` has said that the run isn't there.
+
+    The run is made there, as pending, which W&B refuses at once. `wandb.init` would hear the same refusal, and repeat
+    the request until its time is up (wandb/wandb: `UpsertBucketRetryPolicy` in core/internal/clients/retry.go). A sweep
+    makes its runs itself. What else W&B answers, the start of the run meets again.
+
+    Raises:
+        InputError: naming the command that uploads the run as a new one.
+    """
+    if "WANDB_SWEEP_ID" in os.environ:
+        return
+    import wandb
+
+    entity, project = _place(config)
+
+    def make() -> None:
+        api = wandb.Api(timeout=math.ceil(MAKING_TIMEOUT))
+        entity_of_account = entity or api.default_entity
+        wandb.apis.public.Run.create(api, identity.id, project, entity_of_account, state="pending")
+
+    try:
+        in_time(make, MAKING_TIMEOUT)
+    except answer_errors() as error:
+        if DELETED in str(error):
+            raise InputError(str(refusal(error, identity, run_dir))) from error
+
+
+def _place(config: Config) -> tuple[str | None, str]:
+    """Return the entity, None for the account's own, and the project of the W&B run."""
+    # The agent says where its trials are, and the client obeys.
+    tracking = TrackingConfig() if "WANDB_SWEEP_ID" in os.environ else config.tracking
+    return tracking.entity or os.environ.get("WANDB_ENTITY"), tracking.effective_project()
 
 
 def refuse_another(config: Config, identity: RunIdentity, run_dir: Path) -> None:
@@ -84,7 +122,7 @@ def refusal(error: Exception, identity: RunIdentity, run_dir: Path) -> str | Non
     The client retries until its time is up what may heal, and also 409, the answer about a run that was deleted.
     """
     reason = reason_of(error)
-    if "previously created and deleted" in reason:
+    if DELETED in reason:
         return (
             f"tracking: the run {identity.id} was deleted in W&B, and its id stays taken: restore it there, or type "
             f"tracking=offline and upload all of it as a new run by wandb sync --no-skip-online --id NEW "

@@ -17,7 +17,15 @@ from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.wandb_identity import flat, is_at_wandb, labels, labels_typed_since, reason_of, refusal
+from textrnn.tracking.wandb_identity import (
+    flat,
+    is_at_wandb,
+    labels,
+    labels_typed_since,
+    reason_of,
+    refusal,
+    refuse_deleted,
+)
 from textrnn.tracking.wandb_internals import (
     is_chart,
     is_uploaded_as_artifact,
@@ -316,6 +324,8 @@ def _open(
     # Any other id is random, and new.
     may_be_there = resume or "WANDB_RUN_ID" in os.environ
     continued = may_be_there and is_at_wandb(config, identity, run_dir)
+    if may_be_there and not continued:
+        refuse_deleted(config, identity, run_dir)
     how: Literal["allow", "never"] = "allow" if continued else "never"
     return _init(config, identity, run_dir, mode=mode, resume=how, on_stop=on_stop)
 
