@@ -131,10 +131,10 @@ class WandbServer:
             raise UnknownOperationError(operation)
         return self._operations[operation](variables)
 
-    def fault(self, operation: str) -> int | str | None:
+    def fault(self, operation: str) -> Fault | None:
         """Return what goes wrong with this request, if anything."""
         with self.lock:
-            return next((fault.kind for fault in self.faults if fault.strikes(operation)), None)
+            return next((fault for fault in self.faults if fault.strikes(operation)), None)
 
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Store an upload of a run's file stream; answer whether the run should stop."""
@@ -280,9 +280,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fails(self, operation: str) -> bool:
         """Do what a fault says; return whether that was all: of "half" the request is still to be carried out."""
-        kind = self.double.fault(operation)
-        if isinstance(kind, int):
-            self._reply(kind, json.dumps({"errors": [{"message": f"{operation} gets {kind}"}]}).encode())
+        fault = self.double.fault(operation)
+        kind = None if fault is None else fault.kind
+        if fault is not None and isinstance(kind, int):
+            content = json.dumps({"errors": [{"message": f"{operation} gets {kind}"}]}).encode()
+            self._reply(kind, content, retry_after=fault.retry_after)
         elif kind == "errors":
             self._reply(200, json.dumps({"data": None, "errors": [{"message": f"{operation} fails"}]}).encode())
         elif kind in ("reset", "stall"):
@@ -306,13 +308,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"] or 0))
 
-    def _reply(self, status: int, content: bytes) -> None:
+    def _reply(self, status: int, content: bytes, *, retry_after: int | None = None) -> None:
         if self.server.dead.is_set():
             self.close_connection = True
             return
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if retry_after is not None:
+            self.send_header("Retry-After", str(retry_after))
         self.end_headers()
         if self._halved:
             content = content[: len(content) // 2]

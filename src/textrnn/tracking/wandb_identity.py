@@ -15,10 +15,8 @@ from textrnn.config.compose import load_config
 from textrnn.config.schema import Config, TrackingConfig
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.wandb_internals import answer_errors
-from textrnn.tracking.wandb_settings import timeout
+from textrnn.tracking.wandb_settings import is_trial, start_timeout
 
-ANSWER_TIMEOUT = 30.0
-"""Seconds in which the server must tell what it has of a run, unless WANDB_INIT_TIMEOUT is set."""
 MAKING_TIMEOUT = 10.0
 """Seconds in which the server must make a run."""
 DELETED = "previously created and deleted"
@@ -36,10 +34,9 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
     """
     import wandb
 
-    of_sweep = "WANDB_SWEEP_ID" in os.environ
     path = "/".join(part for part in (*_place(config), identity.id) if part)
     wandb.setup(wandb.Settings(silent=True))  # it would print about the key
-    seconds = timeout("WANDB_INIT_TIMEOUT", default=ANSWER_TIMEOUT)
+    seconds = start_timeout()
     try:
         found = in_time(lambda: wandb.Api(timeout=math.ceil(seconds)).run(path), seconds)
     except wandb.errors.CommError as error:
@@ -51,7 +48,7 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
     if any(found.config.get(f"run.{name}") != getattr(identity, name) for name in SAME):
         remedy = (
             "start this agent where the trial's run directory is"
-            if of_sweep
+            if is_trial()
             else "unset WANDB_RUN_ID for a new run, or type run_dir=DIR resume=auto with the directory of that one"
         )
         raise InputError(
@@ -70,7 +67,7 @@ def refuse_deleted(config: Config, identity: RunIdentity, run_dir: Path) -> None
     Raises:
         InputError: naming the command that uploads the run as a new one.
     """
-    if "WANDB_SWEEP_ID" in os.environ:
+    if is_trial():
         return
     import wandb
 
@@ -91,7 +88,7 @@ def refuse_deleted(config: Config, identity: RunIdentity, run_dir: Path) -> None
 def _place(config: Config) -> tuple[str | None, str]:
     """Return the entity, None for the account's own, and the project of the W&B run."""
     # The agent says where its trials are, and the client obeys.
-    tracking = TrackingConfig() if "WANDB_SWEEP_ID" in os.environ else config.tracking
+    tracking = TrackingConfig() if is_trial() else config.tracking
     return tracking.entity or os.environ.get("WANDB_ENTITY"), tracking.effective_project()
 
 
@@ -103,7 +100,7 @@ def refuse_another(config: Config, identity: RunIdentity, run_dir: Path) -> None
     Raises:
         InputError: naming the id.
     """
-    if "WANDB_RUN_ID" not in os.environ or "WANDB_SWEEP_ID" in os.environ:  # a sweep's ids are W&B's own
+    if "WANDB_RUN_ID" not in os.environ or is_trial():  # a sweep's ids are W&B's own
         return
     import wandb
 

@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from textrnn.base import exits
-from textrnn.base.console import LOGGER
+from textrnn.base.console import LOGGER, duration
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
@@ -35,14 +36,14 @@ from textrnn.tracking.wandb_internals import (
     table_of,
 )
 from textrnn.tracking.wandb_received import Logged, local_files
-from textrnn.tracking.wandb_settings import must_be_online, offline_line, timeout
+from textrnn.tracking.wandb_settings import is_trial, must_be_online, offline_line, start_timeout, timeout
 
 if TYPE_CHECKING:
     import wandb
 
 
-INIT_TIMEOUT = 30.0
-"""Seconds in which the server must register the run, unless WANDB_INIT_TIMEOUT is set."""
+SILENCE = 10.0
+"""Seconds after which a run that waits for W&B to take it says so."""
 ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must answer each request at the end of a run."""
 FINISH_TIMEOUT = 120.0
@@ -85,7 +86,8 @@ class WandbRun:
 
         `on_stop` is called, from another thread, when a person or a sweep stops the run in W&B.
 
-        If the server does not answer, a run that need not be online goes offline, with one line in the log.
+        If the server does not answer, a run that need not be online goes offline, with one line in the log. An agent's
+        trial must be online.
 
         Raises:
             InputError: the server does not answer a run that must be online; it refuses the run; or its run of this id
@@ -99,13 +101,15 @@ class WandbRun:
         files = run_dir / "wandb"
         recorded = last_recorded_step(files, identity.id) if resume and mode == "offline" else -1
         try:
-            run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
+            with _says_it_waits():
+                run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = reason_of(error)
             if (sentence := refusal(error, identity, run_dir)) is not None:
                 raise InputError(sentence) from error
             if mode == "offline" or must_be_online(config.tracking):
-                raise InputError(f"tracking: W&B did not take the run ({reason}): type tracking=offline.") from error
+                remedy = "start the agent again when it does" if is_trial() else "type tracking=offline"
+                raise InputError(f"tracking: W&B did not take the run ({reason}): {remedy}.") from error
             wandb.teardown()  # the client's service still has the id of the run that it could not start
             LOGGER.warning(offline_line(reason, run_dir))
             return cls.start(config, identity, run_dir, mode="offline", resume=resume, on_stop=on_stop)
@@ -305,6 +309,19 @@ class WandbRun:
             LOGGER.warning(f"W&B's client has died ({error}); the run continues, its metrics are in metrics.csv")
 
 
+@contextlib.contextmanager
+def _says_it_waits() -> Iterator[None]:
+    """Log that the body waits for W&B, if it takes long."""
+    line = f"W&B has not taken the run yet; it is asked again for up to {duration(start_timeout())}"
+    timer = threading.Timer(SILENCE, LOGGER.info, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _open(
     config: Config,
     identity: RunIdentity,
@@ -351,7 +368,7 @@ def _init(
         # The client would record the repository of the working directory, which may be another project's.
         disable_git=True,
         git_commit=identity.git_commit,
-        init_timeout=timeout("WANDB_INIT_TIMEOUT", default=INIT_TIMEOUT),
+        init_timeout=start_timeout(),
         finish_timeout=timeout("WANDB_FINISH_TIMEOUT", default=FINISH_TIMEOUT),
         finish_timeout_raises=True,
         # Otherwise W&B would send Ctrl-C. It is a function because the client copies its settings deeply, with a method
