@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from textrnn.base.console import print_table
 from textrnn.base.files import write_atomically
 from textrnn.config.compose import load_config
 from textrnn.multirun.jobs import Job, Multirun
+from textrnn.tracking.identity import read_identity
 from textrnn.tracking.metrics_csv import METRICS
 from textrnn.tracking.summary import Status, read_summary
 
@@ -118,10 +119,13 @@ def table(settings: Sequence[Setting], metrics: Sequence[str], *, left_out: Sequ
 def conclude(multirun: Multirun) -> None:
     """End a multirun: print the table of its settings; write `comparison.csv` and `comparison.png` beside its jobs."""
     parent, jobs = multirun.parent, multirun.jobs
-    tables = write_comparison(parent, compared_runs(jobs))
+    runs = compared_runs(jobs)
+    tables = write_comparison(parent, runs)
     if tables:
         print_table(*tables)
         print(f"view: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
+    if (line := different_sources(run.run_dir for run in runs if run.done)) is not None:
+        print(line)
     multirun.remove_if_unused()
     print(f"{sum(job.exit_code == exits.DONE for job in jobs)} of {len(jobs)} runs done: {parent}")
 
@@ -154,6 +158,26 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
     losses = [name for name in wanted if name.endswith("/loss")]
     accuracies = [name for name in wanted if name not in losses]
     return [table(settings, wanted), table(settings, accuracies, left_out=losses)]
+
+
+def different_sources(run_dirs: Iterable[Path]) -> str | None:
+    """Return a line if the runs are of different source: textrnn was edited or updated between two of them.
+
+    Raises:
+        InputError: for a damaged `run.json`.
+    """
+    found: dict[str | None, list[Path]] = {}
+    for run_dir in run_dirs:
+        if (run_dir / "run.json").is_file():
+            identity = read_identity(run_dir / "run.json")
+            found.setdefault(identity.source or identity.git_commit, []).append(run_dir)
+    if len(found) < 2:
+        return None
+    parts = [
+        f"{len(of_one)} with {read_identity(of_one[0] / 'run.json').described_source()}, such as {of_one[0]}"
+        for of_one in found.values()
+    ]
+    return f"textrnn has changed between the runs that are compared here: {'; '.join(parts)}"
 
 
 def _final(run: ComparedRun) -> dict[str, float] | None:
