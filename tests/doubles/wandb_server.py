@@ -11,7 +11,8 @@ WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. `QUICK_AGENT
 
 Nearly all of the client's traffic is GraphQL, distinguished by the operation's name in the query text; history, console
 and exit code come over a run's file stream, files by PUT to addresses from GraphQL answers. Unknown requests are
-answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. Modules:
+answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. WANDB.md has the rules
+and their sources. Modules:
 - `wandb_runs`: runs, the rules of their state, resume, and what `wandb.Api` reads of them.
 - `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the commands to agents.
 

@@ -1,19 +1,15 @@
 """The W&B run: rows, summary, exit code. No failure of W&B ends the run."""
 
 import contextlib
-import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from textrnn.base import exits
-from textrnn.base.console import LOGGER, duration
+from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
@@ -35,15 +31,21 @@ from textrnn.tracking.wandb_internals import (
     table_artifact,
     table_of,
 )
+from textrnn.tracking.wandb_offline import last_recorded_step, pass_over_empty, supersede
 from textrnn.tracking.wandb_received import Logged, local_files
-from textrnn.tracking.wandb_settings import is_trial, must_be_online, offline_line, start_timeout, timeout
+from textrnn.tracking.wandb_settings import (
+    is_trial,
+    must_be_online,
+    offline_line,
+    says_it_waits,
+    start_timeout,
+    timeout,
+)
 
 if TYPE_CHECKING:
     import wandb
 
 
-SILENCE = 10.0
-"""Seconds after which a run that waits for W&B to take it says so."""
 ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must answer each request at the end of a run."""
 FINISH_TIMEOUT = 120.0
@@ -67,6 +69,11 @@ class WandbRun:
         self._inputs: set[str] = set()
         self._tags: set[str] = set()
         self._charts: set[str] = set()
+        self._stages_here = "WANDB_DATA_DIR" not in os.environ
+        if self._stages_here:
+            # The client copies each table there, and `wandb sync` of an offline run needs the copies; the home, where
+            # they would be, may be another one by then, and nobody removes them from it.
+            os.environ["WANDB_DATA_DIR"] = str(self.directory)
 
     @classmethod
     def start(
@@ -99,9 +106,11 @@ class WandbRun:
         import wandb
 
         files = run_dir / "wandb"
+        if resume:
+            pass_over_empty(files, identity.id)
         recorded = last_recorded_step(files, identity.id) if resume and mode == "offline" else -1
         try:
-            with _says_it_waits():
+            with says_it_waits() if mode == "online" else contextlib.nullcontext():
                 run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = reason_of(error)
@@ -202,6 +211,8 @@ class WandbRun:
 
         Wait for uploads, at most `FINISH_TIMEOUT` seconds. Return whether W&B (offline: its file) has everything.
         """
+        if self._stages_here:
+            os.environ.pop("WANDB_DATA_DIR", None)
         if exit_code == exits.PREEMPTED:
             if self.url is not None and not self.is_alive():
                 self._mark_preempted_anew()
@@ -212,6 +223,8 @@ class WandbRun:
         except TimeoutError:
             LOGGER.warning("W&B does not answer")
             return False
+        if self._broken:
+            _leave_dead_service()
         return not self._broken
 
     def logged(self, steps: Sequence[int], summary: Mapping[str, Any]) -> Logged:
@@ -243,9 +256,7 @@ class WandbRun:
         """
         import wandb
 
-        # The old service no longer answers.
-        with contextlib.suppress(ConnectionError):
-            wandb.teardown()
+        _leave_dead_service()
         try:
             run = self._again()
             run.mark_preempting()
@@ -309,17 +320,12 @@ class WandbRun:
             LOGGER.warning(f"W&B's client has died ({error}); the run continues, its metrics are in metrics.csv")
 
 
-@contextlib.contextmanager
-def _says_it_waits() -> Iterator[None]:
-    """Log that the body waits for W&B, if it takes long."""
-    line = f"W&B has not taken the run yet; it is asked again for up to {duration(start_timeout())}"
-    timer = threading.Timer(SILENCE, LOGGER.info, [line])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _leave_dead_service() -> None:
+    """Forget the client's service: the next run starts one, and at Python's exit the client prints no traceback."""
+    import wandb
+
+    with contextlib.suppress(ConnectionError):  # it no longer answers
+        wandb.teardown()
 
 
 def _open(
@@ -390,36 +396,3 @@ def _init(
         reinit="finish_previous",
         settings=settings,
     )
-
-
-INSPECT_TIMEOUT = 60.0
-"""Time limit of W&B's viewer for a file, in seconds."""
-
-
-def last_recorded_step(wandb_dir: Path, run_id: str) -> int:
-    """Return the last step in the client's files of this run, as W&B's viewer reads them; -1 without any.
-
-    A killed run's file ends where it was last flushed, some seconds before the kill.
-
-    Raises:
-        InputError: for a file that the viewer can't read.
-    """
-    steps = [-1]
-    for file in wandb_dir.glob(f"*run-*-{run_id}*/run-{run_id}.wandb"):
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file.parent)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_TIMEOUT, check=True)
-            values = json.loads(done.stdout)
-        except (subprocess.SubprocessError, ValueError) as error:
-            raise InputError(
-                f"{file} can't be read by W&B's viewer ({error}); move it away, or type tracking=none."
-            ) from error
-        if "_step" in values["summary"]:
-            steps.append(int(values["summary"]["_step"]))
-    return max(steps)
-
-
-def supersede(wandb_dir: Path, run_id: str) -> None:
-    """Mark this run's offline files as uploaded, as `wandb sync` does: the resumed run uploads their rows."""
-    for file in wandb_dir.glob(f"offline-run-*-{run_id}*/run-{run_id}.wandb"):
-        file.with_name(f"{file.name}.synced").touch()

@@ -1,18 +1,20 @@
 """Decides whether a run is online in Weights & Biases, without a prompt and with a time limit."""
 
 import configparser
+import contextlib
 import http.client
 import math
 import netrc
 import os
 import shlex
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from textrnn.base.console import LOGGER
+from textrnn.base.console import LOGGER, duration
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import TrackingConfig
@@ -24,6 +26,8 @@ START_TIMEOUT = 30.0
 """Seconds in which W&B must take a run, unless WANDB_INIT_TIMEOUT is set."""
 TRIAL_TIMEOUT = 300.0
 """The same for an agent's trial: without W&B its sweep would never get the trial's values."""
+SILENCE = 10.0
+"""Seconds after which a run that waits for W&B to take it says so."""
 
 _MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "none"}
 """Values of WANDB_MODE (or of the settings file that `wandb offline` writes) as values of `tracking.mode`."""
@@ -59,6 +63,19 @@ def start_timeout() -> float:
         InputError: WANDB_INIT_TIMEOUT is not a number of seconds above 0.
     """
     return timeout("WANDB_INIT_TIMEOUT", default=TRIAL_TIMEOUT if is_trial() else START_TIMEOUT)
+
+
+@contextlib.contextmanager
+def says_it_waits() -> Iterator[None]:
+    """Log that the body waits for W&B, if it takes long."""
+    line = f"W&B has not taken the run yet; it is asked again for up to {duration(start_timeout())}"
+    timer = threading.Timer(SILENCE, LOGGER.info, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def timeout(variable: str, *, default: float) -> float:

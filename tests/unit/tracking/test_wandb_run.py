@@ -189,7 +189,7 @@ def test_a_trial_waits_for_w_and_b_as_it_is_asked_to(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(wandb_settings, "START_TIMEOUT", 1.0)
-    monkeypatch.setattr(wandb_session, "SILENCE", 1.0)
+    monkeypatch.setattr(wandb_settings, "SILENCE", 1.0)
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     config = Config()
     server.faults.append(Fault("UpsertBucket", 429, times=2, retry_after=2))
@@ -268,8 +268,9 @@ def test_a_malformed_key_and_a_malformed_tag_are_refused(
 
 
 OFFLINE = """
-import sys, time
+import os, sys, time
 from pathlib import Path
+import wandb
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import new_identity
 from textrnn.tracking.wandb_settings import resolve_mode
@@ -282,7 +283,10 @@ started = time.monotonic()
 run = WandbRun.start(config, new_identity(config, sys.argv), run_dir, mode=mode, resume=False)
 for step in range(1000):
     run.log({"train/loss": 1.0 / (step + 1)}, step=step)
+run.log({"test/mistakes": wandb.Table(columns=["text"], data=[["a film"]])}, step=1000)
 run.finish(0)
+assert "WANDB_DATA_DIR" not in os.environ
+assert len([path for path in (run.directory / "artifacts" / "staging").iterdir() if path.is_file()]) == 1
 print(mode, line, run.url, run.directory, sep="|")
 """
 
