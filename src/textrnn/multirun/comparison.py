@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from textrnn.base.console import print_table
 from textrnn.base.files import write_atomically
 from textrnn.config.compose import load_config
 from textrnn.multirun.jobs import Job, Multirun
+from textrnn.tracking.identity import read_identity
 from textrnn.tracking.metrics_csv import METRICS
 from textrnn.tracking.summary import Status, read_summary
 
@@ -132,6 +133,8 @@ def conclude(multirun: Multirun) -> None:
         for line in differences_by_seed(settings_of(runs)):
             print(line)
         print(f"view: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
+    if (line := different_sources(run.run_dir for run in runs if run.done)) is not None:
+        print(line)
     multirun.remove_if_unused()
     for job, run in zip(jobs, runs, strict=True):
         if job.exit_code != exits.DONE:
@@ -198,6 +201,26 @@ def _failure(job: Job, overrides: str) -> str:
         return f"{name} was refused: wrong input, see above"
     log = job.run_dir / "train.log"
     return f"{name} failed with exit code {job.exit_code}{f'; its log: {log}' if log.is_file() else ''}"
+
+
+def different_sources(run_dirs: Iterable[Path]) -> str | None:
+    """Return a line if the runs are of different source: textrnn was edited or updated between two of them.
+
+    Raises:
+        InputError: for a damaged `run.json`.
+    """
+    found: dict[str | None, list[Path]] = {}
+    for run_dir in run_dirs:
+        if (run_dir / "run.json").is_file():
+            identity = read_identity(run_dir / "run.json")
+            found.setdefault(identity.source or identity.git_commit, []).append(run_dir)
+    if len(found) < 2:
+        return None
+    parts = [
+        f"{len(of_one)} with {read_identity(of_one[0] / 'run.json').described_source()}, such as {of_one[0]}"
+        for of_one in found.values()
+    ]
+    return f"textrnn has changed between the runs that are compared here: {'; '.join(parts)}"
 
 
 def _final(run: ComparedRun) -> dict[str, float] | None:

@@ -33,6 +33,7 @@ from textrnn.tracking.run_directory import RunDirectory
 from textrnn.tracking.summary import RunSummary, Status, summary_table
 from textrnn.tracking.throughput import Throughput
 from textrnn.tracking.wandb_run import WandbRun
+from textrnn.tracking.wandb_settings import start_timeout
 from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRecord
 from textrnn.training.claim import Run
 from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
@@ -69,7 +70,8 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
     early_stop = EarlyStop(run.directory.early_stop)
     with run.ranks.barrier(patience=START_PATIENCE):
         components = _components(run, early_stop)
-    with run.ranks.barrier(patience=START_PATIENCE):
+    # W&B is first asked whether it has the run, and then to take it.
+    with run.ranks.barrier(patience=START_PATIENCE + 2 * start_timeout()):
         wandb_run = record_start(run, early_stop, wandb_mode) if run.primary else None
     if not run.primary:
         return _fit_and_test(run, components)

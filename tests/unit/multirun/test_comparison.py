@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from rich.console import Console
@@ -18,10 +21,12 @@ from textrnn.multirun.comparison import (
     compared_runs,
     conclude,
     differences_by_seed,
+    different_sources,
     settings_of,
     write_comparison,
 )
 from textrnn.multirun.jobs import Job, Multirun
+from textrnn.tracking.identity import new_identity, write_identity
 
 OVERRIDES = [[f"model={cell}", f"seed={seed}", "data=synthetic"] for cell in ("rnn", "gru") for seed in (0, 1, 2)]
 ACCURACIES = [0.5, 0.6, 0.7, 0.8, 0.9, None]
@@ -77,6 +82,23 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
     rnn, _ = settings_of(runs(tmp_path))
     assert (rnn.seeds, rnn.values("test/accuracy"), rnn.unfinished) == ([0, 2], [0.5, 0.7], 0)
     assert rnn.deviation("test/accuracy") == pytest.approx(0.1414, abs=1e-4)
+
+
+def test_an_edit_between_two_runs_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edited = replace(new_identity(Config(), ["train.py"]), git_commit="c0ffee0123", git_dirty=True)
+    committed = replace(edited, git_commit="decaf00123", git_dirty=False)  # of the same files
+    for number, identity in enumerate((edited, committed, replace(edited, source="another"))):
+        (tmp_path / str(number)).mkdir()
+        write_identity(tmp_path / str(number) / "run.json", identity)
+    run_dirs = [tmp_path / name for name in ("0", "1", "2", "not-begun")]
+    assert different_sources(run_dirs[:2]) is None
+    line = different_sources(run_dirs)
+    assert line is not None
+    assert f"2 with commit c0ffee0 with changes (source {str(edited.source)[:8]}), such as {tmp_path / '0'}" in line
+    assert f"1 with commit c0ffee0 with changes (source another), such as {tmp_path / '2'}" in line
+    jobs = [Job(config=Config(run_dir=str(path)), overrides=[], exit_code=0) for path in run_dirs]
+    conclude(cast(Multirun, SimpleNamespace(parent=tmp_path, jobs=jobs, remove_if_unused=lambda: None)))
+    assert line in capsys.readouterr().out
 
 
 def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
