@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         metric = sweep.metric or _default_metric(config)
         online, directory = _begin(sweep, config, directory)
         if online is not None:
-            running: SweepLoop = OnlineSweep(online, metric, directory, workers)
+            running: SweepLoop = OnlineSweep(sweep, online, metric, directory, workers)
         else:
             mode, line = resolve_mode(config.tracking, directory.path / "*")
             if line is not None:

@@ -25,13 +25,14 @@ BEGUN = 1_750_000_000
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepDirectory]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(online, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(online, "left_to_us", lambda path, trials: [])
     made = SweepDirectory.create(sweep(), "tester/films/sweep001")
     yield made
     made.release()
 
 
 def online_sweep(directory: SweepDirectory, workers: int = 1) -> OnlineSweep:
-    return OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers)
+    return OnlineSweep(sweep(), "tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers)
 
 
 def runs(monkeypatch: pytest.MonkeyPatch, work: Callable[[RecordedTrials], None], *exit_codes: int) -> list[int]:
