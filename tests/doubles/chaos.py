@@ -101,9 +101,14 @@ class Chaos:
         """Return what is wrong in the end."""
         with self._server:
             self._run([str(self._place / "sweep.yaml"), "--agents", str(self._workers)], faults=True)
-            while self.codes[-1] != 0 and len(self.codes) <= RESUMES:
+            while self._has_more_to_do() and len(self.codes) <= RESUMES:
                 self._run(["--resume", str(self._directory), "--agents", str(self._workers)], faults=False)
             return self._wrong()
+
+    def _has_more_to_do(self) -> bool:
+        """Whether the last start of `sweep.py` says that another one has something to do."""
+        last = self.output.rpartition("\nsweep ")[2]
+        return self.codes[-1] != 0 or "W&B may lack parts of trial" in last
 
     def _run(self, arguments: list[str], *, faults: bool) -> None:
         log = self._place / "sweep.log"
@@ -217,7 +222,9 @@ class Chaos:
                 "summary at W&B": {name: run.summary.get(name) for name in summary} == summary,
                 "status": summary["status"] == "finished",
                 "everything uploaded": not (here / "wandb-unsent").exists(),
-                "exit code": json.loads((directory / "trials" / f"{run.id}.json").read_text())["exit_code"] == 0,
+                # None where its agent was killed.
+                "exit code": json.loads((directory / "trials" / f"{run.id}.json").read_text())["exit_code"]
+                in (0, None),
                 "model": self._server.artifact(f"gru-{run.id}:best") is not None,
             }
             wrong += [

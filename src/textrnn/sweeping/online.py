@@ -116,7 +116,11 @@ class OnlineSweep(SweepLoop):
         Raises:
             InputError: W&B doesn't answer.
         """
-        unfinished = [trial for trial in self.trials if not trial.status.ended or self._deserves_another_start(trial)]
+        unfinished = [
+            trial
+            for trial in self.trials
+            if not trial.status.ended or self._deserves_another_start(trial) or self._lacks_in_wandb(trial)
+        ]
         try:
             waiting = left_to_us(self._path, unfinished) if unfinished and self._workers else []
         except answer_errors() as error:
@@ -137,6 +141,10 @@ class OnlineSweep(SweepLoop):
                     self._ended(trial)
             self._interrupts.pass_on([process for _, process in running.values()])
             time.sleep(POLL)
+
+    def _lacks_in_wandb(self, trial: Trial) -> bool:
+        """Whether a finished trial has not uploaded everything; started again, it uploads the rest."""
+        return trial.status == Status.FINISHED and self._directory.run_directory(trial).wandb_unsent.is_file()
 
     def _start(self, trial: Trial, worker: int) -> TrialProcess:
         """Start a trial as an agent does."""
@@ -230,3 +238,8 @@ class OnlineSweep(SweepLoop):
             self._report.line("the sweep was stopped in W&B before its last trial")
         elif not self.trials and self._seats:
             self.stop_reason = f"no agent was given a trial; the last line: {self._seats[-1].last_line()}"
+        if lacking := [str(trial.number) for trial in self.trials if self._lacks_in_wandb(trial)]:
+            self._report.line(
+                f"W&B may lack parts of trial {', '.join(lacking)}; "
+                f"to upload them: python sweep.py --resume {self._directory.shown()}"
+            )

@@ -1,5 +1,6 @@
 """Read a sweep file and check its form, its command and its metric; `checks.py` checks its values."""
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -102,6 +103,20 @@ def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None) 
     except InputError as error:
         sentence = str(error)
         raise InputError(sentence if str(path) in sentence else f"{path}: {sentence}") from error
+
+
+def added_settings(given: Sweep, begun: Sweep) -> int:
+    """Return how many settings a grid has gained by more values of its parameters; 0 where it differs otherwise."""
+    if given.config["method"] != "grid" or list(given.parameters) != list(begun.parameters):
+        return 0
+    grids = [
+        [[each["value"]] if "value" in each else each["values"] for each in sweep.parameters.values()]
+        for sweep in (given, begun)
+    ]
+    if any(value not in values for values, before in zip(*grids, strict=True) for value in before):
+        return 0
+    sizes = [math.prod(map(len, grid)) for grid in grids]
+    return sizes[0] - sizes[1]
 
 
 def _load(path: Path) -> dict[str, Any]:
