@@ -97,19 +97,22 @@ class _LogFile(logging.FileHandler):
             print(f"{self.baseFilename} can't be written ({error.strerror})", file=sys.stderr)
 
 
+def logged_to_file() -> tuple[logging.Logger, ...]:
+    """Return the loggers whose lines are in a run's log."""
+    return LOGGER, logging.getLogger("py.warnings"), logging.getLogger("pytorch_lightning")
+
+
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
     """Inside, also write log lines and Python's warnings to `path`, with time and level."""
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    warnings_logger = logging.getLogger("py.warnings")
-    loggers = (LOGGER, warnings_logger, logging.getLogger("pytorch_lightning"))
-    for logger in loggers:
+    for logger in logged_to_file():
         logger.addHandler(handler)
     try:
         yield
     finally:
-        for logger in loggers:
+        for logger in logged_to_file():
             logger.removeHandler(handler)
         with contextlib.suppress(OSError):  # of a full disk, which has been reported
             handler.close()

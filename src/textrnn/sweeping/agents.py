@@ -24,7 +24,7 @@ from textrnn.tracking.wandb_internals import run_agent, service_variable
 STOPPED, CANCELLED, DELETED = 11, 12, 13
 """Exit codes of an agent whose sweep has ended in W&B before its last trial."""
 FORGOTTEN = 14
-"""Exit code of an agent that W&B has not told to exit, and whose sweep goes on."""
+"""Exit code of an agent that W&B has not told to exit, and whose sweep continues."""
 OURS = {
     "WANDB_AGENT_DISABLE_FLAPPING": "true",
     "WANDB_AGENT_MAX_INITIAL_FAILURES": "1000000",
@@ -150,7 +150,7 @@ def main(sweep: str, folder: str, worker: str) -> int:
 
 
 def end_in_wandb(path: str) -> int:
-    """Ask W&B why a sweep has no more trials, and return the agent's exit code: `FORGOTTEN` if the sweep goes on.
+    """Ask W&B why a sweep has no more trials, and return the agent's exit code: `FORGOTTEN` if the sweep continues.
 
     Raises:
         wandb.Error: W&B doesn't answer.

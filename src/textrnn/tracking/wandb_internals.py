@@ -3,6 +3,7 @@
 Imports are inside the functions: the client takes a second to import, and only some runs need it.
 """
 
+import math
 import os
 import threading
 import traceback
@@ -85,6 +86,25 @@ def table_artifact(run_id: str, key: str) -> str:
     from wandb.sdk.artifacts._internal_artifact import sanitize_artifact_name
 
     return str(sanitize_artifact_name(f"run-{run_id}-{key}"))
+
+
+def log_lines(path: str, *, seconds: float) -> int:
+    """Ask the server how many lines the Logs of the run ENTITY/PROJECT/ID have; the client resumes behind them.
+
+    Raises:
+        answer_errors(): it does not answer, or refuses to.
+    """
+    import wandb
+
+    query = """query RunLogLines($entity: String, $project: String, $name: String!) {
+        project(name: $project, entityName: $entity) { run(name: $name) { logLineCount } }
+    }"""
+    entity, project, name = path.split("/")
+    names = {"entity": entity, "project": project, "name": name}
+    answer: dict[str, Any] = wandb.Api(timeout=math.ceil(seconds))._service_api.execute_graphql(
+        query, names, timeout=seconds
+    )
+    return int(answer["project"]["run"]["logLineCount"] or 0)
 
 
 def service_variable() -> str:
