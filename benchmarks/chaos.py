@@ -1,6 +1,6 @@
 """A sweep under random pre-emptions, kills, server outages and expired agents: is each trial finished once, and whole?
 
-    python benchmarks/chaos.py --seed 0              # 50 trials on three workers, some 20 minutes on two cores
+    python benchmarks/chaos.py --seed 0              # 50 trials on three workers: some 20 minutes of CPU time
     python benchmarks/chaos.py --seed 1 --trials 6   # the same in a few minutes
 
 Prints the faults that were played and a line for each row, value, file or exit code that is not as it must be. The

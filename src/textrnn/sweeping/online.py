@@ -89,7 +89,7 @@ class OnlineSweep(SweepLoop):
         self._resume()
         with self._interrupts:
             self._continue_those_left_to_us()
-            if self._interrupts.asked is not None:
+            if self._interrupts.asked is not None or self.stop_reason is not None:
                 return self._exit_code
             for number, worker in enumerate(self._workers):
                 environment = {**os.environ, **worker.environment}
@@ -127,9 +127,11 @@ class OnlineSweep(SweepLoop):
             reason = " ".join(str(error).split())
             raise InputError(f"{self._directory.path}: W&B does not answer ({reason}); try again later.") from error
         running: dict[int, tuple[Trial, TrialProcess]] = {}
-        while running or (waiting and self._interrupts.asked is None):
+        while running or waiting:
+            if self._interrupts.asked is not None or self.stop_reason is not None:
+                waiting.clear()
             for number in range(len(self._workers)):
-                if number not in running and waiting and self._interrupts.asked is None:
+                if number not in running and waiting:
                     trial = waiting.pop(0)
                     running[number] = trial, self._start(trial, number)
             for number, (trial, process) in list(running.items()):
