@@ -156,10 +156,9 @@ class SweepLoop(ABC):
     def _deserves_another_start(self, trial: Trial) -> bool:
         """Whether a failed trial is started again: its cause was outside, and is removed before --resume is typed.
 
-        It failed before its first value, or its process was killed and left a checkpoint.
+        It failed before its first value, or its process was killed, perhaps between a value and its checkpoint.
         """
-        has_checkpoint = self._directory.run_directory(trial).last_ckpt.is_file()
-        return trial.status == Status.FAILED and (not trial.history or (trial.was_killed and has_checkpoint))
+        return trial.status == Status.FAILED and (not trial.history or trial.was_killed)
 
     def _still_runs(self, trial: Trial) -> None:
         self._report.line(f"trial {trial.number} ({trial.run_id}) is still running")
