@@ -237,6 +237,8 @@ class RunReads:
             "HistoryPage": self._about(_history_page),
             "RunParquetHistory": self._about(_live_history),
             "RunFiles": self._about(self._files),
+            # Ours; the field is the one of the client's own RunResumeStatus and RunConsoleLogTail (core/internal/gql).
+            "RunLogLines": self._about(lambda run, _: {"logLineCount": len(run.log)}),
         }
 
     def _about(self, tell: Callable[[ServerRun, Variables], dict[str, Any]]) -> Callable[[Variables], dict[str, Any]]:

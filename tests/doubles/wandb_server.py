@@ -69,9 +69,9 @@ class WandbServer:
         self._artifact_store = ArtifactStore(self.url)
         self.runs: dict[str, ServerRun] = self._run_store.runs
         self.artifacts: dict[str, ServerArtifact] = self._artifact_store.artifacts
-        sweep_store = SweepStore(self._run_store)
-        self.sweeps: dict[str, ServerSweep] = sweep_store.sweeps
-        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, sweep_store)
+        self._sweep_store = SweepStore(self._run_store)
+        self.sweeps: dict[str, ServerSweep] = self._sweep_store.sweeps
+        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, self._sweep_store)
         self._operations = {name: answer for part in parts for name, answer in part.operations.items()}
         self._operations |= {
             "Viewer": lambda _: {"viewer": user()},
@@ -117,6 +117,11 @@ class WandbServer:
         """Delete a run, as a person does in the browser."""
         del self.runs[run_id]
         self._run_store.deleted.add(run_id)
+
+    def expire_agent(self, agent: str) -> None:
+        """Forget an agent; its next heartbeat is answered with 404."""
+        with self.lock:
+            self._sweep_store.agents.pop(agent, None)
 
     def artifact(self, name: str) -> ServerArtifact | None:
         """Return the committed version of `COLLECTION:ALIAS`, if there is one."""

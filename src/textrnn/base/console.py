@@ -103,20 +103,23 @@ class _LogFile(logging.FileHandler):
             print(f"{self.baseFilename} can't be written ({error.strerror})", file=sys.stderr)
 
 
+def logged_to_file() -> tuple[logging.Logger, ...]:
+    """Return the loggers whose lines are in a run's log."""
+    return LOGGER, logging.getLogger("pytorch_lightning")
+
+
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
     """Inside, also write log lines to `path`, with time and level; warnings of libraries become log lines."""
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    loggers = (LOGGER, logging.getLogger("pytorch_lightning"))
-    for logger in loggers:
+    for logger in logged_to_file():
         logger.addHandler(handler)
     show, warnings.showwarning = warnings.showwarning, _log_warning
     try:
         yield
     finally:
-        warnings.showwarning = show
-        for logger in loggers:
+        for logger in logged_to_file():
             logger.removeHandler(handler)
         with contextlib.suppress(OSError):  # of a full disk, which has been reported
             handler.close()

@@ -21,7 +21,7 @@ from textrnn.base.signals import is_ignored
 from textrnn.config.overrides import CONF_DIR
 from textrnn.config.schema import TrainerConfig
 from textrnn.sweeping.sweep_file import PROGRAM, Sweep
-from textrnn.tracking.wandb_internals import sweep_arguments, sweep_command
+from textrnn.tracking.wandb_internals import sweep_arguments
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 THREADS = "OMP_NUM_THREADS"
@@ -166,7 +166,7 @@ def trial_command(sweep: Sweep, parameters: Mapping[str, Any], *extra: str) -> l
     program = find_program(sweep)
     macros = {"${env}": "/usr/bin/env", "${interpreter}": sys.executable, PROGRAM: program}
     prefix = []
-    for part in sweep_command(sweep.prefix):
+    for part in sweep.prefix:
         if part.startswith("${") and part not in macros:
             raise InputError(f"{sweep.path}: command: {part} has no meaning before {PROGRAM}; leave it out.")
         prefix.append(macros.get(part, part))

@@ -155,6 +155,11 @@ class RunDirectory:
         return self.path / "wandb-unsent"
 
     @property
+    def diff_patch(self) -> Path:
+        """Exists if the code had uncommitted changes when the run began; contains them."""
+        return self.path / "diff.patch"
+
+    @property
     def train_log(self) -> Path:
         """Log lines, and the traceback of a crash."""
         return self.path / "train.log"

@@ -105,6 +105,7 @@ def upload_missing(
         config = replace(config, tracking=replace(config.tracking, mode="online"))
     summary = RunSummary.from_dict(read_summary(directory.summary_json))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
+    run.follow(directory.train_log)
     rows, media = read_metrics(directory.metrics_csv), charts(summary)
     if mode == "online":
         _send_files(run, directory)

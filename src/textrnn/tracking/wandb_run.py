@@ -25,13 +25,16 @@ from textrnn.tracking.wandb_identity import (
     refuse_deleted,
 )
 from textrnn.tracking.wandb_internals import (
+    answer_errors,
     is_chart,
     is_uploaded_as_artifact,
+    log_lines,
     service_errors,
     show_chart,
     table_artifact,
     table_of,
 )
+from textrnn.tracking.wandb_log import LogUpload
 from textrnn.tracking.wandb_offline import last_recorded_step, pass_over_empty, supersede
 from textrnn.tracking.wandb_received import Logged, local_files
 from textrnn.tracking.wandb_settings import (
@@ -75,6 +78,7 @@ class WandbRun:
             # The client copies each table there, and `wandb sync` of an offline run needs the copies; the home, where
             # they would be, may be another one by then, and nobody removes them from it.
             os.environ["WANDB_DATA_DIR"] = str(self.directory)
+        self._log: LogUpload | None = None
 
     @classmethod
     def start(
@@ -152,6 +156,23 @@ class WandbRun:
         rest = {name: value for name, value in values.items() if name not in tables}
         self._guarded(lambda: self._run.log(rest, step=step, commit=True))
 
+    def follow(self, log: Path) -> None:
+        """Upload the lines of `train.log` that W&B lacks, and from now on each new one, until the run is finished."""
+        counter = self.directory.parent / "log-lines"
+        known = int(counter.read_text(encoding="ascii")) if counter.is_file() else 0
+        if self.url is not None and not self._run.resumed:
+            known = 0
+        elif self.url is not None:
+            try:
+                known = in_time(lambda: log_lines(self.path, seconds=ANSWER_TIMEOUT), ANSWER_TIMEOUT)
+            except answer_errors() as error:
+                reason = " ".join(str(error).split())
+                LOGGER.warning(f"W&B does not say how much of train.log it has ({reason}): it may lack a part")
+        self._log = LogUpload(log, known=known, counter=counter, send=self._write_log)
+
+    def _write_log(self, text: str) -> None:
+        self._guarded(lambda: self._run.write_logs(text))
+
     def has_step(self, step: int) -> bool:
         """Whether the row of this step has been logged, now or before the run was resumed."""
         return step <= self._last_step
@@ -216,6 +237,8 @@ class WandbRun:
 
         Wait for uploads, at most `FINISH_TIMEOUT` seconds. Return whether W&B (offline: its file) has everything.
         """
+        if self._log is not None:
+            self._log.close()
         if self._stages_here:
             os.environ.pop("WANDB_DATA_DIR", None)
         if exit_code == exits.PREEMPTED:
@@ -372,7 +395,7 @@ def _init(
     tracking = config.tracking
     settings = wandb.Settings(
         silent=True,  # we report the important messages
-        console="off",  # the console belongs to the progress bar; its text is in train.log
+        console="off",  # the console belongs to the progress bar; `follow` uploads train.log
         symlink=False,
         save_code=False,
         disable_code=True,

@@ -21,6 +21,7 @@ from textrnn.distributed.ranks import Ranks
 from textrnn.distributed.slurm import Job, batch_job
 from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, source_digest, write_identity
 from textrnn.tracking.run_directory import RunDirectory, default_run_dir
+from textrnn.tracking.uncommitted import keep_uncommitted
 
 if TYPE_CHECKING:
     from textrnn.data.vectors.arrays import WordVectors
@@ -139,6 +140,8 @@ def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIden
     if resume is not None:
         identity = _recorded_identity(directory) or identity
     write_identity(directory.run_json, identity)
+    if identity.git_dirty:
+        keep_uncommitted(directory.diff_patch)
     return directory, identity, resume
 
 
