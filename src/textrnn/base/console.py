@@ -119,6 +119,7 @@ def log_to_file(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        warnings.showwarning = show
         for logger in logged_to_file():
             logger.removeHandler(handler)
         with contextlib.suppress(OSError):  # of a full disk, which has been reported
