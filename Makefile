@@ -1,22 +1,27 @@
 # make train: a fresh machine with Python 3.11+, git and make trains a GRU on generated reviews.
 # make check: lint, types, the layers of the package and the unit tests but those that start processes.
+# make unit:  make check without lint and types, for other versions:
+#             VENV=/tmp/oldest CONSTRAINTS=constraints-oldest.txt, or with CONSTRAINTS= the newest ones.
 # make test:  lint, types and every test that needs no GPU.
 # make notebooks: runs the notebooks again and keeps what they show.
 # make docs: builds the documentation site, docs/_build/html/index.html; a warning is an error.
 # make bench: measures, without peers, and puts the figures into docs/; ARGS="--peers" for all of them.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train check test docs bench notebooks lint clean
+.PHONY: train check unit test docs bench notebooks lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py experiment=first_run $(ARGS)
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-check: $(VENV)/.installed lint
+check: lint unit
+
+unit: $(VENV)/.installed
 	$(PYTEST) tests/unit tests/repository/test_layers.py -m "not slow and not gpu"
 
 test: $(VENV)/.installed lint
@@ -39,10 +44,10 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 # The stamp is made last, so an interrupted installation is taken up again.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; type make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(CONSTRAINTS:%=-c %) -e ".[dev]"
 	@touch $@
 
 clean:

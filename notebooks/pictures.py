@@ -118,9 +118,9 @@ def gates_by_word(
     panels[0].set(ylabel="P(positive)", ylim=(-0.05, 1.05), title=title)
     for axes, (name, values) in zip(panels[1:], gates.items(), strict=True):
         image = axes.imshow(values[:, order].T, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        axes.set(ylabel=f"{name}\nunits", yticks=[])
+        axes.set(ylabel=name, yticks=[])
     panels[-1].set_xticks(range(len(words)), words, rotation=90)
-    figure.colorbar(image, ax=panels[1:], label="0: closed, 1: open", pad=0.01)
+    figure.colorbar(image, ax=panels[1:], label="value of the gate, a row a unit", pad=0.01)
     plt.show()
 
 

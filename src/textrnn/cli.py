@@ -4,6 +4,12 @@ Exit codes: 0 done, 1 crash, 2 wrong input, 75 pre-empted (the same command cont
 """
 
 import sys
+
+if sys.platform == "win32":
+    # Before the imports below, which need locks and signals that only Unix has; 2 is wrong input.
+    print("error: textrnn doesn't run on Windows itself; type wsl --install, then use it in WSL.", file=sys.stderr)
+    sys.exit(2)
+
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import takewhile

@@ -89,12 +89,22 @@ def test_jobs_that_are_still_queued_are_not_submitted_again(slurm: Slurm, script
     slurm.run("scancel", array)
 
 
-def test_what_slurm_refuses_is_one_sentence(slurm: Slurm, script: Command, workplace: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("partition=nowhere", "(invalid partition specified: nowhere;"),
+        ("mem_gb=900", "(Memory specification can not be satisfied;"),
+    ],
+)
+def test_what_slurm_refuses_is_one_sentence(
+    key: str, answer: str, slurm: Slurm, script: Command, workplace: Path
+) -> None:
     start = time.monotonic()
-    typed = ("-m", "hydra/launcher=slurm", "hydra.launcher.partition=nowhere", *SMALL, "model=gru,rnn", "run_dir=jobs")
+    typed = ("-m", "hydra/launcher=slurm", f"hydra.launcher.{key}", *SMALL, "model=gru,rnn", "run_dir=jobs")
     done = script("train.py", *typed, **slurm.environment)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: hydra/launcher=slurm: SLURM refuses the jobs (invalid partition specified: nowhere;")
+    assert line.startswith(f"error: hydra/launcher=slurm: SLURM refuses the jobs {answer}")
+    assert ("type hydra.launcher.mem_gb=GB with less than 900" in line) == key.startswith("mem_gb")
     assert not (workplace / "jobs").exists()
     assert time.monotonic() - start < 30

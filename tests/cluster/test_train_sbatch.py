@@ -58,6 +58,7 @@ def test_four_processes_on_two_nodes_go_on_after_a_signal_and_end_with_the_first
     before = len(metrics(run))
     until(lambda: len(metrics(run)) > before + 5, lambda: slurm.output(job))
     assert "Restarts=1" in slurm.run("scontrol", "show", "job", job)
+    assert "resume: python" not in slurm.output(job), "nothing is to be typed"
 
     os.kill(processes(job)[2], signal.SIGKILL)
     slurm.wait(job, "FAILED", restarts=1, deadline=60)

@@ -46,7 +46,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 SwitchType=switch/none
-# Nodes have the CPUs that are written here, whatever the host has.
+# Nodes have the CPUs and the memory that are written here, whatever the host has: enough for all shipped options.
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 SelectType=select/cons_tres
@@ -57,8 +57,8 @@ ReturnToService=2
 # Jobs that are over can be asked for as long as tests last.
 MinJobAge=3600
 GresTypes=gpu
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=8000 Gres=gpu:2
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=8000 Gres=gpu:2
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=64000 Gres=gpu:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=64000 Gres=gpu:2
 PartitionName=gpu Nodes=n1,n2 Default=YES PriorityTier=1 DefMemPerCPU=500
 PartitionName=urgent Nodes=n1,n2 PriorityTier=10 PreemptMode=OFF DefMemPerCPU=500
 """

@@ -13,6 +13,10 @@ from doubles.wandb_server import ServerRun, WandbServer
 KEY = "0123456789abcdef" * 2 + "secret42"
 
 
+AFTER_THE_END = 2
+"""Lines of `train.log` that may be logged after the W&B run has ended."""
+
+
 def log_in(environment: dict[str, str], server: WandbServer) -> None:
     environment |= {
         "WANDB_BASE_URL": server.url,
@@ -42,18 +46,26 @@ def summary_of(run: Path) -> dict[str, Any]:
     return values
 
 
+def logs_of(arrived: ServerRun) -> list[str]:
+    """Return the lines of W&B's Logs without the times that the client puts before them."""
+    return [arrived.log[number].partition(" ")[2] for number in sorted(arrived.log)]
+
+
 def only_run(server: WandbServer) -> ServerRun:
     (run,) = server.runs.values()
     return run
 
 
 def assert_whole(server: WandbServer, run: Path) -> None:
-    """Assert that W&B has one run, with every row once and in order, and the summary of the run directory."""
+    """Assert that W&B has one run, with every row and log line once and in order, and the run directory's summary."""
     arrived = only_run(server)
     steps = [row["_step"] for row in arrived.rows]
     assert steps == sorted(set(steps))
     assert untimed(arrived.rows) == untimed(rows_of(run))
     assert {name: arrived.summary[name] for name in summary_of(run)} == summary_of(run)
+    logged = (run / "train.log").read_text().splitlines()
+    assert logs_of(arrived) == logged[: len(arrived.log)]
+    assert len(logged) - len(arrived.log) <= AFTER_THE_END
     assert arrived.exit_code == 0
     assert arrived.state == "finished"
 

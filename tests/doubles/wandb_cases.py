@@ -5,7 +5,9 @@ It has everything that a run uploads: rows, a summary, a picture, a table, a cha
 """
 
 import logging
+import os
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +15,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import wandb
+from doubles.tracked_runs import wandb_core
 from doubles.wandb_server import Fault, WandbServer
 from PIL import Image
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, TrackingConfig
-from textrnn.tracking.identity import RunIdentity, new_identity, write_identity
+from textrnn.tracking.identity import new_identity, read_identity, write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.run_directory import RunDirectory
 from textrnn.tracking.summary import RunSummary, Status, write_summary
@@ -79,15 +82,18 @@ class SmallRun:
     """A run directory and its W&B run."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.config = Config(tracking=TrackingConfig(project="films"), run_dir=str(folder))
-        self.identity: RunIdentity = new_identity(self.config, ["train.py"])
-        self.identity.id = run_id
         self.directory = RunDirectory(folder, None)
+        if self.directory.run_json.is_file():  # another process has made it
+            self.identity = read_identity(self.directory.run_json)
+            return
+        self.identity = new_identity(self.config, ["train.py"])
+        self.identity.id = run_id
         write_identity(self.directory.run_json, self.identity)
-        (folder / "picture.png").parent.mkdir(exist_ok=True)
         Image.new("RGB", (2, 2)).save(folder / "picture.png")
         (folder / "best.ckpt").write_bytes(MODEL)
+        self.directory.train_log.touch()
 
     def charts(self, summary: RunSummary) -> dict[str, Any]:
         table = wandb.Table(columns=["x", "y"], data=[[1, 2.0]])
@@ -121,10 +127,10 @@ class SmallRun:
             best_epoch=1,
         )
 
-    def train(self, server: WandbServer, case: Case | None) -> bool:
-        """Do what a run does; return whether it is online."""
+    def train(self, server: WandbServer | None, case: Case | None, mode: str = "online", *, dies: bool = False) -> bool:
+        """Do what a run does; return whether it is online. `dies`: the client's service ends before the run does."""
         _begin(server, case, "start")
-        run = WandbRun.start(self.config, self.identity, self.directory.path, mode="online", resume=False)
+        run = WandbRun.start(self.config, self.identity, self.directory.path, mode=mode, resume=False)
         open_record(run, self.directory)
         if run.url is not None:
             run.use_artifact(dataset_artifact("abc", {"fingerprint": "abc"}))
@@ -138,6 +144,8 @@ class SmallRun:
             trainer.global_step = step
             logger.log_metrics({"train/loss": 1 / step})
         _begin(server, case, "end")
+        if dies:  # as `scancel` ends it: every process of a job gets the signal
+            os.kill(wandb_core(os.getpid()), signal.SIGTERM)
         logger.log_metrics({"test/loss": 0.25})
         summary = self.summary()
         logger.add_media(STEPS[-1], self.charts(summary))
@@ -186,8 +194,8 @@ class SmallRun:
         return found
 
 
-def _begin(server: WandbServer, case: Case | None, moment: str) -> None:
-    if case is not None and case.moment == moment:
+def _begin(server: WandbServer | None, case: Case | None, moment: str) -> None:
+    if server is not None and case is not None and case.moment == moment:
         server.faults.append(Fault(case.operation, case.kind, times=1 if case.once else None))
 
 

@@ -10,7 +10,9 @@ source in wandb/wandb:
   (core/internal/filestream/retry_policy.go). Nothing reports it but a line in `debug-internal.log` and, without
   `silent`, "Fatal error while uploading data" (wandb#9335). The run then ends as if it had been uploaded.
 - GraphQL is not retried at 400, 401, 403, 404, 409, 410, 413 and 422 and retried, with growing waits, at 408, 429, 5xx
-  and broken connections.
+  and broken connections. `wandb.init` retries 409 too, until its time is up; `wandb.Api` does not
+  (`UpsertBucketRetryPolicy` in core/internal/clients/retry.go). After a status with the header Retry-After it waits
+  for as long as that says.
 - A file or artifact is uploaded by PUT to storage, with retries as for GraphQL. An artifact of which a file fails stays
   PENDING: it is never committed, and its staged files are deleted (core/pkg/artifacts/saver.go, `Save`).
 """
@@ -36,6 +38,8 @@ class Fault:
     """How often; None for good."""
     after: int = 0
     """Requests of the operation that are answered first."""
+    retry_after: int | None = None
+    """Seconds after which the client is asked to try again: the header Retry-After of a status."""
     done: int = 0
     """How often it has happened."""
 

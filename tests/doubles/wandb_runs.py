@@ -1,7 +1,8 @@
 """The runs of the loopback W&B server: uploads of clients, answers at a resume, and the reads of `wandb.Api`.
 
 Rules of state, as `ServerRun.state` says it:
-- `pending`: a sweep has handed the run out, and no client has started it. `running`: a client has.
+- `pending`: a sweep has handed the run out, or `wandb.Api` has made it, and no client has started it. `running`: a
+  client has.
 - `finished` after exit code 0, `failed` after any other.
 - `crashed`: no exit code, and no request of the run for `crashed_after` seconds (a client that logs nothing still sends
   one every 15 s). After a new request the run is `running` again, also if it was complete.
@@ -187,7 +188,7 @@ class RunStore:
         if "display_name" in said:  # wandb.Api's name for it
             said["displayName"] = said.pop("display_name")
         run.record.update(said)
-        if "name" in said:  # from the client that runs it, not from wandb.Api
+        if "name" in said and "state" not in said:  # from the client that runs it, not from wandb.Api
             run.started = True
             run.heard = time.monotonic()
         if "summaryMetrics" in said:
@@ -236,6 +237,8 @@ class RunReads:
             "HistoryPage": self._about(_history_page),
             "RunParquetHistory": self._about(_live_history),
             "RunFiles": self._about(self._files),
+            # Ours; the field is the one of the client's own RunResumeStatus and RunConsoleLogTail (core/internal/gql).
+            "RunLogLines": self._about(lambda run, _: {"logLineCount": len(run.log)}),
         }
 
     def _about(self, tell: Callable[[ServerRun, Variables], dict[str, Any]]) -> Callable[[Variables], dict[str, Any]]:

@@ -11,7 +11,8 @@ WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS=1 and ..._MAX_SECONDS=1. `QUICK_AGENT
 
 Nearly all of the client's traffic is GraphQL, distinguished by the operation's name in the query text; history, console
 and exit code come over a run's file stream, files by PUT to addresses from GraphQL answers. Unknown requests are
-answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. Modules:
+answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. WANDB.md has the rules
+and their sources. Modules:
 - `wandb_runs`: runs, the rules of their state, resume, and what `wandb.Api` reads of them.
 - `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the commands to agents.
 
@@ -68,9 +69,9 @@ class WandbServer:
         self._artifact_store = ArtifactStore(self.url)
         self.runs: dict[str, ServerRun] = self._run_store.runs
         self.artifacts: dict[str, ServerArtifact] = self._artifact_store.artifacts
-        sweep_store = SweepStore(self._run_store)
-        self.sweeps: dict[str, ServerSweep] = sweep_store.sweeps
-        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, sweep_store)
+        self._sweep_store = SweepStore(self._run_store)
+        self.sweeps: dict[str, ServerSweep] = self._sweep_store.sweeps
+        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, self._sweep_store)
         self._operations = {name: answer for part in parts for name, answer in part.operations.items()}
         self._operations |= {
             "Viewer": lambda _: {"viewer": user()},
@@ -117,6 +118,11 @@ class WandbServer:
         del self.runs[run_id]
         self._run_store.deleted.add(run_id)
 
+    def expire_agent(self, agent: str) -> None:
+        """Forget an agent; its next heartbeat is answered with 404."""
+        with self.lock:
+            self._sweep_store.agents.pop(agent, None)
+
     def artifact(self, name: str) -> ServerArtifact | None:
         """Return the committed version of `COLLECTION:ALIAS`, if there is one."""
         return self._artifact_store.find(name)
@@ -131,10 +137,10 @@ class WandbServer:
             raise UnknownOperationError(operation)
         return self._operations[operation](variables)
 
-    def fault(self, operation: str) -> int | str | None:
+    def fault(self, operation: str) -> Fault | None:
         """Return what goes wrong with this request, if anything."""
         with self.lock:
-            return next((fault.kind for fault in self.faults if fault.strikes(operation)), None)
+            return next((fault for fault in self.faults if fault.strikes(operation)), None)
 
     def stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Store an upload of a run's file stream; answer whether the run should stop."""
@@ -280,9 +286,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fails(self, operation: str) -> bool:
         """Do what a fault says; return whether that was all: of "half" the request is still to be carried out."""
-        kind = self.double.fault(operation)
-        if isinstance(kind, int):
-            self._reply(kind, json.dumps({"errors": [{"message": f"{operation} gets {kind}"}]}).encode())
+        fault = self.double.fault(operation)
+        kind = None if fault is None else fault.kind
+        if fault is not None and isinstance(kind, int):
+            content = json.dumps({"errors": [{"message": f"{operation} gets {kind}"}]}).encode()
+            self._reply(kind, content, retry_after=fault.retry_after)
         elif kind == "errors":
             self._reply(200, json.dumps({"data": None, "errors": [{"message": f"{operation} fails"}]}).encode())
         elif kind in ("reset", "stall"):
@@ -306,13 +314,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"] or 0))
 
-    def _reply(self, status: int, content: bytes) -> None:
+    def _reply(self, status: int, content: bytes, *, retry_after: int | None = None) -> None:
         if self.server.dead.is_set():
             self.close_connection = True
             return
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if retry_after is not None:
+            self.send_header("Retry-After", str(retry_after))
         self.end_headers()
         if self._halved:
             content = content[: len(content) // 2]

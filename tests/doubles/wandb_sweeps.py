@@ -8,8 +8,9 @@ At each heartbeat an agent reports the trials that it runs, and the server
 - sends `exit` once `run_cap` runs were handed out or the grid is finished, unless a trial is being pre-empted and may
   come back. The sweep is FINISHED then. `wandb sweep --stop` (agents exit when idle), `--cancel` (at once) and
   `--pause` (they wait) set the state from outside;
-- answers 404 once the sweep is deleted (`del server.sweeps[id]`; the client's `_agent_heartbeat` and its
-  SweepNotFoundError). An agent then lets its trial end and exits with 0; one without a trial exits with 1.
+- answers 404 once the sweep is deleted (`del server.sweeps[id]`) or the agent is unknown (`expire_agent`): the client's
+  `_agent_heartbeat` and its "Sweep was deleted or agent was not found". An agent then lets its trial end and exits with
+  0; one without a trial exits with 1.
 """
 
 import json
@@ -77,7 +78,8 @@ class SweepStore:
         self.runs = runs
         self.sweeps: dict[str, ServerSweep] = {}
         self.agents: dict[str, ServerSweep] = {}
-        """The sweep of each agent."""
+        """The sweep of each agent that the server knows."""
+        self._registered = 0
         self.operations: Operations = {
             "UpsertSweep": self._upsert,
             "CreateAgent": self._create_agent,
@@ -101,15 +103,16 @@ class SweepStore:
         return {"upsertSweep": {"sweep": told, "configValidationWarnings": warnings}}
 
     def _create_agent(self, variables: Variables) -> dict[str, Any]:
-        agent = f"agent{len(self.agents) + 1:03}"
+        self._registered += 1
+        agent = f"agent{self._registered:03}"
         self.agents[agent] = self.sweeps[variables["sweep"]]
         return {"createAgent": {"agent": {"id": agent, "name": agent}}}
 
     def _heartbeat(self, variables: Variables) -> dict[str, Any]:
         agent = variables["id"]
+        if agent not in self.agents or self.agents[agent].id not in self.sweeps:
+            raise RefusedError(404, f"agent {agent} not found")
         sweep = self.agents[agent]
-        if sweep.id not in self.sweeps:
-            raise RefusedError(404, f"sweep {sweep.id} not found")
         running = [self.runs.runs[run] for run in json.loads(variables.get("runState") or "{}")]
         if sweep.config.get("early_terminate"):
             for weak in sweeps.stop_runs(sweep.engine_config, sweep.engine_runs):

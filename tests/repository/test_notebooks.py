@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import wandb
 from doubles.run_files import SMALL, json_of
 from doubles.tracked_runs import log_in
 from doubles.wandb_server import WandbServer
@@ -54,11 +55,25 @@ def test_the_third_reads_folders_and_a_project_in_wandb(
         names["TEXTRNN_NOTEBOOK_WANDB"] = "tester/films"
         notebook = run(NOTEBOOKS[2], tmp_path, **names)
     told = "".join(output["text"] for output in notebook.cells[-1].outputs)
-    assert told.startswith("2 runs; the last one's validations: ")
+    assert told.startswith("2 runs with a test in tester/films\nthe last one's validations: ")
     summaries = [json_of(workplace / f"{seed}" / "summary.json") for seed in (0, 1)]
     accuracies = np.array([summary["test/accuracy"] for summary in summaries], dtype=float)
     mean, spread = accuracies.mean(), accuracies.std(ddof=1)
     assert told.splitlines()[-1].split()[:4] == ["gru", "2.0", f"{mean:.4f}", f"{spread:.4f}"]
+
+
+def test_a_project_without_a_tested_run_is_shown_as_that(
+    server: WandbServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = nbformat.read(NOTEBOOKS[2], as_version=4).cells[-1]  # type: ignore[no-untyped-call]  # nbformat's
+    exec(cell.source, {"WANDB": "tester/empty"})
+    with wandb.init(project="films", settings=wandb.Settings(silent=True)) as untested:
+        untested.log({"val/accuracy": 0.5})
+    exec(cell.source, {"WANDB": "tester/films"})
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if "test" in line] == [
+        f"0 runs with a test in tester/{p}" for p in ("empty", "films")
+    ]
 
 
 def test_there_are_three() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import ROOT, Command
@@ -146,21 +147,51 @@ def test_the_extensions_train(
         assert "val/mcc" in next(csv.reader(file))
 
 
+def test_the_cell_without_recurrent_weights_computes_its_equation(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from textrnn.model import cell_loop, recurrent
+    from textrnn.model.encoder import RecurrentLayer
+
+    (code,) = blocks("howto/extend.md", "python")
+    names: dict[str, Any] = {**vars(recurrent), **vars(cell_loop)}
+    exec(compile(code, "howto/extend.md", "exec"), names)
+    for table, value in ((recurrent.KERNELS, names["MinGru"]), (recurrent.GATES, 2)):
+        monkeypatch.setitem(table, "min_gru", value)
+    monkeypatch.setitem(cell_loop._STEPS, "min_gru", names["_min_gru"])
+    layer = RecurrentLayer("min_gru", 3, 4, bidirectional=False)
+    layer.initialize("orthogonal", forget_bias=1.0)
+    weight, bias = layer.parameters()
+    torch.nn.init.normal_(bias)
+    inputs, h = torch.randn(1, 5, 3), torch.zeros(4)
+    for x in inputs[0]:
+        z, n = (weight @ x + bias).chunk(2)
+        h = (1 - z.sigmoid()) * h + z.sigmoid() * n
+    torch.testing.assert_close(layer(inputs, torch.tensor([5]))[0, -1], h)
+
+
 @pytest.mark.slow
 def test_the_code_for_python_runs(
-    here: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Command,
+    workplace: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     made = here("train.py", *TINY, "run_dir=runs/first")
     assert made.returncode == 0, made.stderr
     for name in ("train.py", "conf"):
         (workplace / name).symlink_to(ROOT / name)
     monkeypatch.chdir(workplace)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     code = blocks("howto/python.md", "python")
     assert len(code) == 6
     names: dict[str, object] = {}
     for block in code:
         exec(compile(block, "howto/python.md", "exec"), names)
     printed = capsys.readouterr().out
-    assert "): A fine film, and a moving one." in printed
+    assert "): My brother called it dull. I found it wonderful." in printed
     assert "did you mean model.hidden_size?" in printed
     assert "torch.Size([4, 10, 64])" in printed
+    assert printed.splitlines()[-1].startswith("run directory: runs/")

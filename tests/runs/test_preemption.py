@@ -155,12 +155,14 @@ def test_ctrl_c_ends_a_multirun_and_names_the_command_that_continues(
         ended = here("train.py", "-m", *typed)
     assert ended.returncode == 130
     assert "the run stopped in epoch 1 at step 1, saved in two jobs/0/checkpoints/last.ckpt" in ended.stderr
-    assert "interrupted; resume: python train.py 'resume=two jobs/0'" in ended.stderr
+    assert "resume: python train.py resume=" not in ended.stderr, "one command, for all jobs"
     assert not (place / "two jobs" / "1").exists()
-    _, _, command = ended.stderr.partition("resume all: python ")
+    _, _, command = ended.stderr.partition("resume all jobs: python ")
     done = here(*shlex.split(command.partition("\n")[0]))
     assert done.returncode == 0, done.stderr
     assert "2 of 2 runs done" in done.stdout
+    again = here(*shlex.split(command.partition("\n")[0]))
+    assert "two jobs/0 is finished\ntwo jobs/1 is finished\n" in again.stderr
 
 
 @pytest.mark.slow

@@ -104,13 +104,13 @@ def test_a_killed_sweep_goes_on_without_losing_or_repeating_a_trial(
 def test_ctrl_c_ends_trials_cleanly_and_resume_goes_on(workplace: Path, environment: dict[str, str]) -> None:
     path = sweep_file(workplace, parameters={"optimizer.lr": {"values": [0.01]}})
     long = ["trainer.max_epochs=20", "early_stopping.patience=null"]
-    process = start([str(path), *long], workplace, environment)
+    process = start([str(path), "--agents", "1", *long], workplace, environment)
     wait(process, lambda: any(file.read_text().count("\n") > 3 for file in workplace.glob("runs/*/*/metrics.csv")))
     process.send_signal(signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
     directory = sweep_directory(workplace)
-    assert f"resume: python sweep.py --resume runs/{directory.name}" in output
+    assert f"resume: python sweep.py --resume runs/{directory.name} --agents 1\n" in output
     (row,) = leaderboard(directory)
     assert (row["status"], row["rank"]) == ("interrupted", "")
     assert (workplace / row["run_dir"] / "checkpoints" / "last.ckpt").is_file()

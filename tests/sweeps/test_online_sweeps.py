@@ -12,9 +12,9 @@ import yaml
 from doubles.quick_agent import told_at_once
 from doubles.sweep_runs import broken, leaderboard, start, sweep_directory, sweep_file, wait
 from doubles.tracked_runs import KEY, log_in
-from doubles.wandb_server import WandbServer
+from doubles.wandb_server import Fault, WandbServer
 
-from textrnn.base.files import FileLock
+from textrnn.base.locks import FileLock
 
 TRIAL = """
 import json, os, pathlib, time
@@ -69,6 +69,22 @@ def test_agents_run_a_registered_sweep(server: WandbServer, workplace: Path, env
     assert KEY not in output + "".join(
         file.read_text(errors="replace") for file in directory.rglob("*") if file.is_file()
     )
+
+
+@pytest.mark.slow
+def test_a_trial_that_w_and_b_does_not_take_has_failed(
+    server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    path = sweep_file(workplace, tracking="auto")
+    environment |= {"PYTHONPATH": broken(workplace), "WANDB_INIT_TIMEOUT": "3"}
+    server.faults.append(Fault("UpsertBucket", 429, times=None))
+    process = start([str(path)], workplace, environment)
+    output = told(process)
+    assert process.returncode == 1, output
+    (row,) = leaderboard(sweep_directory(workplace))
+    assert row["status"] == "failed"
+    assert "W&B did not take the run" in row["reason"]
+    assert not list(sweep_directory(workplace).glob("*/wandb/offline-run-*"))
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from doubles.sweep_runs import leaderboard, sweep_file
+from doubles.sweep_runs import broken, leaderboard, sweep_file
 from doubles.sweeps_made import trial
 
 from textrnn.base.errors import InputError
@@ -68,7 +68,8 @@ def test_the_file_that_it_began_with_may_be_named_again(place: Path, begun: Begu
         ("program", "evaluate.py"),
         ("method", "random"),
         ("metric", {"name": "val/accuracy", "goal": "maximize"}),
-        ("parameters", {"optimizer.lr": {"values": [0.01, 0.02]}}),
+        ("parameters", {"optimizer.lr": {"values": [0.02, 0.03]}}),
+        ("parameters", {"optimizer.lr": {"values": [0.01]}, "seed": {"values": [1, 2]}}),
         ("early_terminate", {"type": "hyperband", "min_iter": 1}),
         ("command", ["data.batch_size=64"]),
         ("command", ["test=true"]),
@@ -86,6 +87,32 @@ def test_another_file_is_refused(place: Path, begun: Begun, key: str, value: Any
     with pytest.raises(InputError, match=rf"sweep\.yaml: {key}: is another one than in runs/.*/sweep\.yaml"):
         main([str(changed), "--resume", str(directory.path), "--count", "9"])
     assert directory.sweep_yaml.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_grid_that_has_gained_values_runs_them(
+    place: Path, begun: Begun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_file(place)
+    directory = begun()
+    monkeypatch.setenv("PYTHONPATH", broken(place, "optimizer.lr=0.02", "optimizer.lr=0.03"))
+    path = sweep_file(place, parameters={"optimizer.lr": {"values": [0.02, 0.01, 0.03]}})
+    for _ in range(2):
+        main([str(path), "--resume", str(directory.path)])
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if " new setting" in line] == [f"2 new settings in {path}"]
+    assert [found.parameters["optimizer.lr"] for found in directory.trials()] == [0.01, 0.02, 0.03]
+
+
+def test_the_grid_of_a_sweep_of_wandb_stays_as_it_is(place: Path, begun: Begun) -> None:
+    sweep_file(place)
+    directory = begun()
+    directory.registered.write_text(f"tester/films/{directory.path.name}\n")
+    path = sweep_file(place, parameters={"optimizer.lr": {"values": [0.01, 0.5]}})
+    with pytest.raises(
+        InputError, match=r"parameters: is another one than in .* can't change in a sweep that has begun"
+    ):
+        main([str(path), "--resume", str(directory.path)])
 
 
 def test_the_count_is_kept(place: Path, begun: Begun) -> None:

@@ -83,6 +83,13 @@ def test_command_lines_are_read_without_torch(
     assert not imported(arguments, environment, workplace, code=code) & {"torch", *TRAINING}
 
 
+def test_on_windows_a_sentence_names_wsl() -> None:
+    windows = "import sys; sys.platform = 'win32'; sys.modules.update(fcntl=None, signal=None); import textrnn.cli"
+    done = subprocess.run([sys.executable, "-c", windows], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: textrnn doesn't run on Windows itself; type wsl --install, then use it in WSL.\n"
+
+
 @pytest.mark.slow
 def test_predict_waits_for_torch_alone(checkpoint: Path, environment: dict[str, str], workplace: Path) -> None:
     modules = imported(["predict", str(checkpoint), "a fine film"], environment, workplace, code=0)

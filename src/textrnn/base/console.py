@@ -76,9 +76,15 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning 2.6 walks batches with a helper that torch 2.13 deprecates; users can't change that.
     warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+    # So does its gathering of metrics from several processes.
+    warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather is deprecated", FutureWarning)
+    # Short names such as bf16 are allowed values of trainer.precision.
+    warnings.filterwarnings("ignore", "`precision=.*` is supported for historical reasons", UserWarning)
     # A resumed run continues in its own directory; a run on a login node is not started by srun.
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
     warnings.filterwarnings("ignore", "The `srun` command is available", UserWarning)
+    # A GPU is left unused because the user has typed so, or a line of ours names the key for it.
+    warnings.filterwarnings("ignore", "GPU available but not used", UserWarning)
     # An epoch may be shorter than the logging interval; its validation is logged anyway.
     warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging", UserWarning)
 
@@ -97,22 +103,33 @@ class _LogFile(logging.FileHandler):
             print(f"{self.baseFilename} can't be written ({error.strerror})", file=sys.stderr)
 
 
+def logged_to_file() -> tuple[logging.Logger, ...]:
+    """Return the loggers whose lines are in a run's log."""
+    return LOGGER, logging.getLogger("pytorch_lightning")
+
+
 @contextlib.contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Inside, also write log lines and Python's warnings to `path`, with time and level."""
+    """Inside, also write log lines to `path`, with time and level; warnings of libraries become log lines."""
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    warnings_logger = logging.getLogger("py.warnings")
-    loggers = (LOGGER, warnings_logger, logging.getLogger("pytorch_lightning"))
-    for logger in loggers:
+    for logger in logged_to_file():
         logger.addHandler(handler)
+    show, warnings.showwarning = warnings.showwarning, _log_warning
     try:
         yield
     finally:
-        for logger in loggers:
+        warnings.showwarning = show
+        for logger in logged_to_file():
             logger.removeHandler(handler)
         with contextlib.suppress(OSError):  # of a full disk, which has been reported
             handler.close()
+
+
+def _log_warning(message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object) -> None:
+    """Log a warning in one line, with the library in place of the path of its file."""
+    library = filename.rpartition("site-packages/")[2].partition("/")[0] or Path(filename).stem
+    LOGGER.warning(f"warning of {library}: {' '.join(str(message).split())} ({category.__name__})")
 
 
 SECONDS_BETWEEN_LINES = 5.0

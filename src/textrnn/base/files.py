@@ -1,10 +1,9 @@
-"""Files that survive a kill: locks, whole files and folders, CSV; typed paths, the cache, disk errors."""
+"""Files that survive a kill: whole files and folders, CSV; typed paths, the cache, disk errors."""
 
 import atexit
 import contextlib
 import csv
 import errno
-import fcntl
 import io
 import os
 import shutil
@@ -12,94 +11,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
-
-
-class FileLock:
-    """An exclusive `flock` on `path`. The kernel releases it when its process ends, however that ends.
-
-    A child process that inherits `descriptor` (`subprocess.Popen(pass_fds=...)`) holds the lock too, until it ends,
-    even after `release` here; such a lock needs `keep`.
-
-    Args:
-        path: The lock's file; its folder is made.
-        keep: Leave the file in place on release. Otherwise it exists only while a process holds or awaits the lock.
-
-    Attributes:
-        descriptor: Of the open file; None while this object does not hold the lock.
-
-    Raises:
-        OSError: the file cannot be made or locked, for instance on a read-only disk.
-    """
-
-    def __init__(self, path: Path, *, keep: bool = False) -> None:
-        self.path = path
-        self.descriptor: int | None = None
-        self._keep = keep
-
-    def acquire(self, *, blocking: bool = True) -> bool:
-        """Take the lock; without `blocking`, return False at once if another process holds it."""
-        while True:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            except FileNotFoundError:
-                continue  # another process removed the empty folder after our mkdir
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
-            except BlockingIOError:
-                os.close(descriptor)
-                return False
-            except BaseException:
-                os.close(descriptor)
-                raise
-            if self._names(descriptor):
-                self.descriptor = descriptor
-                return True
-            os.close(descriptor)  # the last holder removed this file while we waited for it: wait for the new one
-
-    def release(self) -> None:
-        """Release the lock and, without `keep`, remove its file; a second call does nothing."""
-        if self.descriptor is not None:
-            if not self._keep:
-                self.path.unlink(missing_ok=True)
-            os.close(self.descriptor)
-            self.descriptor = None
-
-    def is_held(self) -> bool:
-        """Return whether any process holds the lock now."""
-        try:
-            descriptor = os.open(self.path, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two callers don't see each other
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
-
-    def _names(self, descriptor: int) -> bool:
-        """Return whether `path` is still the name of the open file."""
-        try:
-            return os.path.samestat(self.path.stat(), os.fstat(descriptor))
-        except FileNotFoundError:
-            return False
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
+from textrnn.base.locks import FileLock
 
 _SHOWN = 100
 """Characters of a typed path that a message shows: a whole text may have been typed by mistake."""
@@ -264,7 +180,7 @@ def making(
 def remove_if_abandoned(folder: Path, lock: Path) -> None:
     """Delete the folder of a killed process, unless a process holds `lock`."""
     guard = FileLock(lock)
-    if guard.acquire(blocking=False):
+    if not guard.is_held() and guard.acquire(blocking=False):
         try:
             shutil.rmtree(folder, ignore_errors=True)
         finally:

@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import ModuleType
 from typing import TypeVar
 
+from textrnn.base.files import writable_cache
+
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of the settings in glibc's malloc.h."""
 
@@ -108,6 +110,8 @@ def import_torchmetrics() -> None:
     """
     if SIGNAL in sys.modules:
         return
+    # It imports matplotlib, which would warn of a home that can't be written.
+    os.environ["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR") or writable_cache("matplotlib")
     sys.modules[SIGNAL] = stand_in = _Signal(SIGNAL)
     try:
         import torchmetrics  # noqa: F401 - for those who import it next

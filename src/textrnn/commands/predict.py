@@ -36,7 +36,8 @@ EXAMPLES = """\
 examples:
   python predict.py runs/RUN "A fine film." "I wanted to like it."
   python predict.py runs/RUN --file reviews.txt > labels.jsonl
-  python predict.py wandb:PROJECT/MODEL:best --file - < reviews.txt"""
+  python predict.py wandb:PROJECT/MODEL:best --file - < reviews.txt
+  python predict.py https://wandb.ai/ENTITY/PROJECT/runs/ID "A fine film.\""""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from textrnn.sweeping.local import LocalSweep
 from textrnn.sweeping.online import OnlineSweep
 from textrnn.sweeping.processes import find_program, share_out, trial_command
 from textrnn.sweeping.results import record
-from textrnn.sweeping.sweep_file import GOALS, Metric, Sweep, read_sweep
+from textrnn.sweeping.sweep_file import GOALS, Metric, Sweep, added_settings, read_sweep
 from textrnn.sweeping.sweep_loop import SweepLoop
 from textrnn.sweeping.trials import SweepDirectory
 from textrnn.tracking.metrics_csv import best_is
@@ -52,12 +52,14 @@ def main(argv: Sequence[str]) -> int:
     sweep, directory = _resumed(arguments) if arguments.resume is not None else (_read(arguments), None)
     try:
         config = check_values(sweep)
+        if directory is not None:
+            directory.write(sweep)  # --count, and values that were added to a grid
         trial_command(sweep, {})
         workers = share_out(arguments.agents, config.trainer)
         metric = sweep.metric or _default_metric(config)
         online, directory = _begin(sweep, config, directory)
         if online is not None:
-            running: SweepLoop = OnlineSweep(online, metric, directory, workers)
+            running: SweepLoop = OnlineSweep(sweep, online, metric, directory, workers)
         else:
             mode, line = resolve_mode(config.tracking, directory.path / "*")
             if line is not None:
@@ -66,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
             running = LocalSweep(sweep, metric, directory, workers, environment, config.tracking)
         print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
         code = running.run()
-        _conclude(sweep, metric, directory, running)
+        _conclude(sweep, metric, directory, running, arguments.agents)
         return code
     finally:
         if directory is not None:
@@ -88,12 +90,13 @@ def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tu
     return online, SweepDirectory.create(sweep, online)
 
 
-def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: SweepLoop) -> None:
+def _conclude(sweep: Sweep, metric: Metric, directory: SweepDirectory, ended: SweepLoop, agents: int | None) -> None:
     record(sweep, metric, directory, ended.trials)
     if ended.stop_reason is not None:
         print(f"stopped: {ended.stop_reason}")
     if not ended.is_over and (ended.stop_reason is not None or any(not trial.status.ended for trial in ended.trials)):
-        print(f"resume: python sweep.py --resume {directory.shown()}")
+        workers = "" if agents is None else f" --agents {agents}"
+        print(f"resume: python sweep.py --resume {directory.shown()}{workers}")
     print(f"sweep directory: {directory.shown()}")
 
 
@@ -142,8 +145,6 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
             raise InputError(f"--count {arguments.count}: this sweep is W&B's and keeps its run_cap; leave it out.")
         if file is not None:
             _compare(read_sweep(file, directory.typed(), sweep.cap), sweep, directory)
-        if arguments.count is not None:
-            directory.write(sweep)
     except BaseException:
         directory.release()
         raise
@@ -151,15 +152,21 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
 
 
 def _compare(given: Sweep, begun: Sweep, directory: SweepDirectory) -> None:
-    """Refuse a file that differs from the sweep's own, except in names and the number of trials."""
+    """Take values that were added to a grid into the sweep; refuse any other difference but names and the count."""
     for key in COMPARED:
         # The program is stored as the path for the agents.
         values = [find_program(sweep) if key == "program" else sweep.config.get(key) for sweep in (given, begun)]
-        if values[0] != values[1]:
-            raise InputError(
-                f"{given.path}: {key}: is another one than in {directory.sweep_yaml}, and can't change in a sweep that "
-                "has begun; leave the file out."
-            )
+        if values[0] == values[1]:
+            continue
+        if key == "parameters" and not directory.registered.is_file():
+            if new := added_settings(given, begun):
+                print(f"{new} new setting{'s' * (new > 1)} in {given.path}")
+                begun.config[key] = given.parameters
+                continue
+            hint = "only a grid may change, by more values of its parameters; leave the file out."
+        else:
+            hint = "can't change in a sweep that has begun; leave the file out."
+        raise InputError(f"{given.path}: {key}: is another one than in {directory.sweep_yaml}, and {hint}")
 
 
 def _go_where_it_began(directory: SweepDirectory) -> None:

@@ -99,15 +99,16 @@ def _train(argv: Sequence[str], ranks: Ranks, signals: Signals) -> int:
     return _train_one(configs[0], ranks, signals)
 
 
-def _train_one(config: Config, ranks: Ranks, signals: Signals) -> int:
+def _train_one(config: Config, ranks: Ranks, signals: Signals, *, alone: bool = True) -> int:
     with importing():
         import_torchmetrics()
         from textrnn.training.run import run
-    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks, signals)
+    return run(config, [Path(sys.argv[0]).name, *sys.argv[1:]], ranks, signals, alone=alone)
 
 
 def _train_jobs(configs: Sequence[Config], command_line: CommandLine, ranks: Ranks, signals: Signals) -> int:
     """Train the jobs of a multirun one after another and compare them; return the first exit code that is not 0."""
+    from textrnn.distributed.slurm import will_requeue
     from textrnn.multirun.comparison import conclude
     from textrnn.multirun.jobs import Multirun
 
@@ -117,10 +118,10 @@ def _train_jobs(configs: Sequence[Config], command_line: CommandLine, ranks: Ran
     for number, job in enumerate(multirun.jobs):
         ranks.begin_job(number)
         with exits.exit_code() as outcome:
-            outcome.code = _train_one(job.config, ranks, signals)
+            outcome.code = _train_one(job.config, ranks, signals, alone=False)
         job.exit_code = outcome.code
         if job.exit_code in (exits.INTERRUPTED, exits.PREEMPTED):
-            if ranks.is_first:
+            if ranks.is_first and not (job.exit_code == exits.PREEMPTED and will_requeue()):
                 print(_how_to_resume(multirun.parent, command_line), file=sys.stderr)
             return job.exit_code
         if job.exit_code == exits.CRASH and ranks.launch.is_external:  # some ranks may still wait for others
@@ -140,7 +141,7 @@ def _how_to_resume(parent: Path, command_line: CommandLine) -> str:
     own = ("run_dir=", "resume=")
     kept = [override for override in command_line.overrides if not override.lstrip("+").startswith(own)]
     command = shlex.join(["python", PROGRAM, "-m", *kept, f"run_dir={parent}", "resume=auto"])
-    return f"the other jobs are not begun; resume all: {command}"
+    return f"resume all jobs: {command}"
 
 
 def _train_on_slurm(configs: Sequence[Config], command_line: CommandLine, launcher: dict[str, object]) -> int:

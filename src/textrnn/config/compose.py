@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import hydra
 from hydra import compose as hydra_compose
@@ -23,13 +23,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from textrnn.base import exits
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.config.checks import check
-from textrnn.config.experiment_files import expand_experiment
+from textrnn.config.experiment_files import as_override, expand_experiment
+from textrnn.config.help import allowed
 from textrnn.config.hydra_internals import TARGETS, BasicSweeper, get_args_parser
 from textrnn.config.overrides import (
     CONF_DIR,
@@ -41,7 +42,7 @@ from textrnn.config.overrides import (
     schema_leaves,
     typed_keys,
 )
-from textrnn.config.schema import Config, LauncherConfig
+from textrnn.config.schema import Config, LauncherConfig, leaves
 
 _INSPECTING = ("hydra_help", "cfg", "info", "shell_completion")
 """Flags with which Hydra only prints."""
@@ -315,19 +316,34 @@ def _sentence(error: BaseException) -> str:
     key = getattr(cause, "full_key", None)
     if not key:
         return message
-    if str(key).startswith("hydra.launcher."):
-        default = getattr(LauncherConfig(), str(key).split(".")[2])
-    elif key in schema_keys():
-        default = OmegaConf.select(OmegaConf.structured(Config), str(key))
-    else:
+    known = {key: (item, default) for key, item, default in leaves(Config())}
+    known |= {f"{_LAUNCHER}{name}": (item, default) for name, item, default in leaves(LauncherConfig())}
+    if str(key) not in known:
         try:
             check_key(str(key))
         except InputError as unknown:
             return str(unknown)
-        default = None
-    return (
-        f"{key}: {message[:1].lower()}{message[1:]}; type for example {key}={'null' if default is None else default}."
-    )
+        return f"{key} is a section; type {key}.KEY=VALUE."
+    item, default = known[str(key)]
+    example = f"type for example {as_override(str(key), default)}."
+    if not isinstance(cause, ValidationError):
+        return f"{key}: {message[:1].lower()}{message[1:]}; {example}"
+    hints = {**schema_keys(), **{f"{_LAUNCHER}{name}": hint for name, hint in get_type_hints(LauncherConfig).items()}}
+    value = _VALUE.search(message)
+    typed = f"={value[1]}" if value is not None else "=null" if "not Optional" in message else ""
+    return f"{key}{typed}: must be {_with_article(allowed(item, hints[str(key)]))}; {example}"
+
+
+_LAUNCHER = "hydra.launcher."
+_VALUE = re.compile(r"[Vv]alue '(.*)' (?:of type|is not)")
+"""The value in OmegaConf's messages on wrong types."""
+
+
+def _with_article(words: str) -> str:
+    """Return what a value may be, as the end of "must be"."""
+    articles = {"integer": "an ", "number": "a ", "list": "a ", "text": "a "}
+    article = articles.get(words.replace(",", " ").split()[0], "")
+    return article + words.replace("true, false", "true or false")
 
 
 def run_hydra(command_line: CommandLine, program: str) -> int:

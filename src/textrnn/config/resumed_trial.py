@@ -38,7 +38,7 @@ def read_back(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     of_wandb = _keys_of_wandb()
     kept, left_out = [], []
     for text in argv:
-        key, equals, typed = text.partition("=")
+        key, equals, typed = text.lstrip("+").partition("=")  # ++ where the sweep's command says so
         if key in own and _means(typed, own[key]):
             kept.append(as_override(key, own[key]))
         elif equals and (key.startswith(IDENTITY) or key in of_wandb):

@@ -24,7 +24,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock, disk_errors, remove_if_abandoned, replacing
+from textrnn.base.files import disk_errors, remove_if_abandoned, replacing
+from textrnn.base.locks import FileLock
 from textrnn.base.process import available_cores
 from textrnn.base.signals import NUMBERS, kept_from_children
 from textrnn.config.schema import DataConfig

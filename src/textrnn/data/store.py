@@ -1,7 +1,7 @@
 """The token store: the reviews of a source, read and encoded once, then memory-mapped by every run that needs them.
 
 A store is a folder named by the fingerprint of everything that determines its content. It is written under another name
-and renamed when it is whole, under a kernel lock: of many processes that need it, one makes it. Reviews are kept whole,
+and renamed when it is whole, under a lock: of many processes that need it, one makes it. Reviews are kept whole,
 so `data.max_length`, `data.truncate` and the batch sizes have no influence.
 """
 

@@ -1,4 +1,4 @@
-"""Who started this process, and which of the run's ranks it is. Only `check_devices` imports torch."""
+"""Who started this process, and which of the run's ranks it is. torch is imported only where GPUs are looked for."""
 
 import os
 import socket
@@ -164,6 +164,19 @@ def sees_own_gpu_only(trainer: TrainerConfig, launch: Launch) -> bool:
     import torch
 
     return launch.local_world_size > 1 and torch.cuda.device_count() == 1
+
+
+def chosen_accelerator(trainer: TrainerConfig) -> str:
+    """Return the accelerator for Lightning's Trainer; imports torch for "auto".
+
+    For "auto" on a Mac Lightning would choose Apple's GPU (MPS), on which torch's recurrent layers have given NaN
+    (pytorch/pytorch#94691). That GPU is used only if it is typed.
+    """
+    if trainer.accelerator != "auto":
+        return trainer.accelerator
+    import torch
+
+    return "cpu" if torch.backends.mps.is_available() else "auto"
 
 
 def _tasks_per_node(text: str) -> list[int]:

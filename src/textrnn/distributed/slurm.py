@@ -13,6 +13,10 @@ TIMEOUT = 20.0
 """Seconds in which SLURM's controller must answer."""
 
 
+REQUEUED = ("RUNNING", "TIMEOUT")
+"""States of a job that `requeue` requeues."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A batch job that SLURM can requeue."""
@@ -42,6 +46,12 @@ def batch_job() -> Job | None:
     return Job(id=name, restarts=int(state["Restarts"]), state=state["JobState"])
 
 
+def will_requeue() -> bool:
+    """Return whether `requeue` will ask SLURM to start this process's job again."""
+    job = batch_job()
+    return job is not None and job.state in REQUEUED
+
+
 def requeue() -> None:
     """Requeue this process's job, which ends it; log whether SLURM does.
 
@@ -51,14 +61,15 @@ def requeue() -> None:
     job = batch_job()
     if job is None:
         return
-    if job.state not in ("RUNNING", "TIMEOUT"):
+    if job.state not in REQUEUED:
         LOGGER.info(f"SLURM job {job.id} is {job.state}: not requeued")
         return
     done = _scontrol("requeue", job.id)
     if done.returncode == 0:
-        LOGGER.info(f"SLURM requeues job {job.id}")
+        LOGGER.info(f"SLURM requeues job {job.id}, which then resumes")
     else:
-        LOGGER.warning(f"SLURM does not requeue job {job.id}: {done.stderr.strip()}")
+        said = done.stderr.strip()
+        LOGGER.warning(f"SLURM does not requeue job {job.id} ({said}); the same command with resume=auto resumes")
 
 
 def _show(job: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HINT: dict[str, Any] = {"color": GRAY, "linestyle": "--", "linewidth": 1}
-"""Line style of chance level, and of the length from which reviews are cut."""
+"""Line style of chance level."""
 FEW = 8
 """Classes up to which the confusion matrix is one of four equal panels; with more it has half of a larger picture."""
 COUNTED = 4
@@ -169,20 +169,24 @@ def _lengths(axes: "Axes", bins: list[LengthBin], max_length: int, cut: float) -
     accuracies = [group.accuracy for group in bins]
     errors = [[b.accuracy - b.low for b in bins], [b.high - b.accuracy for b in bins]]
     axes.errorbar(places, accuracies, yerr=errors, fmt="o", capsize=3, color=BLUE)
-    whole = sum(group.longest <= max_length for group in bins)
-    note = ""
-    if cut > 0:
-        note = f"\n{cut:.1%} of the reviews have more than {max_length:,} tokens\nand are cut to {max_length:,}"
-        if whole > 0:
-            axes.axvline(whole - 0.5, **HINT)
-            note += ": right of the line"
     labels = [f"{_span(group)}\n({group.reviews:,})" for group in bins]
     axes.set_xticks(places, labels, fontsize=7)
     axes.set_xlim(-0.6, len(bins) - 0.4)
-    axes.set_xlabel(f"tokens of a review (and how many reviews){note}")
+    axes.set_xlabel(f"tokens of a review (and number of reviews){_cut_note(bins, max_length, cut)}")
     axes.set_ylabel("accuracy, with 95 % interval")
     axes.set_title("accuracy by length")
     axes.grid(alpha=0.3, axis="y")
+
+
+def _cut_note(bins: list[LengthBin], max_length: int, cut: float) -> str:
+    """Return the share of the reviews that are cut, and their groups, which may have others too."""
+    if cut == 0:
+        return ""
+    count = sum(group.longest > max_length for group in bins)
+    where = "all groups" if count == len(bins) else "the last group" if count == 1 else f"the last {count} groups"
+    return (
+        f"\n{cut:.1%} of the reviews, in {where}, have more\nthan {max_length:,} tokens and are cut to {max_length:,}"
+    )
 
 
 def _span(group: LengthBin) -> str:

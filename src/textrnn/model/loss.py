@@ -85,7 +85,7 @@ def training_loss(
     # parameters: DDP allows one write per parameter and step.
     leaf = vectors.detach().requires_grad_()
     loss, losses, logits = passed(leaf)
-    parameters = [parameter for name, parameter in network.named_parameters() if not name.startswith("embedding.")]
+    parameters = [p for n, p in network.named_parameters() if p.requires_grad and not n.startswith("embedding.")]
     factor = torch.ones_like(loss) if scale is None else scale(torch.ones_like(loss))
     with torch.autocast(vectors.device.type, enabled=False):  # of the forward pass alone
         gradients = torch.autograd.grad(loss * factor, [leaf, *parameters])

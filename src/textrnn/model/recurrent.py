@@ -21,6 +21,9 @@ class Direction(nn.Module):
 
     `kernel` is torch's own module with one layer and one direction; `initial` holds a learned initial state, one
     vector (hidden,) for each part of the cell's state, and is empty where the state starts from zeros.
+
+    Raises:
+        ValueError: `all_weights` of the module has another layout than torch's.
     """
 
     def __init__(
@@ -33,16 +36,23 @@ class Direction(nn.Module):
         self.kernel = KERNELS[cell](input_size, hidden_size, bias=bias, **of_rnn)
         parts = {"zeros": 0, "learned": 2 if cell == "lstm" else 1}[initial_state]
         self.initial = nn.ParameterList(nn.Parameter(torch.zeros(hidden_size)) for _ in range(parts))
+        rows = GATES[cell] * hidden_size
+        layouts = [[(rows, input_size), (of_hh, hidden_size), *[(rows,)] * (2 * bias)] for of_hh in (rows, 0)]
+        if [tuple(weight.shape) for weight in self.weights] not in layouts:
+            raise ValueError(
+                f"{cell}: all_weights must be [[W_ih, W_hh{', b_ih, b_hh' * bias}]], of the shapes {layouts[0]}; for "
+                f"a part that the cell lacks register a buffer: (0, {hidden_size}) for W_hh, zeros for a bias."
+            )
 
     @property
-    def weights(self) -> list[nn.Parameter]:
+    def weights(self) -> list[Tensor]:
         """W_ih (gates * hidden, input), W_hh (gates * hidden, hidden); with biases b_ih and b_hh (gates * hidden,)."""
-        return self.kernel.all_weights[0]
+        return [*self.kernel.all_weights[0]]
 
     @property
     def weights_and_biases(self) -> list[Tensor]:
         """As `weights`, with zeros for missing biases."""
-        weights: list[Tensor] = [*self.weights]
+        weights = self.weights
         zeros = weights[0].new_zeros(weights[0].shape[0])
         return weights if len(weights) == 4 else [*weights, zeros, zeros]
 

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,12 @@ from textrnn.base.console import print_table
 from textrnn.base.files import write_atomically
 from textrnn.config.compose import load_config
 from textrnn.multirun.jobs import Job, Multirun
+from textrnn.tracking.identity import read_identity
 from textrnn.tracking.metrics_csv import METRICS
 from textrnn.tracking.summary import Status, read_summary
+
+PICTURED = ("test/accuracy", "val/accuracy")
+"""The metric in `comparison.png`: the first of these that was measured."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,21 +43,25 @@ class Setting:
     """The overrides without the seed, joined; `all` where nothing else varies."""
     seeds: list[int] = field(default_factory=list)
     """Seeds of the finished jobs, each once: a repeated run is no further evidence."""
-    metrics: dict[str, list[float]] = field(default_factory=dict)
-    """Final values of each metric, one per seed."""
+    metrics: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Final values of each metric by seed."""
     unfinished: int = 0
     """Jobs without a final value: failed, stopped or never started."""
     diverged: int = 0
     """Jobs whose final validation or test is not finite; no mean includes them."""
 
+    def values(self, metric: str) -> list[float]:
+        """Final values of a metric, one per seed."""
+        return list(self.metrics.get(metric, {}).values())
+
     def mean(self, metric: str) -> float:
         """Mean over the seeds; NaN without a value."""
-        values = self.metrics.get(metric, [])
+        values = self.values(metric)
         return statistics.fmean(values) if values else math.nan
 
     def deviation(self, metric: str) -> float:
         """Sample standard deviation over the seeds; NaN with fewer than two values."""
-        values = self.metrics.get(metric, [])
+        values = self.values(metric)
         if len(values) < 2 or not all(map(math.isfinite, values)):  # statistics would end in a traceback
             return math.nan
         return statistics.stdev(values)
@@ -94,7 +102,7 @@ def settings_of(runs: Sequence[ComparedRun]) -> list[Setting]:
             setting.diverged += 1
             continue
         for metric, value in final.items():
-            setting.metrics.setdefault(metric, []).append(value)
+            setting.metrics.setdefault(metric, {})[seed] = value
     return list(settings.values())
 
 
@@ -118,11 +126,19 @@ def table(settings: Sequence[Setting], metrics: Sequence[str], *, left_out: Sequ
 def conclude(multirun: Multirun) -> None:
     """End a multirun: print the table of its settings; write `comparison.csv` and `comparison.png` beside its jobs."""
     parent, jobs = multirun.parent, multirun.jobs
-    tables = write_comparison(parent, compared_runs(jobs))
+    runs = compared_runs(jobs)
+    tables = write_comparison(parent, runs)
     if tables:
         print_table(*tables)
+        for line in differences_by_seed(settings_of(runs)):
+            print(line)
         print(f"view: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
+    if (line := different_sources(run.run_dir for run in runs if run.done)) is not None:
+        print(line)
     multirun.remove_if_unused()
+    for job, run in zip(jobs, runs, strict=True):
+        if job.exit_code != exits.DONE:
+            print(_failure(job, ", ".join(run.overrides)))
     print(f"{sum(job.exit_code == exits.DONE for job in jobs)} of {len(jobs)} runs done: {parent}")
 
 
@@ -140,13 +156,13 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
     if not measured:
         return []
     write_atomically(parent / "comparison.csv", _csv(settings, measured))
-    metric = "test/accuracy" if "test/accuracy" in measured else "val/accuracy"
-    if metric in measured:
+    metric = next((name for name in PICTURED if name in measured), None)
+    if metric is not None:
         from textrnn.tracking.plots import plot_comparison  # matplotlib takes a second to import
 
         plot_comparison(
             [setting.name for setting in settings],
-            [setting.metrics.get(metric, []) for setting in settings],
+            [setting.values(metric) for setting in settings],
             parent / "comparison.png",
             label=metric,
         )
@@ -154,6 +170,57 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
     losses = [name for name in wanted if name.endswith("/loss")]
     accuracies = [name for name in wanted if name not in losses]
     return [table(settings, wanted), table(settings, accuracies, left_out=losses)]
+
+
+def differences_by_seed(settings: Sequence[Setting]) -> list[str]:
+    """Return a line for each setting but the first, below a heading: its mean difference to the first one.
+
+    Runs of one seed see the same texts in the same order, so they are compared seed by seed. The interval is Student's
+    t, for 95 %, and needs two seeds that both settings have.
+    """
+    first, *others = settings
+    metric = next((name for name in PICTURED if name in first.metrics), "")
+    lines = []
+    for setting in others:
+        ours, theirs = (compared.metrics.get(metric, {}) for compared in (setting, first))
+        found = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        if len(found) > 1:
+            from textrnn.tracking.plots import interval  # matplotlib takes a second to import
+
+            mean, half = statistics.fmean(found), interval(found)
+            spread = f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
+            lines.append(f"  {setting.name}: {spread}, n = {len(found)}")
+    return [f"{metric} minus that of {first.name}, seed by seed (95 % interval):", *lines] if lines else []
+
+
+def _failure(job: Job, overrides: str) -> str:
+    name = f"job {job.run_dir.name} ({overrides})"
+    if job.exit_code is None:
+        return f"{name} was not started"
+    if job.exit_code == exits.WRONG_INPUT:
+        return f"{name} was refused: wrong input, see above"
+    log = job.run_dir / "train.log"
+    return f"{name} failed with exit code {job.exit_code}{f'; its log: {log}' if log.is_file() else ''}"
+
+
+def different_sources(run_dirs: Iterable[Path]) -> str | None:
+    """Return a line if the runs are of different source: textrnn was edited or updated between two of them.
+
+    Raises:
+        InputError: for a damaged `run.json`.
+    """
+    found: dict[str | None, list[Path]] = {}
+    for run_dir in run_dirs:
+        if (run_dir / "run.json").is_file():
+            identity = read_identity(run_dir / "run.json")
+            found.setdefault(identity.source or identity.git_commit, []).append(run_dir)
+    if len(found) < 2:
+        return None
+    parts = [
+        f"{len(of_one)} with {read_identity(of_one[0] / 'run.json').described_source()}, such as {of_one[0]}"
+        for of_one in found.values()
+    ]
+    return f"textrnn has changed between the runs that are compared here: {'; '.join(parts)}"
 
 
 def _final(run: ComparedRun) -> dict[str, float] | None:

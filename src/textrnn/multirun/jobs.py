@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from textrnn.base import exits
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock, write_atomically
+from textrnn.base.files import write_atomically
+from textrnn.base.locks import FileLock
 from textrnn.config.compose import CommandLine, job_overrides
 from textrnn.config.schema import Config, differences
 from textrnn.distributed.ranks import Ranks

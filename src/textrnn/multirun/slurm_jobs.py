@@ -136,10 +136,10 @@ def _submit(commands: Sequence[Command], settings: Mapping[str, Any], folder: Pa
             with contextlib.suppress(OSError):  # not empty
                 folder.parent.rmdir()
         said = "; ".join(line.removeprefix("sbatch: error: ") for line in str(error).splitlines())
-        raise InputError(
-            f"hydra/launcher=slurm: SLURM refuses the jobs ({said}); type hydra.launcher.KEY=VALUE with a key of "
-            "conf/hydra/launcher/slurm.yaml."
-        ) from error
+        advice = "hydra.launcher.KEY=VALUE with a key of conf/hydra/launcher/slurm.yaml"
+        if "emory" in said:
+            advice = f"hydra.launcher.mem_gb=GB with less than {settings['mem_gb']:g}"
+        raise InputError(f"hydra/launcher=slurm: SLURM refuses the jobs ({said}); type {advice}.") from error
     return submitted
 
 

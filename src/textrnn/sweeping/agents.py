@@ -6,14 +6,15 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from textrnn.base import exits
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock, write_atomically
+from textrnn.base.files import write_atomically
+from textrnn.base.locks import FileLock
 from textrnn.config.schema import Config
 from textrnn.sweeping.processes import SIGNALS, TrialProcess, begin_again, find_program
 from textrnn.sweeping.sweep_file import Sweep
@@ -23,6 +24,13 @@ from textrnn.tracking.wandb_internals import run_agent, service_variable
 
 STOPPED, CANCELLED, DELETED = 11, 12, 13
 """Exit codes of an agent whose sweep has ended in W&B before its last trial."""
+FORGOTTEN = 14
+"""Exit code of an agent that W&B has not told to exit, and whose sweep continues."""
+OURS = {
+    "WANDB_AGENT_DISABLE_FLAPPING": "true",
+    "WANDB_AGENT_MAX_INITIAL_FAILURES": "1000000",
+}
+"""Environment of an agent that doesn't count failures: for it a pre-empted trial is one, and `sweep.py` counts them."""
 
 
 def register(sweep: Sweep, config: Config) -> str:
@@ -52,6 +60,11 @@ def register(sweep: Sweep, config: Config) -> str:
     return "/".join(part for part in (entity, project, name) if part)
 
 
+def without_service(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that doesn't share the client's service with this one."""
+    return {name: value for name, value in environment.items() if name != service_variable()}
+
+
 class Agent(TrialProcess):
     """An agent's process. It runs one trial at a time, and records it in the sweep's directory."""
 
@@ -66,7 +79,8 @@ class Agent(TrialProcess):
             # WANDB_DIR: where the client keeps its trials' parameters. PATH: it calls `python` by that name. Not the
             # client's process that the registration started: it ends with us, and the agent continues.
             {
-                **{name: value for name, value in environment.items() if name != service_variable()},
+                **without_service(environment),
+                **OURS,
                 "WANDB_DIR": str(folder),
                 "PATH": os.pathsep.join((str(Path(sys.executable).parent), environment.get("PATH", os.defpath))),
             },
@@ -109,7 +123,7 @@ class RecordedTrials:
 
 
 def main(sweep: str, folder: str, worker: str) -> int:
-    """Run an agent; return 0 when the sweep has no more trials, or one of `STOPPED`, `CANCELLED` and `DELETED`."""
+    """Run an agent; return 0 when the sweep has no more trials, else one of the exit codes above."""
     asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -121,34 +135,72 @@ def main(sweep: str, folder: str, worker: str) -> int:
         signal.signal(number, note)
     trials = RecordedTrials(SweepDirectory(Path(folder)), int(worker))
     try:
-        run_agent(sweep, trials.begin, trials.end)
+        was_told_to_exit = run_agent(sweep, trials.begin, trials.end)
     except Exception:
         if end_in_wandb(sweep) == DELETED:
             return DELETED
         raise
-    return exits.DONE if asked else end_in_wandb(sweep)
+    if asked:
+        return exits.DONE
+    code = end_in_wandb(sweep)
+    if code == FORGOTTEN and was_told_to_exit:
+        return exits.DONE
+    if code == FORGOTTEN:
+        print("error: W&B does not know this agent any more", file=sys.stderr)
+    return code
 
 
 def end_in_wandb(path: str) -> int:
-    """Ask W&B why a sweep has no more trials, and return the agent's exit code.
+    """Ask W&B why a sweep has no more trials, and return the agent's exit code: `FORGOTTEN` if the sweep continues.
 
     Raises:
         wandb.Error: W&B doesn't answer.
     """
+    sweep = _sweep_in_wandb(path)
+    if sweep is None:
+        return DELETED
+    state = sweep.state.upper()
+    if state == "CANCELED":
+        return CANCELLED
+    if state != "FINISHED":
+        return FORGOTTEN
+    # `wandb sweep --stop` finishes a sweep. Not every search has an expected number of trials in W&B.
+    return STOPPED if sweep.run_count < (sweep.expected_run_count or 0) else exits.DONE
+
+
+def left_to_us(path: str, trials: Iterable[Trial]) -> list[Trial]:
+    """Return those of these unfinished trials that W&B gives to no agent: all but the pre-empted ones.
+
+    A trial that is running, as W&B says, may run on another machine, unless its process is known to have ended.
+
+    Raises:
+        wandb.Error: W&B doesn't answer.
+    """
+    sweep = _sweep_in_wandb(path)
+    if sweep is None or sweep.state.upper() == "CANCELED":
+        return []
+    states = {run.id: run.state.lower() for run in sweep.runs}
+    given_out = set() if sweep.state.upper() == "FINISHED" else {"preempted", "preempting"}
+    return [
+        trial
+        for trial in trials
+        if trial.run_id in states
+        and states[trial.run_id] not in given_out
+        and not (states[trial.run_id] == "running" and trial.exit_code is None)
+    ]
+
+
+def _sweep_in_wandb(path: str) -> Any:
+    """Return the client's sweep, which has no type; None where W&B has it no more."""
     import wandb
 
-    api: Any = wandb.Api()  # its sweeps have no types
+    api: Any = wandb.Api()
     try:
-        sweep = api.sweep(path)
+        return api.sweep(path)
     except wandb.errors.CommError as error:
         if isinstance(error.exc, ValueError):  # W&B's answer has no such sweep
-            return DELETED
+            return None
         raise
-    if sweep.state.upper() == "CANCELED":
-        return CANCELLED
-    # `wandb sweep --stop` finishes a sweep. Not every search has an expected number of trials in W&B.
-    finished_early = sweep.state.upper() == "FINISHED" and sweep.run_count < (sweep.expected_run_count or 0)
-    return STOPPED if finished_early else exits.DONE
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ class Engine:
     """Proposes parameters and stops trials; it has no state but the sweep file and the trials so far."""
 
     def __init__(self, sweep: Sweep) -> None:
-        self._config = {key: value for key, value in sweep.config.items() if key != "run_cap"}  # not in its schema
+        # Not in its schema: run_cap, and hyperband's strict.
+        self._config = {key: value for key, value in sweep.config.items() if key != "run_cap"}
+        if "early_terminate" in self._config:
+            self._config["early_terminate"] = _without_strict(self._config["early_terminate"])
+        self._is_strict = bool(sweep.config.get("early_terminate", {}).get("strict"))
         self._metric = sweep.metric
 
     def propose(self, trials: Iterable[Trial]) -> dict[str, Any] | None:
@@ -50,7 +54,11 @@ class Engine:
             warnings.simplefilter("ignore")
             from sweeps.run import stop_runs
 
-            stopped = stop_runs(self._config, self._runs(trials))
+            runs = self._runs(trials)
+            stopped = stop_runs(self._config, runs)
+        if self._is_strict:
+            running = [run for run in runs if run.early_terminate_info]
+            return {run.name: reason for run in running if (reason := self._strict_reason(run)) is not None}
         return {run.name: self._reason(run) for run in stopped}
 
     def _runs(self, trials: Iterable[Trial]) -> list[Any]:
@@ -72,17 +80,40 @@ class Engine:
     def _reason(self, run: Any) -> str:
         assert self._metric is not None
         values = run.metric_history(self._metric.name, filter_invalid=True)
-        information = run.early_terminate_info
-        reached = [
-            threshold
-            for band, threshold in zip(information["bands"], information["thresholds"], strict=True)
-            if band < len(values)
-        ]
+        _, threshold = self._reached(run)[-1]
         best = max(self._metric.sign * value for value in values) * self._metric.sign
         return (
             f"hyperband: best {self._metric.name} {best:.4g} after {len(values)} values, "
-            f"needed {-self._metric.sign * reached[-1]:.4g}"
+            f"needed {-self._metric.sign * threshold:.4g}"
         )
+
+    def _strict_reason(self, run: Any) -> str | None:
+        """Return why `strict: true` stops a trial: its value at the last rung, not its best one so far, is too weak.
+
+        The installed engine has no strict mode; this is what W&B's does (wandb/sweeps, pull request 99).
+        """
+        assert self._metric is not None
+        values = run.metric_history(self._metric.name, filter_invalid=True)
+        reached = self._reached(run)
+        if not reached or -self._metric.sign * values[reached[-1][0]] <= reached[-1][1]:
+            return None
+        rung, threshold = reached[-1]
+        return (
+            f"hyperband: {self._metric.name} {values[rung]:.4g} at value {rung + 1}, "
+            f"needed {-self._metric.sign * threshold:.4g}"
+        )
+
+    def _reached(self, run: Any) -> list[tuple[int, float]]:
+        """Return the rungs that a run has reached, with their thresholds; the engine minimizes."""
+        assert self._metric is not None
+        values = run.metric_history(self._metric.name, filter_invalid=True)
+        information = run.early_terminate_info
+        rungs = zip(information["bands"], information["thresholds"], strict=True)
+        return [(rung, threshold) for rung, threshold in rungs if rung < len(values)]
+
+
+def _without_strict(early_terminate: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in early_terminate.items() if key != "strict"}
 
 
 def plain(value: Any) -> Any:
@@ -128,13 +159,17 @@ def check_hyperband(early_terminate: Any) -> int:
     """
     if not isinstance(early_terminate, dict) or early_terminate.get("type") != "hyperband":
         raise InputError("early_terminate: needs type: hyperband, W&B's only kind, and min_iter: or max_iter: and s:.")
+    if not isinstance(early_terminate.get("strict", False), bool):
+        raise InputError(f"early_terminate: strict: {early_terminate['strict']!r} is not known; write true or false.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from jsonschema import ValidationError
         from sweeps.config.schema import fill_validate_early_terminate
 
         try:
-            filled = fill_validate_early_terminate({"early_terminate": early_terminate})["early_terminate"]
+            filled = fill_validate_early_terminate({"early_terminate": _without_strict(early_terminate)})[
+                "early_terminate"
+            ]
         except ValidationError as error:
             raise InputError(f"early_terminate: {error.message.splitlines()[0]}.") from error
     if "min_iter" in filled:

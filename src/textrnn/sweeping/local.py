@@ -65,14 +65,6 @@ class LocalSweep(SweepLoop):
             else:
                 trial.status = Status.WAITING
 
-    def _deserves_another_start(self, trial: Trial) -> bool:
-        """Whether a failed trial is started again: its cause was outside, and is removed before --resume is typed.
-
-        It failed before its first value, or its process was killed and left a checkpoint.
-        """
-        has_checkpoint = self._directory.run_directory(trial).last_ckpt.is_file()
-        return trial.status == Status.FAILED and (not trial.history or (trial.was_killed and has_checkpoint))
-
     def _look(self) -> None:
         """Read the running trials' metrics, stop the weak ones, and settle those that have ended."""
         changed = False

@@ -6,14 +6,15 @@ import time
 from collections.abc import Mapping, Sequence
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock
-from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, Agent
-from textrnn.sweeping.processes import Worker, last_line
-from textrnn.sweeping.sweep_file import Metric
+from textrnn.base.locks import FileLock
+from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, Agent, left_to_us, without_service
+from textrnn.sweeping.processes import TrialProcess, Worker, last_line, trial_command
+from textrnn.sweeping.sweep_file import Metric, Sweep
 from textrnn.sweeping.sweep_loop import POLL, SweepLoop, settle
-from textrnn.sweeping.trials import SweepDirectory
+from textrnn.sweeping.trials import SweepDirectory, Trial
 from textrnn.tracking.run_directory import LOCK_NAME
 from textrnn.tracking.summary import Status
+from textrnn.tracking.wandb_internals import answer_errors
 
 DEATHS = 10
 """A worker ends after this many consecutive deaths of its agents."""
@@ -65,9 +66,11 @@ class Seat:
 class OnlineSweep(SweepLoop):
     """One agent a worker, until W&B says that there are no more trials. While agents live, they write the trials."""
 
-    def __init__(self, path: str, metric: Metric, directory: SweepDirectory, workers: Sequence[Worker]) -> None:
+    def __init__(
+        self, sweep: Sweep, path: str, metric: Metric, directory: SweepDirectory, workers: Sequence[Worker]
+    ) -> None:
         super().__init__(metric, directory, workers)
-        self._path = path
+        self._sweep, self._path = sweep, path
         self._seats: list[Seat] = []
 
     def run(self) -> int:
@@ -85,6 +88,9 @@ class OnlineSweep(SweepLoop):
                 )
         self._resume()
         with self._interrupts:
+            self._continue_those_left_to_us()
+            if self._interrupts.asked is not None or self.stop_reason is not None:
+                return self._exit_code
             for number, worker in enumerate(self._workers):
                 environment = {**os.environ, **worker.environment}
                 self._seats.append(Seat(self._path, self._directory, number, environment))
@@ -94,10 +100,7 @@ class OnlineSweep(SweepLoop):
         return self._exit_code
 
     def _resume(self) -> None:
-        """Report and settle the trials that ended unwatched: agents continue when their `sweep.py` is killed.
-
-        W&B decides whether an interrupted trial is started again.
-        """
+        """Report and settle the trials that ended unwatched: agents continue when their `sweep.py` is killed."""
         self._report.resumed(self.trials)
         ranking = self._directory.leaderboard_csv
         watched = ranking.stat().st_mtime if ranking.exists() else 0.0
@@ -106,6 +109,58 @@ class OnlineSweep(SweepLoop):
                 self._ended(trial)
         self._settle_abandoned()
         self._failures, self.stop_reason = 0, None  # their cause is removed before --resume is typed
+
+    def _continue_those_left_to_us(self) -> None:
+        """Run the trials that W&B gives to no agent again, before any agent is started.
+
+        Raises:
+            InputError: W&B doesn't answer.
+        """
+        unfinished = [
+            trial
+            for trial in self.trials
+            if not trial.status.ended or self._deserves_another_start(trial) or self._lacks_in_wandb(trial)
+        ]
+        try:
+            waiting = left_to_us(self._path, unfinished) if unfinished and self._workers else []
+        except answer_errors() as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self._directory.path}: W&B does not answer ({reason}); try again later.") from error
+        running: dict[int, tuple[Trial, TrialProcess]] = {}
+        while running or waiting:
+            if self._interrupts.asked is not None or self.stop_reason is not None:
+                waiting.clear()
+            for number in range(len(self._workers)):
+                if number not in running and waiting:
+                    trial = waiting.pop(0)
+                    running[number] = trial, self._start(trial, number)
+            for number, (trial, process) in list(running.items()):
+                ended = process.has_ended()  # before the metrics are read: after it, nothing more is logged
+                self._follow(trial)
+                if ended:
+                    del running[number]
+                    settle(self._directory, trial, process.exit_code, interrupted=self._interrupts.asked is not None)
+                    self._ended(trial)
+            self._interrupts.pass_on([process for _, process in running.values()])
+            time.sleep(POLL)
+
+    def _lacks_in_wandb(self, trial: Trial) -> bool:
+        """Whether a finished trial has not uploaded everything; started again, it uploads the rest."""
+        return trial.status == Status.FINISHED and self._directory.run_directory(trial).wandb_unsent.is_file()
+
+    def _start(self, trial: Trial, worker: int) -> TrialProcess:
+        """Start a trial as an agent does."""
+        *entity, project, sweep = self._path.split("/")
+        names = {"WANDB_PROJECT": project, "WANDB_SWEEP_ID": sweep, "WANDB_RUN_ID": trial.run_id}
+        environment = without_service({**os.environ, **self._workers[worker].environment})
+        self._directory.begin(trial, worker)
+        self._report.started(trial, again=True)
+        return TrialProcess.start(
+            trial_command(self._sweep, trial.parameters),
+            environment | names | ({"WANDB_ENTITY": entity[0]} if entity else {}),
+            log=self._directory.log(trial),
+            lock=self._directory.lock(trial),
+        )
 
     def _watch(self) -> None:
         was_ended = False
@@ -185,3 +240,8 @@ class OnlineSweep(SweepLoop):
             self._report.line("the sweep was stopped in W&B before its last trial")
         elif not self.trials and self._seats:
             self.stop_reason = f"no agent was given a trial; the last line: {self._seats[-1].last_line()}"
+        if lacking := [str(trial.number) for trial in self.trials if self._lacks_in_wandb(trial)]:
+            self._report.line(
+                f"W&B may lack parts of trial {', '.join(lacking)}; "
+                f"to upload them: python sweep.py --resume {self._directory.shown()}"
+            )

@@ -1,6 +1,5 @@
 """The processes of trials: their commands, signals and logs, and the workers that share the machine."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -16,13 +15,13 @@ from typing import Any, Self
 
 from textrnn.base import exits
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock
+from textrnn.base.locks import FileLock
 from textrnn.base.process import available_cores
 from textrnn.base.signals import is_ignored
 from textrnn.config.overrides import CONF_DIR
 from textrnn.config.schema import TrainerConfig
 from textrnn.sweeping.sweep_file import PROGRAM, Sweep
-from textrnn.tracking.wandb_internals import sweep_arguments, sweep_command
+from textrnn.tracking.wandb_internals import sweep_arguments
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 THREADS = "OMP_NUM_THREADS"
@@ -104,13 +103,12 @@ class TrialProcess:
         Raises:
             InputError: if a process that was started with the same lock still runs.
         """
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        held = FileLock(lock, keep=True)
+        if not held.acquire(blocking=False):
+            raise InputError(f"{lock}: a process of an earlier sweep.py still runs; wait for its end.")
+        assert held.descriptor is not None
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise InputError(f"{lock}: a process of an earlier sweep.py still runs; wait for its end.") from error
-            os.ftruncate(descriptor, 0)  # an earlier process's pid may belong to another process now
+            os.ftruncate(held.descriptor, 0)  # an earlier process's pid may belong to another process now
             with log.open("ab") as output:
                 child = subprocess.Popen(
                     ["/bin/sh", "-c", SIGNED, str(lock), *command],
@@ -118,11 +116,12 @@ class TrialProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(descriptor,),
+                    pass_fds=(held.descriptor,),
                     process_group=0,  # the terminal sends Ctrl-C to us alone; we forward it once
                 )
+            held.share(child.pid)
         finally:
-            os.close(descriptor)
+            held.release()
         return cls(child.pid, lock, child)
 
     @classmethod
@@ -167,7 +166,7 @@ def trial_command(sweep: Sweep, parameters: Mapping[str, Any], *extra: str) -> l
     program = find_program(sweep)
     macros = {"${env}": "/usr/bin/env", "${interpreter}": sys.executable, PROGRAM: program}
     prefix = []
-    for part in sweep_command(sweep.prefix):
+    for part in sweep.prefix:
         if part.startswith("${") and part not in macros:
             raise InputError(f"{sweep.path}: command: {part} has no meaning before {PROGRAM}; leave it out.")
         prefix.append(macros.get(part, part))

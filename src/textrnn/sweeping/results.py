@@ -17,7 +17,7 @@ from textrnn.base.files import write_atomically, write_csv
 from textrnn.config.compose import compose
 from textrnn.config.experiment_files import write_experiment
 from textrnn.config.schema import Config, differences
-from textrnn.multirun.comparison import ComparedRun, write_comparison
+from textrnn.multirun.comparison import ComparedRun, different_sources, write_comparison
 from textrnn.sweeping.checks import STAND_IN
 from textrnn.sweeping.sweep_file import Metric, Sweep
 from textrnn.sweeping.trials import SweepDirectory, Trial, described
@@ -55,6 +55,8 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
         if comparison := write_comparison(directory.path, runs):
             print_table(*comparison)
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
+    if (line := different_sources(directory.run_directory(trial).path for trial in finished)) is not None:
+        print(line)
     if not finished:
         print("no trial has finished, so there is no best.yaml")
         return

@@ -1,5 +1,7 @@
 """Read a sweep file and check its form, its command and its metric; `checks.py` checks its values."""
 
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ import yaml
 from hydra.core.override_parser.types import Override
 
 from textrnn.base.errors import InputError
-from textrnn.config.overrides import check_override, first_line, nearest, parse_overrides
+from textrnn.config.overrides import check_override, first_line, nearest, parse_overrides, quote_texts
 from textrnn.tracking.metrics_csv import BEST, METRICS
 
 KEYS = (
@@ -18,8 +20,18 @@ KEYS = (
     *("name", "description", "project", "entity"),
 )
 METHODS = ("grid", "random", "bayes")
-ARGUMENTS = "${args_no_hyphens}"
-"""Macro that W&B's agent replaces by the parameters as key=value, as `train.py` reads them."""
+ARGUMENTS = ("${args_no_hyphens}", "${args_append_hydra}", "${args_override_hydra}")
+"""Macros that W&B's agent replaces by the parameters as key=value, +key=value or ++key=value; `train.py` reads all."""
+ENVIRONMENT = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
+"""Macro that the agent replaces by an environment variable (`create_sweep_command` of the client)."""
+ELSEWHERE = {
+    "controller": "W&B's server proposes the trials, without an account W&B's engine on this machine; leave it out",
+    **dict.fromkeys(
+        ("job", "image_uri", "scheduler", "resource", "resource_args"),
+        "it is for W&B Launch, which sweep.py doesn't use; write program: and command: instead",
+    ),
+}
+"""Keys of W&B's format for other ways to run a sweep, with what to do."""
 PROGRAM = "${program}"
 GOALS = {"min": "minimize", "max": "maximize"}
 """W&B's names, by which value of a metric is the best."""
@@ -54,7 +66,7 @@ class Sweep:
     prefix: list[str]
     """The command up to the program."""
     fixed: list[str]
-    """Overrides of all trials."""
+    """Overrides of all trials, with environment variables filled in."""
     metric: Metric | None
     typed: list[str] = field(default_factory=list)
     """Those of `fixed` that were typed beside the file."""
@@ -93,9 +105,25 @@ def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None) 
         raise InputError(sentence if str(path) in sentence else f"{path}: {sentence}") from error
 
 
+def added_settings(given: Sweep, begun: Sweep) -> int:
+    """Return how many settings a grid has gained by more values of its parameters; 0 where it differs otherwise."""
+    if given.config["method"] != "grid" or list(given.parameters) != list(begun.parameters):
+        return 0
+    grids = [
+        [[each["value"]] if "value" in each else each["values"] for each in sweep.parameters.values()]
+        for sweep in (given, begun)
+    ]
+    if any(value not in values for values, before in zip(*grids, strict=True) for value in before):
+        return 0
+    sizes = [math.prod(map(len, grid)) for grid in grids]
+    return sizes[0] - sizes[1]
+
+
 def _load(path: Path) -> dict[str, Any]:
+    """Return the file's content without helper keys: unknown ones that only hold an anchor for the others."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise InputError(f"{path} can't be read ({reason}); name a sweep file such as sweeps/smoke.yaml.") from error
@@ -107,11 +135,29 @@ def _load(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(config, dict):
         raise InputError(f"{path} is not a sweep file: it needs method: and parameters:, as sweeps/smoke.yaml has.")
-    return config
+    helpers = _anchored(text) - {*KEYS, *ELSEWHERE}
+    return {key: value for key, value in config.items() if key not in helpers}
+
+
+def _anchored(text: str) -> set[str]:
+    """Return the top-level keys whose values have a YAML anchor."""
+    found: set[str] = set()
+    key, depth = None, 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if depth == 1 and key is None and isinstance(event, yaml.ScalarEvent):
+            key = str(event.value)
+            continue
+        if key is not None and isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.anchor:
+            found.add(key)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        key = None if depth == 1 else key  # its value is complete
+    return found
 
 
 def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int | None) -> Sweep:
     for key in config:
+        if key in ELSEWHERE:
+            raise InputError(f"{key}: {ELSEWHERE[key]}.")
         if key not in KEYS:
             raise InputError(f"there is no key {key} in a sweep file; {nearest(str(key), KEYS)}")
     for key in ("method", "parameters", "program", "command"):
@@ -121,7 +167,7 @@ def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int 
         raise InputError(f"method: {config['method']} is not known; write {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
     _check_names(config)
     _check_parameters(config["parameters"])
-    prefix, fixed = _command(config, typed)
+    prefix, fixed, arguments = _command(config, typed)
     if count is not None:
         config["run_cap"] = count
     cap = config.get("run_cap")
@@ -129,8 +175,15 @@ def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int 
         raise InputError(f"run_cap: {cap} is not a number of trials; write a whole number from 1.")
     if cap is None and config["method"] != "grid":
         raise InputError(f"method: {config['method']} never ends by itself; type --count N or write run_cap: N.")
-    config["command"] = [*prefix, *fixed, ARGUMENTS]
-    return Sweep(path=path, config=config, prefix=prefix, fixed=fixed, metric=_metric(config), typed=list(typed))
+    config["command"] = [*prefix, *fixed, arguments]
+    return Sweep(
+        path=path,
+        config=config,
+        prefix=[_filled(part) for part in prefix],
+        fixed=[_read(text) for text in fixed],
+        metric=_metric(config),
+        typed=list(typed),
+    )
 
 
 def _check_names(config: Mapping[str, Any]) -> None:
@@ -175,28 +228,57 @@ def _number(bound: Any) -> str:
     return f"{float(mantissa)}e{int(exponent):+d}"
 
 
-def _command(config: Mapping[str, Any], typed: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the command up to the program, and the overrides of all trials, the typed ones last."""
+def _command(config: Mapping[str, Any], typed: Sequence[str]) -> tuple[list[str], list[str], str]:
+    """Return the command up to the program, the overrides of all trials, those typed last, and the parameters' macro.
+
+    Environment variables stay macros: an agent fills in its own machine's.
+    """
     command = config["command"]
-    if not isinstance(command, list) or PROGRAM not in command or command[-1:] != [ARGUMENTS]:
+    if not isinstance(command, list) or PROGRAM not in command:
         raise InputError(
-            f"command: must be a list of ${{env}}, ${{interpreter}}, {PROGRAM}, what all trials share, and {ARGUMENTS}."
+            f"command: must be a list of ${{env}}, ${{interpreter}}, {PROGRAM}, what all trials share, "
+            f"and {ARGUMENTS[0]}."
         )
-    at = command.index(PROGRAM) + 1
+    parts = [str(part) for part in command]
+    at = parts.index(PROGRAM) + 1
+    arguments = [part for part in parts[at:] if part.startswith("${args")]
+    if len(arguments) != 1 or arguments[0] not in ARGUMENTS:
+        raise InputError(
+            f"command: {' and '.join(arguments) or 'no macro'} after {PROGRAM} types the parameters so that train.py "
+            f"reads them; write {ARGUMENTS[0]} once."
+        )
     chosen: dict[str, str] = {}
-    for where, texts in (("command", command[at:-1]), ("", typed)):
+    for where, texts in (("command", [part for part in parts[at:] if part not in arguments]), ("", typed)):
         for text in texts:
             try:
-                (override,) = parse_overrides([str(text)])
+                (override,) = parse_overrides([_read(text)])
                 check_override(override, multirun=False)
                 _refuse_own(override, config["parameters"])
             except InputError as error:
                 raise InputError(f"{where}: {error}".removeprefix(": ")) from error
             chosen.pop(override.key_or_group, None)
-            chosen[override.key_or_group] = str(text)
+            chosen[override.key_or_group] = text
     if chosen.get("resume") != "resume=auto":
         raise InputError("command: needs resume=auto, so that the command of an interrupted trial continues it.")
-    return [str(part) for part in command[:at]], list(chosen.values())
+    return parts[:at], list(chosen.values()), arguments[0]
+
+
+def _read(text: str) -> str:
+    """Return an override as `train.py` reads it."""
+    (quoted,) = quote_texts([_filled(text).lstrip("+")])
+    return quoted
+
+
+def _filled(text: str) -> str:
+    """Return a part of the command with this machine's environment variables; unset ones would arrive as their names.
+
+    Raises:
+        InputError: one isn't set.
+    """
+    for name in ENVIRONMENT.findall(text):
+        if name not in os.environ:
+            raise InputError(f"{text}: the environment variable {name} is not set here; export it, or write its value.")
+    return ENVIRONMENT.sub(lambda found: os.environ[found[1]], text)
 
 
 def _refuse_own(override: Override, parameters: Mapping[str, Any]) -> None:

@@ -153,6 +153,13 @@ class SweepLoop(ABC):
         bests = [trial.best(sign) for trial in self.trials]
         return target is not None and any(best is not None and sign * (best - target) >= 0 for best in bests)
 
+    def _deserves_another_start(self, trial: Trial) -> bool:
+        """Whether a failed trial is started again: its cause was outside, and is removed before --resume is typed.
+
+        It failed before its first value, or its process was killed, perhaps between a value and its checkpoint.
+        """
+        return trial.status == Status.FAILED and (not trial.history or trial.was_killed)
+
     def _still_runs(self, trial: Trial) -> None:
         self._report.line(f"trial {trial.number} ({trial.run_id}) is still running")
 

@@ -4,7 +4,7 @@ sweep.yaml            the sweep, itself a sweep file, with the overrides typed b
 typed.json            those overrides
 trials/RUN.json       parameters, status and exit code
 trials/RUN.log        output of the trial
-trials/RUN.lock       without an account: the pid of its process, which holds a kernel lock on the file
+trials/RUN.lock       without an account: the pid of its process, which holds a lock on the file
 agents/N/             with an account: worker N's agents
 RUN/                  the trial's run directory
 leaderboard.csv sweep.png best.yaml     the results
@@ -23,7 +23,8 @@ from typing import Any, Self
 import yaml
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock, write_atomically
+from textrnn.base.files import write_atomically
+from textrnn.base.locks import FileLock
 from textrnn.config.overrides import first_line
 from textrnn.sweeping.processes import begin_again
 from textrnn.sweeping.sweep_file import Sweep
@@ -85,7 +86,7 @@ class Trial:
 
 
 class SweepDirectory:
-    """The directory of one sweep, for one `sweep.py` at a time, by a kernel lock that ends with the process."""
+    """The directory of one sweep, for one `sweep.py` at a time, by a lock that ends with the process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

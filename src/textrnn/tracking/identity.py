@@ -1,5 +1,6 @@
 """A run's identity, shared by its directory, its checkpoints and its W&B run."""
 
+import hashlib
 import json
 import os
 import platform
@@ -52,10 +53,18 @@ class RunIdentity:
     """The command line."""
     sweep_id: str | None
     """WANDB_SWEEP_ID, in a W&B agent."""
+    source: str | None = None
+    """A digest of the package's files; None in records of an earlier version."""
     slurm_job: str | None = None
     """The SLURM batch job that the run began in, which resumes it when SLURM requeues the job."""
     classes: list[str] | None = None
     """Names of the classes by id; None until the reviews have been read."""
+
+    def described_source(self) -> str:
+        """Return the source in words: the commit or else the version, whether it was edited, and the digest."""
+        commit = f"version {self.version}" if self.git_commit is None else f"commit {self.git_commit[:7]}"
+        edited = " with changes" if self.git_dirty else ""
+        return f"{commit}{edited} (source {str(self.source)[:8]})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -93,8 +102,18 @@ def new_identity(config: Config, command: Sequence[str], *, slurm_job: str | Non
         torch=version("torch"),
         command=list(command),
         sweep_id=os.environ.get("WANDB_SWEEP_ID") or None,
+        source=source_digest(),
         slurm_job=slurm_job,
     )
+
+
+def source_digest() -> str:
+    """Return a digest of the package's files, which includes local edits, unlike a version or a commit."""
+    package = Path(textrnn.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h", ".yaml")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def default_name(config: Config) -> str:

@@ -150,7 +150,7 @@ def save_figure(figure: Figure, out: Path) -> None:
 def plot_comparison(names: Sequence[str], values: Sequence[Sequence[float]], out: Path, *, label: str) -> None:
     """Draw the values of each named setting in a row and a color of its own and write the PNG `out` atomically.
 
-    From two values on the mean has its 95 % interval. That of two values is so wide that it may leave the picture.
+    From two values on the mean has its 95 % interval. That of two values may leave the picture.
     """
     figure = new_figure(8, 1.7 + 0.55 * len(names))
     axes = figure.subplots()
@@ -164,7 +164,13 @@ def plot_comparison(names: Sequence[str], values: Sequence[Sequence[float]], out
     axes.set_ylim(len(names) - 0.4, -0.5)
     axes.set_xlim(*_shown_range(values))
     axes.set_xlabel(label)
-    figure.supxlabel("a mark a seed; below them their mean (◆) and its 95 % interval (Student's t)", fontsize=9)
+    counts = [len(own) for own in values]
+    note = "a mark a seed; below them their mean (◆) and its 95 % interval (Student's t)"
+    if max(counts) < 2:
+        note = "one seed a setting, which has no interval"
+    elif 2 in counts:
+        note += ", which may leave the picture for n = 2"
+    figure.supxlabel(note, fontsize=9)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, out)

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import TEMPORARY_SUFFIX, FileLock, make_folders, remove_folders
+from textrnn.base.files import TEMPORARY_SUFFIX, make_folders, remove_folders
+from textrnn.base.locks import FileLock
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
 
@@ -39,7 +40,7 @@ def default_run_dir(config: Config, identity: RunIdentity) -> Path:
 class RunDirectory:
     """A run directory that this process has locked until `release()` or its end, however it ends.
 
-    The kernel releases the lock on `.lock` with the process, so a killed run leaves nothing to clean up.
+    The lock on `.lock` ends with the process, so a killed run leaves nothing to clean up.
     """
 
     def __init__(self, path: Path, lock: FileLock | None, *, fresh: bool = False, made: Sequence[Path] = ()) -> None:
@@ -154,6 +155,11 @@ class RunDirectory:
         return self.path / "wandb-unsent"
 
     @property
+    def diff_patch(self) -> Path:
+        """Exists if the code had uncommitted changes when the run began; contains them."""
+        return self.path / "diff.patch"
+
+    @property
     def train_log(self) -> Path:
         """Log lines, and the traceback of a crash."""
         return self.path / "train.log"
@@ -195,7 +201,7 @@ def _lock(path: Path, *, resume: bool) -> FileLock:
 
 
 def _holds_something(path: Path) -> bool:
-    return any(entry.name != LOCK_NAME and not _is_leftover(entry) for entry in path.iterdir())
+    return any(not entry.name.startswith(LOCK_NAME) and not _is_leftover(entry) for entry in path.iterdir())
 
 
 def _is_leftover(entry: Path) -> bool:

@@ -1,5 +1,7 @@
 """The best checkpoint as a W&B artifact: logged at the end of a run, fetched by `wandb:ENTITY/PROJECT/NAME:ALIAS`.
 
+It is fetched by `wandb://ENTITY/PROJECT/RUN_ID` or by the address of the run's or the artifact's page, too.
+
 The data is logged as the run's input artifact: its fingerprint and sizes, no review.
 """
 
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import making, replacing_folder, user_cache
@@ -29,7 +32,14 @@ MODEL, DATASET = "model", "dataset"
 ALIASES = ("best", "latest")
 CHECKPOINT = "best.ckpt"
 PREFIX = "wandb:"
-RUN_HELP = "run directory (its best checkpoint), checkpoint, or model in W&B as wandb:ENTITY/PROJECT/NAME:best"
+NAME = r"[\w.-][\w. -]*"
+SCHEMES = ("https", "http")
+CLOUD = ("wandb.ai", "www.wandb.ai", "api.wandb.ai", "forge.coreweave.com", "api.forge.coreweave.com")
+"""Names of W&B's own service (`sdk/lib/urls.py` of the client)."""
+RUN_HELP = (
+    "run directory (its best checkpoint), checkpoint, or model in W&B as wandb:ENTITY/PROJECT/NAME:best or the address "
+    "of a run's page"
+)
 """`--help` of the commands that take a RUN; `local_run` reads it."""
 ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must resolve a name."""
@@ -80,11 +90,15 @@ def dataset_artifact(fingerprint: str, metadata: Mapping[str, Any]) -> "wandb.Ar
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """A model in W&B, typed as `wandb:ENTITY/PROJECT/NAME:ALIAS`."""
+    """A model in W&B, typed as `wandb:ENTITY/PROJECT/NAME:ALIAS`, or a run that has logged one."""
 
     typed: str
     path: str
-    """The client's path: PROJECT/NAME:ALIAS, with ENTITY/ before it if that was typed."""
+    """The client's path: PROJECT/NAME:ALIAS or PROJECT/RUN_ID, with ENTITY/ before it if that was typed."""
+    of_run: bool = False
+    """Whether it is a run's path."""
+    host: str | None = None
+    """The server in a page's address."""
 
 
 def parse_reference(typed: str) -> Reference:
@@ -94,19 +108,43 @@ def parse_reference(typed: str) -> Reference:
         InputError: it is malformed.
     """
     shape = f"{PREFIX}ENTITY/PROJECT/NAME:best"
-    parts = typed.removeprefix(PREFIX).split("/")
+    if typed.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        return _page(typed)
+    if typed.startswith(f"{PREFIX}//"):
+        names = typed.removeprefix(f"{PREFIX}//").split("/")
+        if ":" not in names[-1] and len(names) in (2, 3) and all(re.fullmatch(NAME, name) for name in names):
+            return Reference(typed=typed, path="/".join(names), of_run=True)
+    parts = typed.removeprefix(PREFIX).removeprefix("//").split("/")
     if len(parts) > 3:
         raise InputError(f"{typed}: too many slashes, as no entity, project or name has one; type {shape}.")
     name, colon, alias = parts[-1].partition(":")
     names = [*parts[:-1], name, *([alias] if colon else [])]
-    if len(parts) < 2 or not all(re.fullmatch(r"[\w.-][\w. -]*", part) for part in names):
+    if len(parts) < 2 or not all(re.fullmatch(NAME, part) for part in names):
         raise InputError(f"{typed}: that is not a model in W&B; type {shape}.")
     return Reference(typed=typed, path="/".join([*parts[:-1], f"{name}:{alias or 'best'}"]))
 
 
+def _page(typed: str) -> Reference:
+    """Read the address of a run's page, `.../ENTITY/PROJECT/runs/RUN_ID`, or of an artifact's.
+
+    Raises:
+        InputError: it is of another page.
+    """
+    address = urlsplit(typed)
+    path = unquote(address.path)
+    if run := re.search(rf"/({NAME})/({NAME})/runs/({NAME})(?:/|$)", path):
+        return Reference(typed=typed, path="/".join(run.groups()), of_run=True, host=address.netloc)
+    if model := re.search(rf"/({NAME})/({NAME})/artifacts/{NAME}/({NAME})/({NAME})(?:/|$)", path):
+        entity, project, name, alias = model.groups()
+        return Reference(typed=typed, path=f"{entity}/{project}/{name}:{alias}", host=address.netloc)
+    raise InputError(
+        f"{typed}: that is no page of a run; type an address such as https://wandb.ai/ENTITY/PROJECT/runs/ID."
+    )
+
+
 def is_reference(run: str) -> bool:
     """Return whether a RUN of the command line is a model in W&B."""
-    return run.startswith(PREFIX)
+    return run.startswith((PREFIX, *(f"{scheme}://" for scheme in SCHEMES)))
 
 
 def local_run(run: str) -> Path:
@@ -155,10 +193,12 @@ def _find(reference: Reference) -> "wandb.Artifact":
     import wandb
 
     typed = reference.typed
-    wandb.setup(wandb.Settings(silent=True))  # it would print about the key and its progress
+    settings = wandb.setup(wandb.Settings(silent=True)).settings  # it would print about the key and its progress
+    _check_host(reference, settings.base_url, settings.app_url)
 
     def find() -> "wandb.Artifact":
-        found: wandb.Artifact = wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).artifact(reference.path)
+        api = wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT))
+        found: wandb.Artifact = _model_of(api.run(reference.path)) if reference.of_run else api.artifact(reference.path)
         try:
             _ = found.manifest  # it is fetched now, and kept
         except (LookupError, TypeError, AttributeError) as error:
@@ -176,6 +216,30 @@ def _find(reference: Reference) -> "wandb.Artifact":
     except answer_errors() as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{typed}: W&B does not give it ({reason}); look at its name there, or try later.") from error
+
+
+def _check_host(reference: Reference, *of_account: str) -> None:
+    """Refuse a page of another server than the account's, which would not know it."""
+    hosts = {urlsplit(url).netloc.rpartition("@")[2] for url in of_account}
+    if hosts & set(CLOUD):
+        hosts |= set(CLOUD)
+    if reference.host is not None and reference.host not in hosts:
+        raise InputError(
+            f"{reference.typed}: the account here is of {urlsplit(of_account[0]).netloc.rpartition('@')[2]}; "
+            f"set WANDB_BASE_URL to that page's server and run `wandb login`, or type {PREFIX}ENTITY/PROJECT/NAME:best."
+        )
+
+
+def _model_of(run: Any) -> "wandb.Artifact":
+    """Return the best of the models that a run has logged, which the client returns without a type.
+
+    Raises:
+        ValueError: it has logged none.
+    """
+    models: list[wandb.Artifact] = [artifact for artifact in run.logged_artifacts() if artifact.type == MODEL]
+    if not models:
+        raise ValueError("that run has logged no model")
+    return next((model for model in models if "best" in model.aliases), models[-1])
 
 
 def _fetched(artifact: "wandb.Artifact", folder: Path) -> Path:

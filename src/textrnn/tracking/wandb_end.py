@@ -14,6 +14,7 @@ from textrnn.tracking.metrics_csv import read_metrics
 from textrnn.tracking.run_directory import RunDirectory
 from textrnn.tracking.summary import RunSummary, Status, read_summary
 from textrnn.tracking.wandb_internals import answer_errors
+from textrnn.tracking.wandb_offline import pass_over_empty
 from textrnn.tracking.wandb_received import local_files, missing, received
 from textrnn.tracking.wandb_run import WandbRun
 from textrnn.tracking.wandb_settings import resolve_mode
@@ -60,6 +61,10 @@ def end_wandb_run(run: WandbRun, directory: RunDirectory, summary: RunSummary, e
     again = f"python train.py resume={directory.path}"
     if summary.status == Status.STOPPED:  # `resume=RUN` trains such a run on
         again = f"the same command with run_dir={directory.path} resume=auto"
+    if whole_file:
+        pass_over_empty(directory.path / "wandb", run.id)
+        LOGGER.warning(f"W&B's offline record of the run lacks its end. To complete it: {again}")
+        return
     LOGGER.warning(
         f"{lacks}. To upload it: {again}; "
         f"to upload the whole run to another server: wandb sync --no-skip-online {run.directory}"
@@ -100,6 +105,7 @@ def upload_missing(
         config = replace(config, tracking=replace(config.tracking, mode="online"))
     summary = RunSummary.from_dict(read_summary(directory.summary_json))
     run = WandbRun.start(config, identity, directory.path, mode=mode, resume=True)
+    run.follow(directory.train_log)
     rows, media = read_metrics(directory.metrics_csv), charts(summary)
     if mode == "online":
         _send_files(run, directory)

@@ -14,10 +14,13 @@ from textrnn.base.process import in_time
 from textrnn.config.compose import load_config
 from textrnn.config.schema import Config, TrackingConfig
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.wandb_settings import timeout
+from textrnn.tracking.wandb_internals import answer_errors
+from textrnn.tracking.wandb_settings import is_trial, start_timeout
 
-ANSWER_TIMEOUT = 30.0
-"""Seconds in which the server must tell what it has of a run, unless WANDB_INIT_TIMEOUT is set."""
+MAKING_TIMEOUT = 10.0
+"""Seconds in which the server must make a run."""
+DELETED = "previously created and deleted"
+"""What W&B says of the id of a run that was deleted (wandb/wandb#4948)."""
 SAME = ("created", "seed", "slurm_job")
 """What W&B's config must have of the identity: enough to tell runs apart that one variable has given the same id."""
 
@@ -31,12 +34,9 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
     """
     import wandb
 
-    of_sweep = "WANDB_SWEEP_ID" in os.environ  # the agent says where its trials are, and the client obeys
-    tracking = TrackingConfig() if of_sweep else config.tracking
-    entity = tracking.entity or os.environ.get("WANDB_ENTITY")
-    path = "/".join(part for part in (entity, tracking.effective_project(), identity.id) if part)
+    path = "/".join(part for part in (*_place(config), identity.id) if part)
     wandb.setup(wandb.Settings(silent=True))  # it would print about the key
-    seconds = timeout("WANDB_INIT_TIMEOUT", default=ANSWER_TIMEOUT)
+    seconds = start_timeout()
     try:
         found = in_time(lambda: wandb.Api(timeout=math.ceil(seconds)).run(path), seconds)
     except wandb.errors.CommError as error:
@@ -48,13 +48,48 @@ def is_at_wandb(config: Config, identity: RunIdentity, run_dir: Path) -> bool:
     if any(found.config.get(f"run.{name}") != getattr(identity, name) for name in SAME):
         remedy = (
             "start this agent where the trial's run directory is"
-            if of_sweep
+            if is_trial()
             else "unset WANDB_RUN_ID for a new run, or type run_dir=DIR resume=auto with the directory of that one"
         )
         raise InputError(
             f"tracking: W&B has a run {identity.id} already, and it is not the one in {run_dir}: {remedy}."
         )
     return True
+
+
+def refuse_deleted(config: Config, identity: RunIdentity, run_dir: Path) -> None:
+    """Refuse a run that was deleted in W&B; `is_at_wandb` has said that the run isn't there.
+
+    The run is made there, as pending, which W&B refuses at once. `wandb.init` would hear the same refusal, and repeat
+    the request until its time is up (wandb/wandb: `UpsertBucketRetryPolicy` in core/internal/clients/retry.go). A sweep
+    makes its runs itself. What else W&B answers, the start of the run meets again.
+
+    Raises:
+        InputError: naming the command that uploads the run as a new one.
+    """
+    if is_trial():
+        return
+    import wandb
+
+    entity, project = _place(config)
+
+    def make() -> None:
+        api = wandb.Api(timeout=math.ceil(MAKING_TIMEOUT))
+        entity_of_account = entity or api.default_entity
+        wandb.apis.public.Run.create(api, identity.id, project, entity_of_account, state="pending")
+
+    try:
+        in_time(make, MAKING_TIMEOUT)
+    except answer_errors() as error:
+        if DELETED in str(error):
+            raise InputError(str(refusal(error, identity, run_dir))) from error
+
+
+def _place(config: Config) -> tuple[str | None, str]:
+    """Return the entity, None for the account's own, and the project of the W&B run."""
+    # The agent says where its trials are, and the client obeys.
+    tracking = TrackingConfig() if is_trial() else config.tracking
+    return tracking.entity or os.environ.get("WANDB_ENTITY"), tracking.effective_project()
 
 
 def refuse_another(config: Config, identity: RunIdentity, run_dir: Path) -> None:
@@ -65,7 +100,7 @@ def refuse_another(config: Config, identity: RunIdentity, run_dir: Path) -> None
     Raises:
         InputError: naming the id.
     """
-    if "WANDB_RUN_ID" not in os.environ or "WANDB_SWEEP_ID" in os.environ:  # a sweep's ids are W&B's own
+    if "WANDB_RUN_ID" not in os.environ or is_trial():  # a sweep's ids are W&B's own
         return
     import wandb
 
@@ -84,7 +119,7 @@ def refusal(error: Exception, identity: RunIdentity, run_dir: Path) -> str | Non
     The client retries until its time is up what may heal, and also 409, the answer about a run that was deleted.
     """
     reason = reason_of(error)
-    if "previously created and deleted" in reason:
+    if DELETED in reason:
         return (
             f"tracking: the run {identity.id} was deleted in W&B, and its id stays taken: restore it there, or type "
             f"tracking=offline and upload all of it as a new run by wandb sync --no-skip-online --id NEW "

@@ -3,10 +3,11 @@
 Imports are inside the functions: the client takes a second to import, and only some runs need it.
 """
 
+import math
 import os
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,19 +88,30 @@ def table_artifact(run_id: str, key: str) -> str:
     return str(sanitize_artifact_name(f"run-{run_id}-{key}"))
 
 
+def log_lines(path: str, *, seconds: float) -> int:
+    """Ask the server how many lines the Logs of the run ENTITY/PROJECT/ID have; the client resumes behind them.
+
+    Raises:
+        answer_errors(): it does not answer, or refuses to.
+    """
+    import wandb
+
+    query = """query RunLogLines($entity: String, $project: String, $name: String!) {
+        project(name: $project, entityName: $entity) { run(name: $name) { logLineCount } }
+    }"""
+    entity, project, name = path.split("/")
+    names = {"entity": entity, "project": project, "name": name}
+    answer: dict[str, Any] = wandb.Api(timeout=math.ceil(seconds))._service_api.execute_graphql(
+        query, names, timeout=seconds
+    )
+    return int(answer["project"]["run"]["logLineCount"] or 0)
+
+
 def service_variable() -> str:
     """Return the environment variable by which child processes share the client's service with this one."""
     from wandb.env import SERVICE
 
     return str(SERVICE)
-
-
-def sweep_command(parts: Sequence[Any]) -> list[str]:
-    """Return a sweep file's `command` as the client's agent reads it, with `${envvar:NAME}` replaced."""
-    from wandb.sdk.launch.sweeps.utils import create_sweep_command
-
-    command: list[str] = create_sweep_command(list(parts))
-    return command
 
 
 def sweep_arguments(parameters: Mapping[str, Any]) -> list[str]:
@@ -113,8 +125,10 @@ def sweep_arguments(parameters: Mapping[str, Any]) -> list[str]:
 
 def run_agent(
     sweep: str, begin: Callable[[str, dict[str, Any]], Path], end: Callable[[str, int, bool, bool], None]
-) -> None:
+) -> bool:
     """Run the client's agent, which forwards signals to its trial, until the sweep has no more trials for it.
+
+    Return whether the server has told it to exit. Without that it has given up: the server doesn't know it any more.
 
     Args:
         sweep: The sweep's path, ENTITY/PROJECT/ID.
@@ -154,5 +168,15 @@ def run_agent(
             code = self.wait()
             end(self._run_id, code, self._killed, code < 0 and self.last_sigterm_time is not None)
 
-    wandb_agent.AgentProcess = RecordedProcess  # type: ignore  # the agent starts its trials by this name
+    class CommandedAgent(wandb_agent.Agent):
+        was_told_to_exit = False
+
+        def _command_exit(self, command: dict[str, Any]) -> None:
+            CommandedAgent.was_told_to_exit = True
+            super()._command_exit(command)  # type: ignore[no-untyped-call]
+
+    # The client uses these names.
+    wandb_agent.AgentProcess = RecordedProcess  # type: ignore
+    wandb_agent.Agent = CommandedAgent  # type: ignore
     wandb.agent(sweep, forward_signals=True)
+    return CommandedAgent.was_told_to_exit

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textrnn.base.process import in_time
 from textrnn.tracking.wandb_internals import shown_charts
 
-ANSWER_TIMEOUT = 10.0
-"""Seconds in which the server must say what it has."""
+if TYPE_CHECKING:
+    from wandb.apis.public import Api
+
+ANSWER_TIMEOUT = 30.0
+"""Seconds in which the server must say what it has; on a busy machine the client alone needs ten."""
 SETTLING = 10.0
 """Seconds within which what has been uploaded must be seen: the server takes rows in first and counts them later."""
 NAMED = 3
@@ -106,13 +109,13 @@ def received(path: str) -> Received:
     Raises:
         answer_errors(): it does not answer, or refuses to.
     """
-    return in_time(lambda: _ask(path), ANSWER_TIMEOUT)
+    from wandb.apis.public import Api  # a second of work on an idle machine, which is not the server's
+
+    return in_time(lambda: _ask(Api(timeout=math.ceil(ANSWER_TIMEOUT)), path), ANSWER_TIMEOUT)
 
 
-def _ask(path: str) -> Received:
-    import wandb
-
-    run = wandb.Api(timeout=math.ceil(ANSWER_TIMEOUT)).run(path)
+def _ask(api: "Api", path: str) -> Received:
+    run = api.run(path)
     outputs: dict[str, set[str]] = {}
     for artifact in run.logged_artifacts():
         if artifact.state == "COMMITTED":

@@ -1,11 +1,8 @@
 """The W&B run: rows, summary, exit code. No failure of W&B ends the run."""
 
 import contextlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,27 +11,45 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from textrnn.base import exits
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
+from textrnn.base.files import writable_cache
 from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
-from textrnn.tracking.wandb_identity import flat, is_at_wandb, labels, labels_typed_since, reason_of, refusal
+from textrnn.tracking.wandb_identity import (
+    flat,
+    is_at_wandb,
+    labels,
+    labels_typed_since,
+    reason_of,
+    refusal,
+    refuse_deleted,
+)
 from textrnn.tracking.wandb_internals import (
+    answer_errors,
     is_chart,
     is_uploaded_as_artifact,
+    log_lines,
     service_errors,
     show_chart,
     table_artifact,
     table_of,
 )
+from textrnn.tracking.wandb_log import LogUpload
+from textrnn.tracking.wandb_offline import last_recorded_step, pass_over_empty, supersede
 from textrnn.tracking.wandb_received import Logged, local_files
-from textrnn.tracking.wandb_settings import must_be_online, offline_line, timeout
+from textrnn.tracking.wandb_settings import (
+    is_trial,
+    must_be_online,
+    offline_line,
+    says_it_waits,
+    start_timeout,
+    timeout,
+)
 
 if TYPE_CHECKING:
     import wandb
 
 
-INIT_TIMEOUT = 30.0
-"""Seconds in which the server must register the run, unless WANDB_INIT_TIMEOUT is set."""
 ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must answer each request at the end of a run."""
 FINISH_TIMEOUT = 120.0
@@ -58,6 +73,12 @@ class WandbRun:
         self._inputs: set[str] = set()
         self._tags: set[str] = set()
         self._charts: set[str] = set()
+        self._stages_here = "WANDB_DATA_DIR" not in os.environ
+        if self._stages_here:
+            # The client copies each table there, and `wandb sync` of an offline run needs the copies; the home, where
+            # they would be, may be another one by then, and nobody removes them from it.
+            os.environ["WANDB_DATA_DIR"] = str(self.directory)
+        self._log: LogUpload | None = None
 
     @classmethod
     def start(
@@ -77,7 +98,8 @@ class WandbRun:
 
         `on_stop` is called, from another thread, when a person or a sweep stops the run in W&B.
 
-        If the server does not answer, a run that need not be online goes offline, with one line in the log.
+        If the server does not answer, a run that need not be online goes offline, with one line in the log. An agent's
+        trial must be online.
 
         Raises:
             InputError: the server does not answer a run that must be online; it refuses the run; or its run of this id
@@ -86,18 +108,26 @@ class WandbRun:
         if mode == "offline":
             # The client reports its own errors to W&B; an offline run must not use the network.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        if not os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111 - Path's method fails where there is no home
+            # The client's service would print its log, and could send no artifact.
+            for variable in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+                os.environ.setdefault(variable, writable_cache("wandb"))
         import wandb
 
         files = run_dir / "wandb"
+        if resume:
+            pass_over_empty(files, identity.id)
         recorded = last_recorded_step(files, identity.id) if resume and mode == "offline" else -1
         try:
-            run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
+            with says_it_waits() if mode == "online" else contextlib.nullcontext():
+                run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = reason_of(error)
             if (sentence := refusal(error, identity, run_dir)) is not None:
                 raise InputError(sentence) from error
             if mode == "offline" or must_be_online(config.tracking):
-                raise InputError(f"tracking: W&B did not take the run ({reason}): type tracking=offline.") from error
+                remedy = "start the agent again when it does" if is_trial() else "type tracking=offline"
+                raise InputError(f"tracking: W&B did not take the run ({reason}): {remedy}.") from error
             wandb.teardown()  # the client's service still has the id of the run that it could not start
             LOGGER.warning(offline_line(reason, run_dir))
             return cls.start(config, identity, run_dir, mode="offline", resume=resume, on_stop=on_stop)
@@ -125,6 +155,23 @@ class WandbRun:
             return
         rest = {name: value for name, value in values.items() if name not in tables}
         self._guarded(lambda: self._run.log(rest, step=step, commit=True))
+
+    def follow(self, log: Path) -> None:
+        """Upload the lines of `train.log` that W&B lacks, and from now on each new one, until the run is finished."""
+        counter = self.directory.parent / "log-lines"
+        known = int(counter.read_text(encoding="ascii")) if counter.is_file() else 0
+        if self.url is not None and not self._run.resumed:
+            known = 0
+        elif self.url is not None:
+            try:
+                known = in_time(lambda: log_lines(self.path, seconds=ANSWER_TIMEOUT), ANSWER_TIMEOUT)
+            except answer_errors() as error:
+                reason = " ".join(str(error).split())
+                LOGGER.warning(f"W&B does not say how much of train.log it has ({reason}): it may lack a part")
+        self._log = LogUpload(log, known=known, counter=counter, send=self._write_log)
+
+    def _write_log(self, text: str) -> None:
+        self._guarded(lambda: self._run.write_logs(text))
 
     def has_step(self, step: int) -> bool:
         """Whether the row of this step has been logged, now or before the run was resumed."""
@@ -190,6 +237,10 @@ class WandbRun:
 
         Wait for uploads, at most `FINISH_TIMEOUT` seconds. Return whether W&B (offline: its file) has everything.
         """
+        if self._log is not None:
+            self._log.close()
+        if self._stages_here:
+            os.environ.pop("WANDB_DATA_DIR", None)
         if exit_code == exits.PREEMPTED:
             if self.url is not None and not self.is_alive():
                 self._mark_preempted_anew()
@@ -200,6 +251,8 @@ class WandbRun:
         except TimeoutError:
             LOGGER.warning("W&B does not answer")
             return False
+        if self._broken:
+            _leave_dead_service()
         return not self._broken
 
     def logged(self, steps: Sequence[int], summary: Mapping[str, Any]) -> Logged:
@@ -231,9 +284,7 @@ class WandbRun:
         """
         import wandb
 
-        # The old service no longer answers.
-        with contextlib.suppress(ConnectionError):
-            wandb.teardown()
+        _leave_dead_service()
         try:
             run = self._again()
             run.mark_preempting()
@@ -297,6 +348,14 @@ class WandbRun:
             LOGGER.warning(f"W&B's client has died ({error}); the run continues, its metrics are in metrics.csv")
 
 
+def _leave_dead_service() -> None:
+    """Forget the client's service: the next run starts one, and at Python's exit the client prints no traceback."""
+    import wandb
+
+    with contextlib.suppress(ConnectionError):  # it no longer answers
+        wandb.teardown()
+
+
 def _open(
     config: Config,
     identity: RunIdentity,
@@ -316,6 +375,8 @@ def _open(
     # Any other id is random, and new.
     may_be_there = resume or "WANDB_RUN_ID" in os.environ
     continued = may_be_there and is_at_wandb(config, identity, run_dir)
+    if may_be_there and not continued:
+        refuse_deleted(config, identity, run_dir)
     how: Literal["allow", "never"] = "allow" if continued else "never"
     return _init(config, identity, run_dir, mode=mode, resume=how, on_stop=on_stop)
 
@@ -334,14 +395,14 @@ def _init(
     tracking = config.tracking
     settings = wandb.Settings(
         silent=True,  # we report the important messages
-        console="off",  # the console belongs to the progress bar; its text is in train.log
+        console="off",  # the console belongs to the progress bar; `follow` uploads train.log
         symlink=False,
         save_code=False,
         disable_code=True,
         # The client would record the repository of the working directory, which may be another project's.
         disable_git=True,
         git_commit=identity.git_commit,
-        init_timeout=timeout("WANDB_INIT_TIMEOUT", default=INIT_TIMEOUT),
+        init_timeout=start_timeout(),
         finish_timeout=timeout("WANDB_FINISH_TIMEOUT", default=FINISH_TIMEOUT),
         finish_timeout_raises=True,
         # Otherwise W&B would send Ctrl-C. It is a function because the client copies its settings deeply, with a method
@@ -363,36 +424,3 @@ def _init(
         reinit="finish_previous",
         settings=settings,
     )
-
-
-INSPECT_TIMEOUT = 60.0
-"""Time limit of W&B's viewer for a file, in seconds."""
-
-
-def last_recorded_step(wandb_dir: Path, run_id: str) -> int:
-    """Return the last step in the client's files of this run, as W&B's viewer reads them; -1 without any.
-
-    A killed run's file ends where it was last flushed, some seconds before the kill.
-
-    Raises:
-        InputError: for a file that the viewer can't read.
-    """
-    steps = [-1]
-    for file in wandb_dir.glob(f"*run-*-{run_id}*/run-{run_id}.wandb"):
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file.parent)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_TIMEOUT, check=True)
-            values = json.loads(done.stdout)
-        except (subprocess.SubprocessError, ValueError) as error:
-            raise InputError(
-                f"{file} can't be read by W&B's viewer ({error}); move it away, or type tracking=none."
-            ) from error
-        if "_step" in values["summary"]:
-            steps.append(int(values["summary"]["_step"]))
-    return max(steps)
-
-
-def supersede(wandb_dir: Path, run_id: str) -> None:
-    """Mark this run's offline files as uploaded, as `wandb sync` does: the resumed run uploads their rows."""
-    for file in wandb_dir.glob(f"offline-run-*-{run_id}*/run-{run_id}.wandb"):
-        file.with_name(f"{file.name}.synced").touch()

@@ -1,24 +1,33 @@
 """Decides whether a run is online in Weights & Biases, without a prompt and with a time limit."""
 
 import configparser
+import contextlib
 import http.client
 import math
 import netrc
 import os
 import shlex
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from textrnn.base.console import LOGGER
+from textrnn.base.console import LOGGER, duration
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
 from textrnn.config.schema import TrackingConfig
 
 PROBE_TIMEOUT = 3.0
 """Seconds in which W&B's server must answer to count as reachable, name lookup included."""
+
+START_TIMEOUT = 30.0
+"""Seconds in which W&B must take a run, unless WANDB_INIT_TIMEOUT is set."""
+TRIAL_TIMEOUT = 300.0
+"""The same for an agent's trial: without W&B its sweep would never get the trial's values."""
+SILENCE = 10.0
+"""Seconds after which a run that waits for W&B to take it says so."""
 
 _MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "none"}
 """Values of WANDB_MODE (or of the settings file that `wandb offline` writes) as values of `tracking.mode`."""
@@ -28,15 +37,45 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
     """Decide on "online", "offline" or "none"; return it with the line to print about it, if any.
 
     `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
-    netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. Where online
-    was asked for by name, it is an `InputError` without them, and so is a WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT
-    that is not a number of seconds.
+    netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. The start of
+    an agent's trial waits for the server.
+
+    Raises:
+        InputError: online was asked for by name and can't be, or WANDB_INIT_TIMEOUT or WANDB_FINISH_TIMEOUT is not a
+            number of seconds.
     """
     mode, line = _mode(tracking, run_dir)
     if mode != "none":
         for variable in ("WANDB_INIT_TIMEOUT", "WANDB_FINISH_TIMEOUT"):
             timeout(variable, default=0)
     return mode, line
+
+
+def is_trial() -> bool:
+    """Return whether this run is a trial that W&B's agent has started."""
+    return "WANDB_SWEEP_ID" in os.environ
+
+
+def start_timeout() -> float:
+    """Return the seconds in which W&B must take this run; the client repeats requests as the server asks (Retry-After).
+
+    Raises:
+        InputError: WANDB_INIT_TIMEOUT is not a number of seconds above 0.
+    """
+    return timeout("WANDB_INIT_TIMEOUT", default=TRIAL_TIMEOUT if is_trial() else START_TIMEOUT)
+
+
+@contextlib.contextmanager
+def says_it_waits() -> Iterator[None]:
+    """Log that the body waits for W&B, if it takes long."""
+    line = f"W&B has not taken the run yet; it is asked again for up to {duration(start_timeout())}"
+    timer = threading.Timer(SILENCE, LOGGER.info, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def timeout(variable: str, *, default: float) -> float:
@@ -81,10 +120,10 @@ def _mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
 
 
 def must_be_online(tracking: TrackingConfig) -> bool:
-    """Return whether online was asked for: by `tracking.mode`, or by WANDB_MODE where that is auto."""
+    """Return whether online was asked for: by `tracking.mode`, or where that is auto by WANDB_MODE or by an agent."""
     if tracking.mode != "auto":
         return tracking.mode == "online"
-    return _MODES.get(_client_settings().get("mode", "")) == "online"
+    return is_trial() or _MODES.get(_client_settings().get("mode", "")) == "online"
 
 
 def check_account(*, needed_for: str, instead: str) -> None:
@@ -111,7 +150,7 @@ def _obstacle(settings: Mapping[str, str]) -> tuple[str, str] | None:
     is_default = base_url == _default_base_url()
     if not _has_credentials(settings, host, is_default=is_default):
         return f"no W&B account configured{'' if is_default else f' for {shown}'}", "run `wandb login`"
-    if not _answers(base_url):
+    if not is_trial() and not _answers(base_url):
         return f"{shown} does not answer", "check the network"
     return None
 

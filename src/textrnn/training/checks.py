@@ -5,6 +5,7 @@ import math
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config
 from textrnn.data.store import Store
+from textrnn.distributed.launch import chosen_accelerator
 
 _DTYPES = {"16-true": "float16", "bf16-true": "bfloat16", "64-true": "float64", "64": "float64"}
 _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16")
@@ -83,13 +84,14 @@ def check_implementation(config: Config) -> None:
     Raises:
         InputError: this machine can't run it.
     """
-    model, accelerator, precision = config.model, config.trainer.accelerator, str(config.trainer.precision)
+    model, precision = config.model, str(config.trainer.precision)
     if model.implementation in ("auto", "cell") and precision not in ("16-mixed", "16"):
         return
     import torch
 
     from textrnn.model.implementations import check_implementation as check
 
+    accelerator = chosen_accelerator(config.trainer)
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu and precision in ("16-mixed", "16"):
         raise InputError(

@@ -1,6 +1,5 @@
 """Claiming the run directory: rank 0 claims it; all ranks check that they share it, their code and configuration."""
 
-import hashlib
 import json
 import os
 import socket
@@ -11,7 +10,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import textrnn
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.signals import Signals
@@ -21,8 +19,9 @@ from textrnn.data.store import DamagedStoreError, Store
 from textrnn.distributed.launch import SHARED_RUN
 from textrnn.distributed.ranks import Ranks
 from textrnn.distributed.slurm import Job, batch_job
-from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, write_identity
+from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, source_digest, write_identity
 from textrnn.tracking.run_directory import RunDirectory, default_run_dir
+from textrnn.tracking.uncommitted import keep_uncommitted
 
 if TYPE_CHECKING:
     from textrnn.data.vectors.arrays import WordVectors
@@ -71,7 +70,7 @@ def agree(config: Config, ranks: Ranks) -> None:
     """
     if not ranks.launch.is_external:
         return
-    mine = {"host": socket.gethostname(), "code": _code_digest(), "config": asdict(config)}
+    mine = {"host": socket.gethostname(), "code": source_digest(), "config": asdict(config)}
     gathered = [json.loads(text) for text in ranks.gather(json.dumps(mine))]
     with ranks.barrier():
         if ranks.is_first:
@@ -134,10 +133,15 @@ def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIden
         resume = "auto"
     directory = RunDirectory.claim(path, resume=resume is not None)
     if resume is not None and directory.run_json.is_file():
-        return directory, read_identity(directory.run_json), resume
+        recorded = read_identity(directory.run_json)
+        if recorded.source not in (None, identity.source):
+            LOGGER.warning(f"textrnn has changed since the run began with {recorded.described_source()}")
+        return directory, recorded, resume
     if resume is not None:
         identity = _recorded_identity(directory) or identity
     write_identity(directory.run_json, identity)
+    if identity.git_dirty:
+        keep_uncommitted(directory.diff_patch)
     return directory, identity, resume
 
 
@@ -221,12 +225,3 @@ def open_shared_store(path: Path) -> Store:
                     "type data.cache_dir=DIR on a disk that all nodes share."
                 ) from error
         time.sleep(0.1)
-
-
-def _code_digest() -> str:
-    """Return a digest of the package's files."""
-    package = Path(textrnn.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".c", ".h", ".yaml")):
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import shlex
 import signal
 from collections.abc import Iterator
 from dataclasses import fields
@@ -22,7 +23,7 @@ from textrnn.config.schema import Config
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vector_table
 from textrnn.distributed.environment import layout
-from textrnn.distributed.launch import Launch
+from textrnn.distributed.launch import Launch, chosen_accelerator
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics_csv import best_is
@@ -32,6 +33,7 @@ from textrnn.tracking.run_directory import RunDirectory
 from textrnn.tracking.summary import RunSummary, Status, summary_table
 from textrnn.tracking.throughput import Throughput
 from textrnn.tracking.wandb_run import WandbRun
+from textrnn.tracking.wandb_settings import start_timeout
 from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRecord
 from textrnn.training.claim import Run
 from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
@@ -68,7 +70,8 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
     early_stop = EarlyStop(run.directory.early_stop)
     with run.ranks.barrier(patience=START_PATIENCE):
         components = _components(run, early_stop)
-    with run.ranks.barrier(patience=START_PATIENCE):
+    # W&B is first asked whether it has the run, and then to take it.
+    with run.ranks.barrier(patience=START_PATIENCE + 2 * start_timeout()):
         wandb_run = record_start(run, early_stop, wandb_mode) if run.primary else None
     if not run.primary:
         return _fit_and_test(run, components)
@@ -93,7 +96,7 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
     if status.exit_code == DONE:
         _warn_if_diverged(summary)
         Console().print(summary_table(run.identity.name, summary))
-        print(f"view: {run.directory.curves_png}; {_where_to_view(wandb_run)}")
+        print(f"view: {run.directory.curves_png}; {_where_to_view(wandb_run, run.directory)}")
     return status
 
 
@@ -232,6 +235,9 @@ def _trainer(
     arguments = {item.name: getattr(config.trainer, item.name) for item in fields(config.trainer)}
     arguments["profiler"] = lightning_profiler(config.trainer.profiler, directory.path)
     places, cluster = layout(config.trainer, launch)
+    places["accelerator"] = chosen_accelerator(config.trainer)
+    if places["accelerator"] != config.trainer.accelerator and launch.rank == 0:
+        LOGGER.info("this run trains on the processor; trainer.accelerator=mps would use this Mac's GPU")
     if config.data.segment_size is not None:
         arguments["reload_dataloaders_every_n_epochs"] = 1
     try:
@@ -265,7 +271,7 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def _where_to_view(wandb_run: WandbRun | None) -> str:
+def _where_to_view(wandb_run: WandbRun | None, directory: RunDirectory) -> str:
     if wandb_run is None:
         return "no W&B run (tracking=none)"
-    return wandb_run.url or f"wandb leet {wandb_run.directory.parent}"
+    return wandb_run.url or f"wandb leet {shlex.quote(str(directory.path / 'wandb'))}"

@@ -29,6 +29,7 @@ from textrnn.tracking.metrics_csv import Row, best_is, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
 from textrnn.tracking.summary import RunSummary, Status, write_summary
 from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.uncommitted import may_be_uploaded
 from textrnn.tracking.wandb_artifacts import ALIASES, ModelFiles, dataset_artifact, model_artifact
 from textrnn.tracking.wandb_end import end_wandb_run, open_record, told_of_failures
 from textrnn.tracking.wandb_run import WandbRun
@@ -165,6 +166,9 @@ def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun |
     with told_of_failures(wandb_run):
         if wandb_run is not None:
             open_record(wandb_run, run.directory)
+            wandb_run.follow(run.directory.train_log)
+            if run.directory.diff_patch.is_file() and may_be_uploaded():
+                wandb_run.send_files(run.directory.path, [run.directory.diff_patch.name])
         _begin(run)
         if wandb_run is not None:
             report_data(run, wandb_run)

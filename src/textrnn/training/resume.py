@@ -34,8 +34,12 @@ class ResumeState(StrEnum):
     OVER = "over"
 
 
-def resume_state(config: Config, directory: RunDirectory, signals: Signals, *, primary: bool) -> ResumeState:
+def resume_state(
+    config: Config, directory: RunDirectory, signals: Signals, *, primary: bool, alone: bool = True
+) -> ResumeState:
     """Return the state of the run in `directory`; for an ended run, upload the rows that are missing in W&B.
+
+    Of a finished run that is `alone`, and not one of a multirun, it prints what to type to train on.
 
     Raises:
         InputError: the run can't be continued with `config`, or its checkpoint is lost.
@@ -50,7 +54,7 @@ def resume_state(config: Config, directory: RunDirectory, signals: Signals, *, p
         checkpoint = load_checkpoint(directory.last_ckpt)
         refuse_another_run(checkpoint, config)
         refuse_less(checkpoint, config)
-    if _is_over(config, directory, checkpoint):
+    if _is_over(config, directory, checkpoint, alone=alone):
         if directory.wandb_unsent.is_file():
             _upload_missing(config, directory, checkpoint, signals)
         return ResumeState.OVER
@@ -167,7 +171,7 @@ def refuse_without_best(checkpoint: "Checkpoint") -> None:
         )
 
 
-def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None") -> bool:
+def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | None", *, alone: bool) -> bool:
     """Whether the run in `directory` has ended with this very configuration, or was stopped for good; says so."""
     from textrnn.tracking.summary import Status, read_status
 
@@ -183,6 +187,9 @@ def _is_over(config: Config, directory: RunDirectory, checkpoint: "Checkpoint | 
     if changed:
         _refuse_in_vain(directory, changed)
         return False
+    if not alone:
+        LOGGER.info(f"{directory.path} is finished")
+        return True
     trainer = config.trainer
     limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps, "max_time": trainer.max_time}
     larger = " or ".join(f"trainer.{key}" for key, limit in limits.items() if limit not in (None, -1))

@@ -17,6 +17,7 @@ from textrnn.config.schema import Config
 from textrnn.data.store import Store, cache_dir
 from textrnn.distributed.launch import check_devices
 from textrnn.distributed.ranks import Ranks
+from textrnn.distributed.slurm import will_requeue
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.run_directory import RunDirectory
 from textrnn.training.checks import check_batches, check_implementation
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
     from textrnn.training.checkpoints import Checkpoint
 
 
-def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) -> int:
+def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals, *, alone: bool = True) -> int:
     """Train, test and record one run; return its exit code.
+
+    Args:
+        config: Its configuration.
+        command: The command line, for the record.
+        ranks: The processes of the run.
+        signals: The signals that end it early.
+        alone: Whether to print how this run is continued. A multirun prints the command that continues all its runs.
 
     Raises:
         InputError: for wrong input; a run directory that was made for it is removed again.
@@ -49,17 +57,19 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals) 
         log = directory.train_log if ranks.is_first else directory.path / f"train-rank{ranks.launch.rank}.log"
         with directory, log_to_file(log):
             with exit_code(LOGGER) as outcome, ranks.reporting_failure():
-                outcome.code = _train(config, identity, directory, ranks, signals)
-            if outcome.code in (PREEMPTED, INTERRUPTED):
-                LOGGER.warning(_how_to_resume(directory, outcome.code))
+                outcome.code = _train(config, identity, directory, ranks, signals, alone=alone)
+            if outcome.code in (PREEMPTED, INTERRUPTED) and ranks.is_first:
+                LOGGER.warning(_how_it_ended(directory, outcome.code, alone=alone))
             elif outcome.code == DONE and ranks.is_first:
                 print(f"run directory: {directory.path}")
         return outcome.code
 
 
-def _how_to_resume(directory: RunDirectory, code: int) -> str:
+def _how_it_ended(directory: RunDirectory, code: int, *, alone: bool) -> str:
     """What continues a run that was ended early; before its first checkpoint it has nothing to lose."""
     ended = "pre-empted" if code == PREEMPTED else "interrupted"
+    if not alone or (code == PREEMPTED and will_requeue()):
+        return ended
     if not directory.last_ckpt.is_file():
         place = shlex.quote(f"run_dir={directory.path}")
         return f"{ended} before the first checkpoint; the same command with {place} resume=auto begins again"
@@ -67,8 +77,13 @@ def _how_to_resume(directory: RunDirectory, code: int) -> str:
     return f"{ended}; resume: python train.py {shlex.quote(f'resume={directory.path}')}{in_script}"
 
 
-def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks: Ranks, signals: Signals) -> int:
-    state = ResumeState(ranks.broadcast(lambda: resume_state(config, directory, signals, primary=ranks.is_first)))
+def _train(
+    config: Config, identity: RunIdentity, directory: RunDirectory, ranks: Ranks, signals: Signals, *, alone: bool
+) -> int:
+    def state_here() -> str:
+        return resume_state(config, directory, signals, primary=ranks.is_first, alone=alone)
+
+    state = ResumeState(ranks.broadcast(state_here))
     if state == ResumeState.OVER:
         return DONE
     checkpoint = None

@@ -3,11 +3,12 @@
 import os
 import pty
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
-from textrnn.base.console import LOGGER, duration, log_to_file, outlive_terminal
+from textrnn.base.console import LOGGER, _log_warning, duration, log_to_file, outlive_terminal
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,15 @@ def test_output_to_a_closed_terminal_is_no_error(monkeypatch: pytest.MonkeyPatch
         print("lost", flush=True)
         with pytest.raises(OSError, match="Input/output error"):
             os.write(theirs, b"lost")
+
+
+def test_a_librarys_warning_is_one_line_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(), log_to_file(tmp_path / "train.log"):
+        warnings.simplefilter("default")
+        warnings.warn_explicit("too\n  slow", FutureWarning, "/x/lib/site-packages/torch/nn/y.py", 7)
+    assert "WARNING warning of torch: too slow (FutureWarning)\n" in (tmp_path / "train.log").read_text()
+    assert "site-packages" not in capsys.readouterr().err
+    assert warnings.showwarning is not _log_warning
 
 
 def test_a_log_on_a_full_disk_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,11 @@
-"""Locks, whole files and whole folders."""
+"""Whole files and whole folders."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import (
-    FileLock,
     make_folders,
     making,
     remove_folders,
@@ -16,28 +14,6 @@ from textrnn.base.files import (
     write_atomically,
     write_csv,
 )
-
-
-@pytest.mark.parametrize("keep", [False, True])
-def test_a_lock_excludes_others_until_it_is_released(tmp_path: Path, keep: bool) -> None:
-    path = tmp_path / "folder" / "name.lock"
-    with FileLock(path, keep=keep):
-        assert FileLock(path).is_held()
-        assert not FileLock(path).acquire(blocking=False)
-    assert not FileLock(path).is_held()
-    assert path.exists() == keep
-
-
-def test_a_child_that_inherits_a_lock_holds_it_until_it_ends(tmp_path: Path) -> None:
-    lock = FileLock(tmp_path / "child.lock", keep=True)
-    lock.acquire()
-    assert lock.descriptor is not None
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(lock.descriptor,)) as child:
-        lock.release()
-        assert lock.is_held()
-        assert child.stdin is not None
-        child.stdin.close()
-    assert not lock.is_held()
 
 
 def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:

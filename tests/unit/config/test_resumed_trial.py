@@ -69,6 +69,9 @@ def test_all_of_wandbs_config_is_the_trials_own(begun: Config, tmp_path: Path, m
 
 def test_without_the_agents_file_the_clients_own_keys_are_left_out(begun: Config) -> None:
     typed = ["_wandb={'t': {'4': '3.11'}}", "run.id=trial1", "data.path=None", "trainer.max_time=None"]
+    kept, left_out = read_back([*FIXED, *(f"++{text}" for text in typed)])  # as ${args_override_hydra} types it
+    assert left_out == ["_wandb", "run.id"]
+    assert kept[-2:] == ["data.path=null", "trainer.max_time=null"]
     kept, left_out = read_back([*FIXED, *typed])
     assert left_out == ["_wandb", "run.id"]
     assert kept[-2:] == ["data.path=null", "trainer.max_time=null"]

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 
 import pytest
+from doubles.lockless import lockless
 from doubles.small_stores import ListSource, assert_only_store, contents, reviews, synthetic
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock
+from textrnn.base.locks import STALE, FileLock
 from textrnn.config.schema import DataConfig
 from textrnn.data.sources import Row
 from textrnn.data.store import prepare_store
@@ -63,9 +65,9 @@ except InputError as error:
 """
 
 
-def start(cache: Path, largest_file: int = 0) -> "subprocess.Popen[str]":
+def start(cache: Path, largest_file: int = 0, environment: Mapping[str, str] = os.environ) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", PREPARE, str(cache), str(largest_file)]
-    environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
+    environment = {**environment, "RAYON_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
@@ -82,6 +84,34 @@ def test_of_four_processes_one_makes_the_store(tmp_path: Path) -> None:
     assert all(f"ready {store.fingerprint}" in output for output in outputs)
     assert sum("token store made" in output for output in outputs) == 1
     assert_only_store(tmp_path, store)
+
+
+@pytest.mark.slow
+def test_machines_without_file_locks_make_one_store(tmp_path: Path) -> None:
+    """The first owner of the draft is killed; on each of two machines, two more processes wait for its store."""
+    cache = tmp_path / "cache"
+    node1, *others = (
+        lockless(tmp_path / "site", flock, machine)
+        for flock, machine in (("failing", "node1"), *product(("failing", "pretending"), ("node2", "node3")))
+    )
+    first = start(cache, environment=node1)
+    while not any(cache.glob("stores/.tmp-*")):
+        assert first.poll() is None
+        time.sleep(0.005)
+    first.kill()
+    first.communicate()
+    (claim,) = cache.glob("stores/*.lock.node1-*")
+    (draft,) = cache.glob("stores/.tmp-*")
+    waiting = [start(cache, environment=environment) for environment in others]
+    time.sleep(4)  # they have asked for the lock by now
+    assert (list(cache.glob("stores/.tmp-*")), claim.exists()) == ([draft], True)
+    os.utime(claim, (0, time.time() - STALE - 1))
+    outputs = [finish(process) for process in waiting]
+    store = prepare_store(synthetic(cache))
+    assert all(f"ready {store.fingerprint}" in output for output in outputs)
+    assert sum("token store made" in output for output in outputs) == 1
+    assert all(output.count("file locks don't work on this disk") == 1 for output in outputs)
+    assert_only_store(cache, store)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock
+from textrnn.base.locks import FileLock
 from textrnn.config.schema import EmbeddingConfig, ModelConfig
 from textrnn.data.vectors import text_file
 from textrnn.data.vectors.arrays import WordVectors

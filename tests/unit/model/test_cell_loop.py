@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textrnn.config.schema import CELLS
 from textrnn.model.cell_loop import run_cell
+from textrnn.model.kernels.passes import CELLS
 from textrnn.model.recurrent import Direction
 
 INPUT, HIDDEN, TIME, BATCH = 5, 4, 7, 3

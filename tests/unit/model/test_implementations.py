@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textrnn.base.errors import InputError
-from textrnn.config.schema import CELLS, EmbeddingConfig, ModelConfig
+from textrnn.config.schema import EmbeddingConfig, ModelConfig
 from textrnn.model.encoder import Encoder, RecurrentLayer
 from textrnn.model.implementations import choose_implementation, reverse_by_length
+from textrnn.model.kernels.passes import CELLS
 from textrnn.model.pooling import Pooling
 from textrnn.model.recurrent import KERNELS, Direction
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from textrnn.base.errors import InputError
-from textrnn.config.schema import CELLS
 from textrnn.model import implementations
 from textrnn.model.encoder import RecurrentLayer
 from textrnn.model.implementations import choose_implementation
+from textrnn.model.kernels.passes import CELLS
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 

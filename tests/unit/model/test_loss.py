@@ -19,8 +19,9 @@ from doubles.small_runs import (
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 
-from textrnn.config.schema import CELLS, EmbeddingConfig
+from textrnn.config.schema import EmbeddingConfig
 from textrnn.model.classifier import ReviewClassifier
+from textrnn.model.kernels.passes import CELLS
 from textrnn.model.loss import adversarial_move, review_losses, training_loss
 from textrnn.model.network import class_probabilities, predicted_classes
 
@@ -135,6 +136,14 @@ def test_it_is_the_equation_review_by_review(cell: str, classes: int, implementa
     for name, gradient in gradients_of(module, expected).items():
         torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-12, msg=name)
     assert len(gradients) == len(list(module.model.parameters()))
+
+
+def test_frozen_parameters_get_no_gradient() -> None:
+    module = double_module()
+    module.model.output.bias.requires_grad_(False)
+    found = training_loss(module.model, make_batch(5, seed=0), module.model_config)
+    weights = [parameter for parameter in module.model.parameters() if parameter.requires_grad]
+    assert all(gradient.any() for gradient in torch.autograd.grad(found.loss, weights))
 
 
 def test_the_losses_that_are_logged_are_those_of_the_reviews_as_they_are() -> None:

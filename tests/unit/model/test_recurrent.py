@@ -5,7 +5,7 @@ import torch
 
 from textrnn.config.schema import CELLS, ModelConfig
 from textrnn.model.encoder import Encoder, RecurrentLayer
-from textrnn.model.recurrent import Direction
+from textrnn.model.recurrent import GATES, KERNELS, Direction
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -13,8 +13,8 @@ def test_initial_weights(cell: str) -> None:
     direction = Direction(cell, 6, 8, initial_state="zeros", nonlinearity="tanh", bias=True)
     direction.initialize("orthogonal", forget_bias=1.5)
     weight_ih, weight_hh, bias_ih, bias_hh = direction.weights
-    gates = {"rnn": 1, "lstm": 4, "gru": 3}[cell]
-    for gate in weight_hh.chunk(gates):
+    gates = GATES[cell]
+    for gate in weight_hh.chunk(gates) if weight_hh.numel() else ():
         torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)
     bound = (6 / (6 + 8)) ** 0.5  # Glorot & Bengio 2010, of one gate's 8 x 6 matrix
     assert 0.8 * bound < weight_ih.abs().max() <= bound
@@ -59,3 +59,20 @@ def test_the_configuration_says_how_recurrent_weights_start(recurrent_init: str)
             assert torch.equal(bias_ih[16:32].detach(), torch.full((16,), 2.5))
             assert (weight_hh.abs().max() <= 0.25) == (recurrent_init == "uniform")
             assert torch.allclose(gate @ gate.T, torch.eye(16), atol=1e-5) == (recurrent_init == "orthogonal")
+
+
+class WithoutRecurrentWeights(torch.nn.Module):
+    """A cell whose gates don't see the state (minGRU, Feng et al. 2024), with nothing in place of W_hh and b_hh."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.all_weights = [[torch.empty(2 * hidden_size, input_size), torch.empty(2 * hidden_size)]]
+
+
+def test_weights_in_another_layout_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Taken for W_ih and W_hh without biases, they would train without a bias.
+    monkeypatch.setitem(KERNELS, "gru", WithoutRecurrentWeights)
+    monkeypatch.setitem(GATES, "gru", 2)
+    with pytest.raises(ValueError, match=r"gru: all_weights must be \[\[W_ih, W_hh, b_ih, b_hh\]\]"):
+        Direction("gru", 6, 8, initial_state="zeros", nonlinearity="tanh", bias=True)

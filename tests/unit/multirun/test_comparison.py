@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from rich.console import Console
@@ -13,8 +16,17 @@ from support import Command
 from textrnn.base.console import print_table
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config
-from textrnn.multirun.comparison import ComparedRun, compared_runs, settings_of, write_comparison
-from textrnn.multirun.jobs import Job
+from textrnn.multirun.comparison import (
+    ComparedRun,
+    compared_runs,
+    conclude,
+    differences_by_seed,
+    different_sources,
+    settings_of,
+    write_comparison,
+)
+from textrnn.multirun.jobs import Job, Multirun
+from textrnn.tracking.identity import new_identity, write_identity
 
 OVERRIDES = [[f"model={cell}", f"seed={seed}", "data=synthetic"] for cell in ("rnn", "gru") for seed in (0, 1, 2)]
 ACCURACIES = [0.5, 0.6, 0.7, 0.8, 0.9, None]
@@ -61,15 +73,32 @@ def test_what_ended_otherwise_does_not_count_with_what_an_earlier_call_left(tmp_
     finished(tmp_path)
     rnn, _ = settings_of(runs(tmp_path, 0, 2))
     assert (rnn.seeds, rnn.unfinished) == ([0, 2], 1)
-    assert rnn.metrics["test/accuracy"] == [0.5, 0.7]
+    assert rnn.values("test/accuracy") == [0.5, 0.7]
 
 
 def test_a_seed_counts_once(tmp_path: Path) -> None:
     finished(tmp_path)
     (tmp_path / "1" / "config.yaml").write_text("seed: 0")
     rnn, _ = settings_of(runs(tmp_path))
-    assert (rnn.seeds, rnn.metrics["test/accuracy"], rnn.unfinished) == ([0, 2], [0.5, 0.7], 0)
+    assert (rnn.seeds, rnn.values("test/accuracy"), rnn.unfinished) == ([0, 2], [0.5, 0.7], 0)
     assert rnn.deviation("test/accuracy") == pytest.approx(0.1414, abs=1e-4)
+
+
+def test_an_edit_between_two_runs_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edited = replace(new_identity(Config(), ["train.py"]), git_commit="c0ffee0123", git_dirty=True)
+    committed = replace(edited, git_commit="decaf00123", git_dirty=False)  # of the same files
+    for number, identity in enumerate((edited, committed, replace(edited, source="another"))):
+        (tmp_path / str(number)).mkdir()
+        write_identity(tmp_path / str(number) / "run.json", identity)
+    run_dirs = [tmp_path / name for name in ("0", "1", "2", "not-begun")]
+    assert different_sources(run_dirs[:2]) is None
+    line = different_sources(run_dirs)
+    assert line is not None
+    assert f"2 with commit c0ffee0 with changes (source {str(edited.source)[:8]}), such as {tmp_path / '0'}" in line
+    assert f"1 with commit c0ffee0 with changes (source another), such as {tmp_path / '2'}" in line
+    jobs = [Job(config=Config(run_dir=str(path)), overrides=[], exit_code=0) for path in run_dirs]
+    conclude(cast(Multirun, SimpleNamespace(parent=tmp_path, jobs=jobs, remove_if_unused=lambda: None)))
+    assert line in capsys.readouterr().out
 
 
 def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
@@ -94,6 +123,35 @@ def test_table_and_picture(tmp_path: Path) -> None:
     assert [row["seeds"] for row in rows] == ["0 1 2", "0 1"]
     assert float(rows[0]["test/accuracy mean"]) == pytest.approx(0.6)
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
+    finished(tmp_path)
+    (tmp_path / "3" / "config.yaml").write_text("seed: 2")  # 0.8 and 0.9 of seeds 2 and 1, against 0.7 and 0.6
+    lines = differences_by_seed(settings_of(runs(tmp_path)))
+    # 0.1 and 0.3: mean 0.2, standard error 0.1, and Student's t is 12.706 for one degree of freedom.
+    assert lines == [
+        "test/accuracy minus that of model=rnn, seed by seed (95 % interval):",
+        "  model=gru: +0.2000 (-1.0706 to +1.4706), n = 2",
+    ]
+    (tmp_path / "4" / "config.yaml").write_text("seed: 7")
+    assert differences_by_seed(settings_of(runs(tmp_path))) == [], "a single pair has no interval"
+
+
+def test_jobs_that_failed_are_named_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(tmp_path)
+    codes: list[int | None] = [0, 1, 2, 0, 0, None]
+    jobs = [
+        Job(config=Config(run_dir=str(tmp_path / str(number))), overrides=overrides, exit_code=code)
+        for number, (overrides, code) in enumerate(zip(OVERRIDES, codes, strict=True))
+    ]
+    (tmp_path / "1" / "train.log").touch()
+    conclude(Multirun(parent=tmp_path, jobs=jobs))
+    *_, crashed, refused, missing, last = capsys.readouterr().out.splitlines()
+    assert crashed == f"job 1 (model=rnn, seed=1) failed with exit code 1; its log: {tmp_path / '1' / 'train.log'}"
+    assert refused == "job 2 (model=rnn, seed=2) was refused: wrong input, see above"
+    assert missing == "job 5 (model=gru, seed=2) was not started"
+    assert last == f"3 of 6 runs done: {tmp_path}"
 
 
 @pytest.mark.parametrize(("columns", "losses"), [("80", False), ("100", True), ("120", True), (None, True)])

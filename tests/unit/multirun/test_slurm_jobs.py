@@ -72,7 +72,7 @@ def test_it_is_off_unless_typed() -> None:
     ("typed", "answer"),
     [
         ("hydra.launcher.mem=8", "there is no key hydra.launcher.mem; did you mean mem_gb?"),
-        ("hydra.launcher.nodes=two", "type for example hydra.launcher.nodes=1."),
+        ("hydra.launcher.nodes=two", "nodes=two: must be an integer; type for example hydra.launcher.nodes=1."),
         ("hydra.launcher._target_=os.system", "only hydra/launcher and hydra.launcher.* can be set"),
         ("hydra/launcher=slur", "there are slurm, basic."),
     ],

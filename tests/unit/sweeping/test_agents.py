@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doubles.sweeps_made import sweep
+from doubles.sweeps_made import sweep, trial
 from doubles.wandb_server import WandbServer
 
-from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, RecordedTrials, end_in_wandb
+from textrnn.sweeping.agents import (
+    CANCELLED,
+    DELETED,
+    FORGOTTEN,
+    STOPPED,
+    RecordedTrials,
+    end_in_wandb,
+    left_to_us,
+)
 from textrnn.sweeping.trials import SweepDirectory
 from textrnn.tracking.summary import Status
 
@@ -55,7 +63,7 @@ def test_two_agents_number_their_trials_together(directory: SweepDirectory) -> N
 def test_why_wandb_has_no_more_trials(server: WandbServer) -> None:
     registered = {"projectName": "films", "config": yaml.safe_dump(sweep().config)}
     name = server.answer("UpsertSweep", registered)["upsertSweep"]["sweep"]["id"]
-    ends = {"RUNNING": 0, "FINISHED": STOPPED, "CANCELED": CANCELLED}  # of its six trials none was handed out
+    ends = {"RUNNING": FORGOTTEN, "FINISHED": STOPPED, "CANCELED": CANCELLED}  # of its six trials none was handed out
     for state, end in ends.items():
         server.sweeps[name].state = state
         assert end_in_wandb(f"films/{name}") == end
@@ -64,3 +72,29 @@ def test_why_wandb_has_no_more_trials(server: WandbServer) -> None:
     assert end_in_wandb(f"films/{name}") == 0
     server.sweeps.clear()
     assert end_in_wandb(f"films/{name}") == DELETED
+
+
+def test_trials_that_wandb_gives_to_no_agent(server: WandbServer) -> None:
+    registered = {"projectName": "films", "config": yaml.safe_dump(sweep().config)}
+    name = server.answer("UpsertSweep", registered)["upsertSweep"]["sweep"]["id"]
+    agent = server.answer("CreateAgent", {"sweep": name})["createAgent"]["agent"]["id"]
+    for _ in range(6):
+        server.answer("Heartbeat", {"id": agent})
+    runs = server.sweeps[name].runs
+    for run in runs:
+        run.started = True
+    preempted, finished, failed, *running = runs
+    preempted.preempting, preempted.exit_code = True, 75
+    finished.exit_code, failed.exit_code = 0, 1
+    trials = [trial(number, {}, Status.FAILED) for number in range(7)]
+    for made, run in zip(trials, runs, strict=False):
+        made.run_id = run.id
+    trials[3].exit_code = -9  # it was seen to end: W&B has only not missed its heartbeats yet
+    assert left_to_us(f"tester/films/{name}", trials) == [trials[1], trials[2], trials[3]]
+    assert len(running) == 3
+    server.sweeps[name].state = "FINISHED"
+    assert left_to_us(f"tester/films/{name}", trials[:3]) == trials[:3]
+    server.sweeps[name].state = "CANCELED"
+    assert left_to_us(f"tester/films/{name}", trials) == []
+    server.sweeps.clear()
+    assert left_to_us(f"tester/films/{name}", trials) == []

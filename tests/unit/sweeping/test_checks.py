@@ -178,6 +178,16 @@ def test_parameters(tmp_path: Path, parameters: Any, mentions: str) -> None:
         ({"early_terminate": {"type": "hyperband", "min_iter": 3}}, "has 3 in a trial"),
         ({"command": ...}, "command: is missing"),
         ({"command": ["${env}", "${interpreter}", "${program}", "${args}"]}, "${args_no_hyphens}"),
+        ({"command": ["${program}", "resume=auto"]}, "no macro after ${program}"),
+        ({"command": ["${program}", "resume=auto", *["${args_no_hyphens}"] * 2]}, "${args_no_hyphens} once"),
+        (
+            {"command": ["${program}", "resume=auto", "data.path=${envvar:NO_SUCH}", "${args_no_hyphens}"]},
+            "command: data.path=${envvar:NO_SUCH}: the environment variable NO_SUCH is not set",
+        ),
+        ({"command": ["${envvar:NO_SUCH}", "${program}", "resume=auto", "${args_no_hyphens}"]}, "NO_SUCH is not set"),
+        ({"controller": {"type": "local"}}, "controller: W&B's server proposes the trials"),
+        ({"job": "a/b:latest"}, "job: it is for W&B Launch"),
+        ({"early_terminate": HYPERBAND | {"strict": "yes"}}, "early_terminate: strict: 'yes' is not known"),
         ({"command": ["${program}", "${args_no_hyphens}"]}, "needs resume=auto"),
         ({"command": ["${program}", "model=gruu", "resume=auto", "${args_no_hyphens}"]}, "did you mean gru?"),
         ({"command": ["${program}", "-m", "resume=auto", "${args_no_hyphens}"]}, "command: "),
@@ -207,6 +217,39 @@ def test_the_rest_of_the_file(tmp_path: Path, changes: dict[str, Any], mentions:
 )
 def test_what_is_typed_beside_the_file(tmp_path: Path, typed: str, mentions: str) -> None:
     assert mentions in refusal(written(tmp_path), [typed])
+
+
+@pytest.mark.parametrize("macro", ["${args_append_hydra}", "${args_override_hydra}"])
+def test_macros_and_helper_keys_of_wandbs_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, macro: str) -> None:
+    monkeypatch.setenv("TOOLS", "/usr/bin")
+    monkeypatch.setenv("NOTE", "a note #1")
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        """
+        shared: &shared [data=synthetic, early_stopping.monitor=val/loss]
+        ranges:
+          - &lr {values: [0.001, 0.01]}
+        program: train.py
+        method: grid
+        metric: {name: val/loss, goal: minimize}
+        early_terminate: {type: hyperband, min_iter: 1, strict: true}
+        parameters: {optimizer.lr: *lr}
+        command: ["${envvar:TOOLS}/nice", "${interpreter}", "${program}", "MACRO", data=synthetic, resume=auto,
+                  "++tracking.notes=${envvar:NOTE}", test=false, early_stopping.monitor=val/loss]
+        """.replace("MACRO", macro)
+    )
+    sweep = read_sweep(path, ["seed=7"])
+    assert check_values(sweep).tracking.notes == "a note #1"
+    command = trial_command(sweep, {"optimizer.lr": 0.01})
+    assert command[0] == "/usr/bin/nice"
+    assert command[3:] == [
+        *("data=synthetic", "resume=auto", "tracking.notes='a note #1'", "test=false"),
+        *("early_stopping.monitor=val/loss", "seed=7", "optimizer.lr=0.01"),
+    ]
+    assert "shared" not in sweep.config
+    assert "ranges" not in sweep.config
+    assert sweep.config["command"][0] == "${envvar:TOOLS}/nice", "an agent fills in its own machine's"
+    assert sweep.config["command"][-3:] == ["early_stopping.monitor=val/loss", "seed=7", macro]
 
 
 def test_a_parameter_that_makes_no_difference(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_hyperband_stops_the_weak_ones_that_run(goal: str, sign: int) -> None:
     reasons = Engine(made).to_stop(trials)
     assert list(reasons) == ["run2"]
     assert reasons["run2"] == f"hyperband: best val/loss {sign * 2.8:g} after 3 values, needed {sign:g}"
+    # Its best value came early: strict looks at the one of the rung.
+    trials[3] = trial(4, {"seed": 4}, Status.RUNNING, [sign * value for value in (0.5, 1.0, 2.0)])
+    assert list(Engine(made).to_stop(trials)) == ["run2"]
+    made.config["early_terminate"] = HYPERBAND | {"strict": True}
+    strict = Engine(made)
+    assert strict.propose(trials) is None, "six settings, six trials"
+    assert strict.to_stop(trials) == {
+        number: f"hyperband: val/loss {sign * value:g} at value 3, needed {sign * 2:g}"
+        for number, value in (("run2", 2.8),)
+    }
 
 
 def test_without_early_termination_nobody_is_stopped() -> None:

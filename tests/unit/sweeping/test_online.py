@@ -9,11 +9,11 @@ import pytest
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.base.errors import InputError
-from textrnn.base.files import FileLock
+from textrnn.base.locks import FileLock
 from textrnn.sweeping import online
 from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, Agent, RecordedTrials
 from textrnn.sweeping.online import OnlineSweep
-from textrnn.sweeping.processes import Worker
+from textrnn.sweeping.processes import TrialProcess, Worker
 from textrnn.sweeping.trials import SweepDirectory, Trial
 from textrnn.tracking.run_directory import LOCK_NAME
 from textrnn.tracking.summary import Status
@@ -25,13 +25,14 @@ BEGUN = 1_750_000_000
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepDirectory]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(online, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(online, "left_to_us", lambda path, trials: [])
     made = SweepDirectory.create(sweep(), "tester/films/sweep001")
     yield made
     made.release()
 
 
 def online_sweep(directory: SweepDirectory, workers: int = 1) -> OnlineSweep:
-    return OnlineSweep("tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers)
+    return OnlineSweep(sweep(), "tester/films/sweep001", metric(), directory, [Worker(environment={})] * workers)
 
 
 def runs(monkeypatch: pytest.MonkeyPatch, work: Callable[[RecordedTrials], None], *exit_codes: int) -> list[int]:
@@ -214,3 +215,43 @@ def test_a_trial_that_was_cut_short_before_its_first_value_is_resumed(
     said = capsys.readouterr().out
     assert "trial 2 (run2) resumes: seed=2" in said
     assert "trial 3 (run3) starts: seed=3" in said
+
+
+@pytest.mark.parametrize(("exit_code", "starts"), [(0, 4), (1, 3)])
+def test_trials_that_wandb_gives_to_no_agent_are_run_before_the_agents(
+    directory: SweepDirectory, monkeypatch: pytest.MonkeyPatch, exit_code: int, starts: int
+) -> None:
+    environments: list[dict[str, str]] = []
+
+    class Ended:
+        def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+            environments.append(environment)
+            assert command[-2:] == ["resume=auto", f"seed={environment['WANDB_RUN_ID'][-1]}"]
+            folder = directory.path / environment["WANDB_RUN_ID"]
+            folder.mkdir()
+            (folder / "summary.json").write_text('{"status": "finished"}')
+            self.exit_code = exit_code
+
+        def has_ended(self) -> bool:
+            return True
+
+        def send(self, number: int) -> None:
+            """Nobody asks it."""
+
+    def start(command: list[str], environment: dict[str, str], *, log: Path, lock: Path) -> Ended:
+        return Ended(command, environment)
+
+    monkeypatch.setattr(TrialProcess, "start", start)
+    monkeypatch.setattr(online, "left_to_us", lambda path, trials: list(trials))
+    monkeypatch.setattr(online, "POLL", 0.01)
+    agents = runs(monkeypatch, nothing, 0)
+    for number in range(1, 5):
+        directory.save(trial(number, {"seed": number}, Status.FAILED, exit_code=-9))
+    directory.save(trial(5, {"seed": 5}, Status.FINISHED))
+    made = online_sweep(directory)
+    assert made.run() == exit_code
+    assert [environment["WANDB_RUN_ID"] for environment in environments] == ["run1", "run2", "run3", "run4"][:starts]
+    assert {environment["WANDB_SWEEP_ID"] for environment in environments} == {"sweep001"}
+    assert {environment["WANDB_ENTITY"] for environment in environments} == {"tester"}
+    assert {environment["WANDB_PROJECT"] for environment in environments} == {"films"}
+    assert agents == ([0] if exit_code == 0 else [])

@@ -1,6 +1,7 @@
 """What a sweep leaves: ranks, the best setting, and pictures."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 import yaml
 from doubles.sweeps_made import metric, sweep, trial
 
+from textrnn.config.schema import Config
 from textrnn.sweeping.plots import plot_sweep
 from textrnn.sweeping.results import best_setting, print_ranking, record, write_leaderboard
 from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import SweepDirectory, Trial
+from textrnn.tracking.identity import new_identity, write_identity
 from textrnn.tracking.summary import Status
 
 NAN = float("nan")
@@ -112,6 +115,23 @@ def test_the_test_set_chooses_nothing(
     assert lines[-1] == "validation chooses: a sweep by test/accuracy compares its settings and leaves no best.yaml"
     rows = csv.DictReader((directory.path / "leaderboard.csv").read_text().splitlines())
     assert [row["rank"] for row in rows] == ["1", "2"]
+
+
+def test_trials_of_different_source_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = sweep()
+    directory = SweepDirectory.create(made)
+    finished = [trial(number, {"seed": number}, Status.FINISHED, [number / 10]) for number in (1, 2)]
+    identity = new_identity(Config(), ["train.py"])
+    for each in finished:
+        run = directory.run_directory(each)
+        run.path.mkdir()
+        write_identity(run.run_json, replace(identity, source=f"edit{each.number}"))
+    record(made, metric(), directory, finished)
+    directory.release()
+    assert "textrnn has changed between the runs that are compared here: 1 with " in capsys.readouterr().out
 
 
 def test_a_sweep_of_which_nothing_finished_has_no_best(

@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import textrnn
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, ModelConfig, TrackingConfig
-from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, write_identity
+from textrnn.tracking import identity as identities
+from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, source_digest, write_identity
 
 PACKAGE = Path(textrnn.__file__).parent
 
@@ -123,3 +125,18 @@ def test_commit_is_that_of_the_checkout_the_package_runs_from(tmp_path: Path) ->
     shutil.copytree(PACKAGE, checkout / "site-packages" / "textrnn", ignore=ignore)
     state = _identity_of(checkout / "site-packages")
     assert (state["git_commit"], state["git_dirty"]) == (None, None)
+
+
+def test_the_digest_follows_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identities, "textrnn", SimpleNamespace(__file__=str(tmp_path / "__init__.py")))
+    seen = set()
+    for name in ("a.py", "deep/b.c", "deep/conf/c.yaml"):
+        for text in ("1", "2"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+            seen.add(source_digest())
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    seen.add(source_digest())
+    assert len(seen) == 7
+    (tmp_path / "a.pyc").write_text("what Python makes of it")
+    assert source_digest() in seen

@@ -21,16 +21,34 @@ from textrnn.tracking.wandb_artifacts import ModelFiles, local_run, model_artifa
         ("wandb:me/films/gru-1:v3", "me/films/gru-1:v3"),
         ("wandb:films/gru-1:latest", "films/gru-1:latest"),
         ("wandb:me/my films/gru.1", "me/my films/gru.1:best"),
+        ("wandb://me/films/gru-1:v3", "me/films/gru-1:v3"),
+        ("https://wandb.ai/me/films/artifacts/model/gru-1/v3/files", "me/films/gru-1:v3"),
     ],
 )
 def test_a_reference_is_read(typed: str, path: str) -> None:
-    assert parse_reference(typed).path == path
+    found = parse_reference(typed)
+    assert (found.path, found.of_run) == (path, False)
 
 
 @pytest.mark.parametrize(
     "typed",
     [
-        *("wandb:", "wandb:gru-1", "wandb:gru-1:best", "wandb:me/films/", "wandb://films/gru-1", "wandb:me//gru-1"),
+        "wandb://me/my films/1a2b",
+        "https://wandb.ai/me/my%20films/runs/1a2b",
+        "https://wandb.ai/me/my%20films/runs/1a2b/logs?nw=nwuserme",
+        "https://forge.coreweave.com/wandb/me/my%20films/runs/1a2b",
+        "http://127.0.0.1:8080/me/my%20films/runs/1a2b",
+    ],
+)
+def test_a_run_is_read(typed: str) -> None:
+    found = parse_reference(typed)
+    assert (found.path, found.of_run) == ("me/my films/1a2b", True)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("wandb:", "wandb:gru-1", "wandb:gru-1:best", "wandb:me/films/", "wandb://gru-1", "wandb:me//gru-1"),
         *("wandb:me/films/gru-1:", "wandb:me/films/gru-1:a:b", "wandb:me/fi#lms/gru-1", "wandb:me/a/b/gru-1:best"),
     ],
 )
@@ -61,6 +79,9 @@ def test_a_model_is_fetched_once_and_an_alias_that_moved_again(
     assert first.read_text() == "one"
     assert first.is_relative_to(Path.home() / ".cache" / "textrnn" / "artifacts")
     assert first.parent.name == "gru-1-v0"
+    ((run_id, _),) = server.runs.items()
+    for typed in (f"{server.url}/tester/films/runs/{run_id}/overview", f"wandb://films/{run_id}"):
+        assert local_run(typed) == first
     fetched = first.stat().st_mtime_ns
     assert local_run("wandb:films/gru-1").stat().st_mtime_ns == fetched
     assert capfd.readouterr() == ("", "")
@@ -120,6 +141,19 @@ def test_what_is_no_model_of_ours_is_refused(
     _log(tmp_path, "one", kind=kind, name=name)
     with pytest.raises(InputError, match=said):
         local_run("wandb:films/gru-1:best")
+
+
+def test_pages_that_are_no_runs_or_of_another_server(server: WandbServer, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no page of a run; type an address such as"):
+        local_run(f"{server.url}/tester/films/sweeps/abc")
+    with pytest.raises(InputError, match=rf"the account here is of 127.0.0.1:{server.port}; set WANDB_BASE_URL"):
+        local_run("https://wandb.ai/tester/films/runs/abc")
+    with wandb.init(project="films", dir=tmp_path, id="bare", settings=wandb.Settings(silent=True, console="off")):
+        pass
+    with pytest.raises(InputError, match="that run has logged no model"):
+        local_run("wandb://tester/films/bare")
+    with pytest.raises(InputError, match="Could not find run"):
+        local_run("wandb://tester/films/none")
 
 
 def test_a_model_needs_an_account_and_an_answer(

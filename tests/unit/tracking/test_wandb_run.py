@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from doubles.wandb_server import WandbServer
+from doubles.wandb_server import Fault, WandbServer
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, TrackingConfig
 from textrnn.tracking import wandb_run as wandb_session
+from textrnn.tracking import wandb_settings
 from textrnn.tracking.identity import RunIdentity, new_identity
 from textrnn.tracking.wandb_identity import refuse_another
 from textrnn.tracking.wandb_run import WandbRun
@@ -148,17 +149,15 @@ def test_a_run_of_this_id_that_is_another_one_is_refused(
 def test_a_run_that_was_deleted_is_refused_with_what_uploads_it(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_session, "INIT_TIMEOUT", 3.0)
     config = Config(tracking=TrackingConfig(project="films"))
     run, identity = _start(tmp_path / "run", "online", config)
     run.log({"train/loss": 1.0}, step=10)
     run.finish(1)
     server.delete_run(identity.id)
+    started = time.monotonic()
     with pytest.raises(InputError, match=r"was deleted in W&B.*restore it there, or type tracking=offline") as refused:
         WandbRun.start(config, identity, tmp_path / "run", mode="online", resume=True)
-    import wandb
-
-    wandb.teardown()  # as with the process that was refused
+    assert time.monotonic() - started < wandb_settings.START_TIMEOUT / 2
     run = WandbRun.start(config, identity, tmp_path / "run", mode="offline", resume=True)
     run.log({"train/loss": 1.0}, step=10)
     run.log({"train/loss": 0.5}, step=20)
@@ -183,6 +182,28 @@ def test_what_does_not_heal_is_refused_at_once(
     with pytest.raises(InputError, match=r"entity testre not found .*correct tracking\.entity"):
         _start(tmp_path, "online", config)
     assert server.runs == {}
+
+
+@pytest.mark.slow
+def test_a_trial_waits_for_w_and_b_as_it_is_asked_to(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(wandb_settings, "START_TIMEOUT", 1.0)
+    monkeypatch.setattr(wandb_settings, "SILENCE", 1.0)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    config = Config()
+    server.faults.append(Fault("UpsertBucket", 429, times=2, retry_after=2))
+    started = time.monotonic()
+    with caplog.at_level("INFO"):
+        run, _ = _start(tmp_path / "run", resolve_mode(config.tracking, tmp_path)[0], config)
+    assert run.url is not None
+    assert time.monotonic() - started > 4, "Retry-After counts"
+    assert "W&B has not taken the run yet; it is asked again for up to 5 min 0 s" in caplog.text
+    run.finish(0)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "2")
+    server.faults.append(Fault("UpsertBucket", 429, times=None))
+    with pytest.raises(InputError, match=r"W&B did not take the run \(.*429.*\): start the agent again"):
+        _start(tmp_path / "other", "online", config)
 
 
 @pytest.mark.slow
@@ -212,7 +233,7 @@ def test_a_server_that_stalls_after_the_probe(
     caplog: pytest.LogCaptureFixture,
     api_key: str,
 ) -> None:
-    monkeypatch.setattr(wandb_session, "INIT_TIMEOUT", 2.0)
+    monkeypatch.setattr(wandb_settings, "START_TIMEOUT", 2.0)
     monkeypatch.setenv("WANDB_API_KEY", api_key)
     config = Config(tracking=TrackingConfig(mode="online" if mode == "online" else "auto"))
     if mode == "WANDB_MODE":
@@ -247,8 +268,9 @@ def test_a_malformed_key_and_a_malformed_tag_are_refused(
 
 
 OFFLINE = """
-import sys, time
+import os, sys, time
 from pathlib import Path
+import wandb
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import new_identity
 from textrnn.tracking.wandb_settings import resolve_mode
@@ -261,7 +283,10 @@ started = time.monotonic()
 run = WandbRun.start(config, new_identity(config, sys.argv), run_dir, mode=mode, resume=False)
 for step in range(1000):
     run.log({"train/loss": 1.0 / (step + 1)}, step=step)
+run.log({"test/mistakes": wandb.Table(columns=["text"], data=[["a film"]])}, step=1000)
 run.finish(0)
+assert "WANDB_DATA_DIR" not in os.environ
+assert [path for path in (run.directory / "artifacts" / "staging").iterdir() if path.is_file()]
 print(mode, line, run.url, run.directory, sep="|")
 """
 

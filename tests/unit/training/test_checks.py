@@ -17,3 +17,6 @@ def test_float16_is_not_mixed_on_a_cpu(accelerator: str, precision: str, monkeyp
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     if accelerator == "auto":
         check_implementation(Config(trainer=TrainerConfig(accelerator=accelerator, precision=precision)))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)  # a Mac, on which auto is the processor
+    with pytest.raises(InputError, match=r"type trainer\.precision=bf16-mixed"):
+        check_implementation(Config(trainer=TrainerConfig(accelerator=accelerator, precision=precision)))

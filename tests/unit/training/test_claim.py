@@ -16,6 +16,7 @@ from textrnn.distributed import slurm
 from textrnn.distributed.launch import SHARED_RUN, Launch
 from textrnn.distributed.ranks import Ranks
 from textrnn.distributed.slurm import Job
+from textrnn.tracking import identity as identities
 from textrnn.training import claim
 
 OF_A_SWEEP = ("WANDB_SWEEP_ID", slurm.TRIAL)
@@ -38,21 +39,6 @@ def test_ranks_with_other_code_are_refused() -> None:
         InputError, match=r"rank 1 \(n2\) runs other code than rank 0 \(.*\): bring the package up to date"
     ):
         agree(code="0" * 64)
-
-
-def test_the_codes_number_follows_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "textrnn", SimpleNamespace(__file__=str(tmp_path / "__init__.py")))
-    seen = set()
-    for name in ("a.py", "deep/b.c", "deep/conf/c.yaml"):
-        for text in ("1", "2"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text)
-            seen.add(claim._code_digest())
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    seen.add(claim._code_digest())
-    assert len(seen) == 7
-    (tmp_path / "a.pyc").write_text("what Python makes of it")
-    assert claim._code_digest() in seen
 
 
 def test_a_directory_that_another_rank_does_not_see_is_given_back(
@@ -119,6 +105,24 @@ def test_only_a_job_that_slurm_has_started_again_goes_on_by_itself(
     else:
         with pytest.raises(InputError, match="is not empty"):
             take(again)
+
+
+def test_a_resume_with_other_code_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def take(resume: str | None = None) -> str | None:
+        monkeypatch.delenv(SHARED_RUN, raising=False)
+        config = Config(run_dir=str(tmp_path / "run"), resume=resume)
+        _, directory, identity = claim.claim(config, ["train.py"], Ranks(Launch()))
+        directory.release()
+        return identity.source
+
+    first = take()
+    assert take("auto") == first
+    assert caplog.text == ""
+    monkeypatch.setattr(identities, "source_digest", lambda: "another")
+    assert take("auto") == first
+    assert f"(source {str(first)[:8]})" in caplog.text
 
 
 def test_a_run_id_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The cache of text files of vectors, which are read once and kept as NAME.npy and NAME.txt for memory-mapping.
 
 An entry is a folder named by the text file's path, size and time. It is written under another name and renamed when it
-is whole, under a kernel lock: of many processes that need it, one reads the text.
+is whole, under a lock: of many processes that need it, one reads the text.
 """
 
 import contextlib

@@ -18,9 +18,12 @@ typedef REAL real;
 #elif defined(__AVX__)
 #define VECTOR_BYTES 32
 #define MANY_REGISTERS 0
+#elif defined(__aarch64__)
+#define VECTOR_BYTES 16
+#define MANY_REGISTERS 1
 #else
 #define VECTOR_BYTES 16
-#define MANY_REGISTERS defined(__aarch64__)
+#define MANY_REGISTERS 0
 #endif
 
 #define VL ((int)(VECTOR_BYTES / sizeof(real)))

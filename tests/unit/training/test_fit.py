@@ -1,0 +1,39 @@
+"""The trainer of a run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from doubles.tiny_training import identity
+from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
+
+from textrnn.base.console import quiet_lightning
+from textrnn.config.schema import Config, TrainerConfig
+from textrnn.distributed.launch import Launch
+from textrnn.tracking.logger import RunLogger
+from textrnn.tracking.run_directory import RunDirectory
+from textrnn.training.fit import _trainer
+
+
+def test_on_a_mac_auto_is_the_processor_and_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    assert MPSAccelerator.is_available(), "Lightning takes this machine for a Mac"
+    caplog.set_level("INFO", logger="textrnn")
+    quiet_lightning()
+
+    def accelerator(typed: str, launch: Launch) -> type:
+        config = Config(trainer=TrainerConfig(accelerator=typed))
+        directory, logger = RunDirectory(tmp_path, None), RunLogger(tmp_path, identity())
+        return type(_trainer(config, [], logger, directory, launch).accelerator)
+
+    assert accelerator("auto", Launch()) is CPUAccelerator
+    assert [line for line in caplog.messages if "trainer.accelerator=mps" in line] == [
+        "this run trains on the processor; trainer.accelerator=mps would use this Mac's GPU"
+    ]
+    caplog.clear()
+    assert accelerator("mps", Launch()) is MPSAccelerator
+    assert accelerator("cpu", Launch()) is CPUAccelerator
+    assert "trainer.accelerator=mps" not in caplog.text
