@@ -52,6 +52,8 @@ class RunIdentity:
     """The command line."""
     sweep_id: str | None
     """WANDB_SWEEP_ID, in a W&B agent."""
+    classes: list[str] | None = None
+    """The classes' names by class id; None until the reviews are read."""
     slurm_job: str | None = None
     """The SLURM batch job that the run began in, which resumes it when SLURM requeues the job."""
 

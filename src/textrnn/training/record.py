@@ -23,6 +23,7 @@ from textrnn.evaluation.wandb_charts import evaluation_charts
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
 from textrnn.tracking.histograms import Histograms
+from textrnn.tracking.identity import write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics_csv import Row, best_is, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
@@ -100,7 +101,7 @@ def report_data(run: Run, wandb_run: WandbRun) -> None:
 
 
 def _data(store: Store) -> dict[str, Any]:
-    return {"fingerprint": store.fingerprint, "splits": store.meta["splits"]}
+    return {"fingerprint": store.fingerprint, "classes": list(store.classes), "splits": store.meta["splits"]}
 
 
 def report_model(run: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
@@ -171,7 +172,7 @@ def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun |
 
 
 def _begin(run: Run) -> None:
-    """Remove the records of the run's end and its final metrics; write its configuration.
+    """Remove the records of the run's end and its final metrics; write its identity and configuration.
 
     The order matters: if the run is killed at any line here, its files show an ended run or one that can be resumed.
     """
@@ -179,6 +180,7 @@ def _begin(run: Run) -> None:
     if run.checkpoint is None or run.config.resume != "auto":  # `auto` continues a stop that was not recorded
         directory.early_stop.unlink(missing_ok=True)
     directory.summary_json.unlink(missing_ok=True)
+    write_identity(directory.run_json, run.identity)  # with the classes, which are known now
     for split in SPLITS:
         if directory.evaluation(split).is_dir():
             shutil.rmtree(directory.evaluation(split))

@@ -98,7 +98,7 @@ def _train(config: Config, identity: RunIdentity, directory: RunDirectory, ranks
 
     run = Run(
         config=replace(config, run_dir=str(directory.path)),
-        identity=identity,
+        identity=replace(identity, classes=list(store.classes)),
         directory=directory,
         checkpoint=checkpoint,
         store=store,
