@@ -16,7 +16,7 @@ DRAWS = 400
 """Random sets of reviews and of candidates that a figure is the mean of."""
 
 
-def measure(runs: Mapping[str, Sequence[Run]], validation_labels: npt.NDArray[np.int8], report: Report) -> None:
+def measure(runs: Mapping[str, Sequence[Run]], validation_labels: npt.NDArray[np.int16], report: Report) -> None:
     """Choose epochs, and epochs and settings, on test and on validation, and fill in the report."""
     seeds = range(len(next(iter(runs.values()))))
     chosen = table(report, "3 choosing: accuracy that is reported for the chosen one", "%")

@@ -35,7 +35,7 @@ def measure(
         report.claims.append(Claim(name=name, values=[right - wrong for right, wrong in pairs], unit="points"))
 
 
-def _ways(labels: npt.NDArray[np.int8], sizes: Sizes) -> dict[str, Callable[[np.random.Generator], Rows]]:
+def _ways(labels: npt.NDArray[np.int16], sizes: Sizes) -> dict[str, Callable[[np.random.Generator], Rows]]:
     """Orders of an epoch's rows."""
     in_file = np.argsort(labels, kind="stable")  # IMDB's own order
     in_turn = in_file[pieces_in_turn(len(labels), sizes.buffer_size)]

@@ -25,7 +25,7 @@ class Reviews:
     """Reviews in memory, as `collate` reads them from a file: all ids one after the other, lengths and labels."""
 
     def __init__(
-        self, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64], labels: npt.NDArray[np.int8]
+        self, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64], labels: npt.NDArray[np.int16]
     ) -> None:
         self.lengths, self.labels = lengths, labels
         self._ids, self._ends = ids, np.cumsum(lengths)

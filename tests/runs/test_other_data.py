@@ -1,6 +1,8 @@
 """A run is its reviews: it goes on with them wherever they are by now, and with no others."""
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ SMALL = ("trainer=cpu", "tracking=none", "model.hidden_size=4", "model.embedding
 FIRST = ("train.py", *SMALL, "data.vocab_size=300", "trainer.max_epochs=1", "run_dir=run")
 
 
-def write_reviews(place: Path, training: int) -> Path:
+def write_reviews(place: Path, training: int, names: Sequence[object] = (0, 1)) -> Path:
     """So many training reviews, and always the same of the others; all vocabularies have the same size."""
     for split, count, first in (("train", training, 0), ("validation", 40, 10_000), ("test", 60, 20_000)):
-        write(place / f"{split}.csv", [generate_review(1, "train", first + number, 0.2) for number in range(count)])
+        rows = (generate_review(1, "train", first + number, 0.2) for number in range(count))
+        write(place / f"{split}.csv", [(text, names[label]) for text, label in rows])
     return place
 
 
@@ -60,7 +63,15 @@ def test_other_reviews_are_refused_and_nothing_has_changed(here: Command, workpl
         "error: resume: these are not the reviews that run began with (those for train differ); give the old ones with "
         "data.path, or start a new run."
     )
+    write_reviews(workplace / "named", 300, ["ham", "spam"])
+    refused = here("train.py", "resume=run", "trainer.max_epochs=2", "data.path=named")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == (
+        "error: resume: the classes are now ham, spam, and were negative, positive when run began; give the old "
+        "reviews with data.path, or start a new run."
+    )
     assert {path: path.read_bytes() for path in before} == before
+    assert json.loads((workplace / "run" / "run.json").read_text())["classes"] == ["negative", "positive"]
     done = here("train.py", "resume=run", "trainer.max_epochs=2", "data.path=elsewhere")
     assert done.returncode == 0, done.stderr
     assert summary(workplace / "run")["status"] == "finished"

@@ -1,12 +1,16 @@
 """The command `prepare`: makes the token store that a run reads, as on a login node whose compute nodes are offline."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from textrnn.base.console import log_to_console
 from textrnn.base.errors import InputError
 from textrnn.base.exits import DONE
 from textrnn.config.compose import compose_jobs, parse_command_line, run_hydra
 from textrnn.config.help import explain_groups, explain_keys
+
+if TYPE_CHECKING:
+    from textrnn.data.store import Store
 
 HELP = """\
 usage: python prepare.py [GROUP=NAME ...] [KEY=VALUE ...]
@@ -62,6 +66,16 @@ def main(argv: Sequence[str]) -> int:
         repeated = store.meta.get("repeated_reviews", {}).get(split)  # none with segments
         also = f"; {repeated:,} are training reviews too" if repeated else ""
         print(f"{split}: {counts['reviews']:,} reviews, {counts['tokens']:,} tokens{also}")
-    print(f"vocabulary: {store.vocab_size:,} tokens")
+    print(f"{_classes(store)}\nvocabulary: {store.vocab_size:,} tokens")
     print(f"token store: {store.path}")
     return 0
+
+
+def _classes(store: "Store") -> str:
+    """Return the line of the classes with their training reviews."""
+    from textrnn.data.classes import classes_line
+
+    counts = [0] * len(store.classes)
+    for label in store.split("train").labels.tolist():
+        counts[label] += 1
+    return classes_line([f"{name} {count:,}" for name, count in zip(store.classes, counts, strict=True)])

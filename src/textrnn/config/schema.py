@@ -157,6 +157,7 @@ class SyntheticConfig:
     train_reviews: int = number(10000, at_least=100)
     test_reviews: int = number(2000, at_least=1)
     difficulty: float = number(0.5, at_least=0, at_most=1)
+    classes: int = number(2, at_least=2, at_most=8)
     seed: int = 0
 
 

@@ -5,6 +5,10 @@ writer. Both are drawn from the same distribution of opinion words, negators and
 So the expected count of every word is the same for both labels, and a model must find the writer's verdict and apply
 its negation. The rest are plain sentences about the film and further opinions (of others, on other films, on single
 aspects) of random polarity.
+
+With more than two classes the class is the one aspect of the film, such as its music, that the writer praises. Each
+review has the writer's opinion of every aspect, praise of that one and blame of the others, and the opposite opinion of
+another person: again each word is as frequent in every class.
 """
 
 import re
@@ -17,7 +21,7 @@ from random import Random
 from typing import TypeVar
 
 from textrnn.base.errors import InputError
-from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.config.schema import LABELS, SPLITS, DataConfig
 from textrnn.data.sources import HASHED_SHARE, Part, Row, expected_rows, split_shares, stream_rows
 from textrnn.data.synthetic_words import FACTS, POOLS, PREDICATES, SENTENCES
 
@@ -25,6 +29,7 @@ GENERATOR_VERSION = 1
 """Part of the token store's fingerprint; increase it whenever the text of any review changes."""
 
 MIN_WORDS, MAX_WORDS = 20, 400
+_ASPECTS = ("music", "script", "acting", "ending", "dialogue", "photography", "editing", "casting")
 
 Draw = Callable[[], float]
 Template = tuple[str, tuple[str | tuple[str, ...], ...]]
@@ -78,19 +83,20 @@ class _Reviewer:
         negated = self.draw() < self.negated_share
         return _pick(self.draw, PREDICATES[positive != negated, negated])
 
-    def opinion(self, positive: bool, holder: str) -> str:
-        """Return a holder's opinion of the film; the writer's and the others' differ in their frames only."""
+    def opinion(self, positive: bool, holder: str, aspect: str | None = None) -> str:
+        """Return a holder's opinion of the film or of an aspect; the writer's and the others' differ in frames only."""
         draw, facts = self.draw, self.facts
-        frames = f"{holder}_long" if draw() < self.long_share else f"{holder}_short"
+        frames = f"{holder}_long" if aspect or draw() < self.long_share else f"{holder}_short"
         # A third of the negations are in the frame: "I would not say that the film is bad".
         if draw() < self.negated_share / 3:
             frames += "_negated"
             facts["view"] = _pick(draw, PREDICATES[not positive, False])
         else:
             facts["view"] = self.view(positive)
-        facts["claim"] = f"{_pick(draw, POOLS['subject'])} {facts['tense']} {facts['view']}"
+        subject = f"the {aspect}" if aspect else _pick(draw, POOLS["subject"])
+        facts["claim"] = f"{subject} {facts['tense']} {facts['view']}"
         text = self.fill(frames)
-        if draw() < self.conceding_share:
+        if not aspect and draw() < self.conceding_share:
             facts["reverse"] = self.view(not positive)
             text = f"{self.fill('concession')} {text}"
         return f"{text}."
@@ -107,17 +113,49 @@ class _Reviewer:
         return self.fill("aspect_view" if kind < 0.8 else "film_view")
 
 
+def _hardness(draw: Draw, difficulty: float) -> float:
+    """Return how hard a review is: at difficulty 0 none is, at 1 all are; a network learns the easy ones first."""
+    hardness: float = draw() ** (2 * (1 - difficulty) / difficulty) if difficulty else 0.0
+    return hardness
+
+
+def _words(draw: Draw, hardness: float) -> float:
+    """Return a review's number of words: the mean of two draws, with an exponent, so short reviews are frequent."""
+    words: float = MIN_WORDS + (MAX_WORDS - MIN_WORDS) * ((draw() + draw()) / 2) ** (6 - 5 * hardness)
+    return words
+
+
+def _compose_of_aspects(draw: Draw, difficulty: float, classes: int) -> tuple[str, int]:
+    """Compose a review whose class is the one of `classes` aspects that the writer praises."""
+    praised = int(draw() * classes)
+    hardness = _hardness(draw, difficulty)
+    reviewer = _Reviewer(draw, hardness)
+    opening = reviewer.fill("opening")
+    sentences = []
+    for number, aspect in enumerate(class_names(classes)):
+        sentences.append(reviewer.opinion(number == praised, "writer", aspect))
+        sentences.append(reviewer.opinion(number != praised, "other", aspect))
+    words, target = len(" ".join([opening, *sentences]).split()), _words(draw, hardness)
+    while words < target:
+        sentence = reviewer.fill("film_view" if draw() < reviewer.opinionated_share / 3 else "plain")
+        words += len(sentence.split())
+        if words > MAX_WORDS:
+            break
+        sentences.append(sentence)
+    for last in range(len(sentences) - 1, 0, -1):
+        other = int(draw() * (last + 1))
+        sentences[last], sentences[other] = sentences[other], sentences[last]
+    return " ".join([text[0].upper() + text[1:] for text in (opening, *sentences)]), praised
+
+
 def _compose(draw: Draw, difficulty: float) -> tuple[str, int]:
     label = draw() < 0.5
-    # Reviews differ in how hard they are: at difficulty 0 none is hard, at 1 all are. In between, a network learns the
-    # easy ones first.
-    hardness = draw() ** (2 * (1 - difficulty) / difficulty) if difficulty else 0.0
+    hardness = _hardness(draw, difficulty)
     reviewer = _Reviewer(draw, hardness)
     verdict = reviewer.opinion(label, "writer")
     rejected = reviewer.opinion(not label, "rejected")
     words = len(verdict.split()) + len(rejected.split())
-    # The mean of two draws, with an exponent: short reviews are the most frequent, all lengths occur.
-    target = MIN_WORDS + (MAX_WORDS - MIN_WORDS) * ((draw() + draw()) / 2) ** (6 - 5 * hardness)
+    target = _words(draw, hardness)
     late_share = 0.5 * hardness + draw() * (0.1 + 0.4 * hardness)
     room_after = late_share * (target - words)
     before: list[str] = []
@@ -141,6 +179,11 @@ def _compose(draw: Draw, difficulty: float) -> tuple[str, int]:
     return " ".join([text[0].upper() + text[1:] for text in (*before, verdict, *after)]), int(label)
 
 
+def class_names(classes: int) -> tuple[str, ...]:
+    """Return the names of 2 to 8 classes by class id."""
+    return LABELS if classes == 2 else tuple(sorted(_ASPECTS[:classes]))
+
+
 def _check(split: str, index: int, difficulty: float) -> None:
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; the generator's splits are {', '.join(SPLITS)}")
@@ -150,33 +193,34 @@ def _check(split: str, index: int, difficulty: float) -> None:
         raise InputError(f"data.synthetic.difficulty={difficulty} is not a number from 0 (easy) to 1 (hard); try 0.5")
 
 
-def _generate(seed: int, split: str, index: int, difficulty: float) -> tuple[str, int]:
+def _generate(seed: int, split: str, index: int, difficulty: float, classes: int) -> tuple[str, int]:
     # The seed doesn't include the difficulty, so review i has the same label at each. Only Random.random is used:
     # Python guarantees its sequence in every version, unlike those of Random's other methods.
     digest = blake2b(f"{seed}/{split}/{index}".encode(), digest_size=8).digest()
-    return _compose(Random(int.from_bytes(digest, "big")).random, difficulty)
+    draw = Random(int.from_bytes(digest, "big")).random
+    return _compose(draw, difficulty) if classes == 2 else _compose_of_aspects(draw, difficulty, classes)
 
 
-def generate_review(seed: int, split: str, index: int, difficulty: float) -> tuple[str, int]:
-    """Return review `index` of a split: its text, of 20 to 400 words, and its label (1 positive, 0 negative).
+def generate_review(seed: int, split: str, index: int, difficulty: float, classes: int = 2) -> tuple[str, int]:
+    """Return review `index` of a split: its text, of 20 to 400 words, and its class id (see `class_names`).
 
     It depends on the arguments alone, so no earlier review is needed. A larger `difficulty` in [0, 1] makes negated
     verdicts, concessions and other opinions more frequent, reviews longer, and the verdict further from the end. Raises
     InputError for a difficulty outside [0, 1], ValueError for an unknown split or a negative index.
     """
     _check(split, index, difficulty)
-    return _generate(seed, split, index, difficulty)
+    return _generate(seed, split, index, difficulty, classes)
 
 
 def generate_reviews(
-    seed: int, split: str, difficulty: float, start: int = 0, count: int | None = None
+    seed: int, split: str, difficulty: float, start: int = 0, count: int | None = None, classes: int = 2
 ) -> Iterator[tuple[str, int]]:
     """Yield reviews `start`, `start + 1`, ... of a split as (text, label): `count` of them, or endlessly if it is None.
 
     Raises as `generate_review` does, at the call and not at the first review.
     """
     _check(split, start, difficulty)
-    reviews = (_generate(seed, split, index, difficulty) for index in count_from(start))
+    reviews = (_generate(seed, split, index, difficulty, classes) for index in count_from(start))
     return islice(reviews, count)
 
 
@@ -199,6 +243,7 @@ class SyntheticSource:
             "train_reviews": settings.train_reviews,
             "test_reviews": settings.test_reviews,
             "difficulty": settings.difficulty,
+            "classes": settings.classes,
             "seed": settings.seed,
             "hashed_share": HASHED_SHARE,
         }
@@ -213,5 +258,6 @@ class SyntheticSource:
 
     def _parts(self, held: str) -> Iterator[Part]:
         settings = self._data.synthetic
-        reviews = generate_reviews(settings.seed, held, settings.difficulty, count=self._counts[held])
-        yield Part(f"split {held}", ((text, label) for text, label in reviews))
+        names, count = class_names(settings.classes), self._counts[held]
+        reviews = generate_reviews(settings.seed, held, settings.difficulty, count=count, classes=settings.classes)
+        yield Part(f"split {held}", ((text, names[label]) for text, label in reviews))

@@ -133,8 +133,8 @@ def conclude(multirun: Multirun) -> None:
         for line in differences_by_seed(settings_of(runs)):
             print(line)
         print(f"view: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
-    if (line := different_sources(run.run_dir for run in runs if run.done)) is not None:
-        print(line)
+    if (changed := different_sources(run.run_dir for run in runs if run.done)) is not None:
+        print(changed)
     multirun.remove_if_unused()
     for job, run in zip(jobs, runs, strict=True):
         if job.exit_code != exits.DONE:

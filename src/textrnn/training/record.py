@@ -102,7 +102,7 @@ def report_data(run: Run, wandb_run: WandbRun) -> None:
 
 
 def _data(store: Store) -> dict[str, Any]:
-    return {"fingerprint": store.fingerprint, "splits": store.meta["splits"]}
+    return {"fingerprint": store.fingerprint, "classes": list(store.classes), "splits": store.meta["splits"]}
 
 
 def report_model(run: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
@@ -176,7 +176,7 @@ def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun |
 
 
 def _begin(run: Run) -> None:
-    """Remove the records of the run's end and its final metrics; write its configuration.
+    """Remove the records of the run's end and its final metrics; write its identity and configuration.
 
     The order matters: if the run is killed at any line here, its files show an ended run or one that can be resumed.
     """

@@ -11,6 +11,7 @@ from textrnn.base.signals import Signals
 from textrnn.config.compose import load_config
 from textrnn.config.experiment_files import as_override
 from textrnn.config.schema import Config, differences
+from textrnn.data.classes import listed_classes
 from textrnn.data.store import Store, prepare_store, recorded_store
 from textrnn.data.tokenizer import load_tokenizer
 from textrnn.distributed.launch import Launch
@@ -101,11 +102,17 @@ def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
 
 
 def refuse_other_data(checkpoint: "Checkpoint", store: Store) -> None:
-    """Refuse to continue with other reviews or another vocabulary.
+    """Refuse to continue with other classes, other reviews or another vocabulary.
 
     Raises:
-        InputError: naming the splits that differ.
+        InputError: naming the classes, or the splits that differ.
     """
+    before = checkpoint.data["classes"]
+    if before != list(store.classes):
+        raise InputError(
+            f"resume: the classes are now {listed_classes(store.classes)}, and were {listed_classes(before)} when "
+            f"{checkpoint.path.parent.parent} began; give the old reviews with data.path, or start a new run."
+        )
     # The vocabulary is from the training reviews; with another one all splits have other ids.
     same_words = store.tokenizer_json == checkpoint.tokenizer_json
     differing = store.differing(checkpoint.data) if same_words else ["train"]

@@ -181,6 +181,11 @@ def test_generated_reviews() -> None:
     assert list(source.rows(("validation",))) == [row for row in rows if row.split == "validation"]
     other = DataConfig(source="synthetic", synthetic=SyntheticConfig(train_reviews=400, test_reviews=50, seed=1))
     assert open_source(other).identity() != source.identity()
+    assert {row.label for row in rows} == {"negative", "positive"}
+    settings = SyntheticConfig(train_reviews=200, test_reviews=10, classes=3)
+    aspects = open_source(DataConfig(source="synthetic", synthetic=settings))
+    assert {row.label for row in aspects.rows(SPLITS)} == {"acting", "music", "script"}
+    assert aspects.identity() != source.identity()
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

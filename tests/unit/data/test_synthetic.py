@@ -1,5 +1,6 @@
 """The generator: its determinism, the bounds of its reviews, and that word counts do not give the label."""
 
+import re
 import subprocess
 import sys
 from hashlib import sha256
@@ -14,7 +15,15 @@ from sklearn.linear_model import LogisticRegression
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import SPLITS
-from textrnn.data.synthetic import GENERATOR_VERSION, MAX_WORDS, MIN_WORDS, generate_review, generate_reviews
+from textrnn.data.synthetic import (
+    GENERATOR_VERSION,
+    MAX_WORDS,
+    MIN_WORDS,
+    class_names,
+    generate_review,
+    generate_reviews,
+)
+from textrnn.data.synthetic_words import POOLS
 
 GOLDEN = (1, "3e2fc8af42b0e5aee9854f79fa44bf6e8deab27c18f7475bb697af9682d60478")
 """GENERATOR_VERSION and the digest of `FIRST_50`: whoever changes the texts changes both."""
@@ -45,12 +54,15 @@ def test_another_process_makes_the_same_reviews(hash_seed: str) -> None:
     split=st.sampled_from(SPLITS),
     index=st.integers(0, 2**40),
     difficulty=st.floats(0, 1),
+    classes=st.integers(2, 8),
 )
 @settings(max_examples=500, deadline=None)
-def test_length_label_and_form_of_any_review(seed: int, split: str, index: int, difficulty: float) -> None:
-    text, label = generate_review(seed, split, index, difficulty)
+def test_length_label_and_form_of_any_review(
+    seed: int, split: str, index: int, difficulty: float, classes: int
+) -> None:
+    text, label = generate_review(seed, split, index, difficulty, classes)
     assert MIN_WORDS <= len(text.split()) <= MAX_WORDS
-    assert label in (0, 1)
+    assert label in range(classes)
     assert text[0].isupper()
     assert text.endswith(".")
     assert "{" not in text
@@ -106,6 +118,28 @@ def test_word_counts_do_not_give_the_label(vectorizer: type[CountVectorizer], di
     counts = vectorizer().fit_transform(texts)
     baseline = LogisticRegression(max_iter=3000).fit(counts[:3000], labels[:3000])
     assert baseline.score(counts[3000:], labels[3000:]) <= 0.60
+
+
+@pytest.mark.parametrize("classes", [3, 4, 8])
+def test_the_class_is_the_only_aspect_that_the_writer_praises(classes: int) -> None:
+    names = class_names(classes)
+    assert list(names) == sorted(set(names))
+    assert len(names) == classes
+    reviews = list(generate_reviews(0, "train", 0.0, count=400, classes=classes))
+    assert {label for _, label in reviews} == set(range(classes))
+    view = f"(?:(?:really|truly|quite|simply) )?(?:{'|'.join(POOLS['good'])})"
+    said = [(re.findall(rf"I think that the (\w+) (?:is|was) {view}\.", text), names[label]) for text, label in reviews]
+    assert sum(map(len, (praised for praised, _ in said))) > 20
+    assert all(praised in ([], [name]) for praised, name in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [1, 2])
+def test_word_counts_do_not_give_one_of_four_classes(words: int) -> None:
+    texts, labels = zip(*generate_reviews(0, "train", 0.5, count=4000, classes=4), strict=True)
+    counts = TfidfVectorizer(ngram_range=(1, words), min_df=3).fit_transform(texts)
+    baseline = LogisticRegression(max_iter=3000).fit(counts[:3000], labels[:3000])
+    assert baseline.score(counts[3000:], labels[3000:]) <= 0.30
 
 
 @pytest.mark.parametrize("difficulty", [-0.01, 1.01, float("nan"), float("inf"), 5])

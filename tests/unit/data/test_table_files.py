@@ -19,7 +19,7 @@ from textrnn.data.table_files import SHUFFLE_BUFFER, mixed
 ROWS = reviews(60)
 
 
-def texts_of(path: Path, **options: Any) -> list[tuple[str, int]]:
+def texts_of(path: Path, **options: Any) -> list[tuple[str, int | float | str]]:
     return [(row.text, row.label) for row in read(path, **options)]
 
 
