@@ -7,12 +7,12 @@ its negation. The rest are plain sentences about the film and further opinions (
 aspects) of random polarity.
 
 With more than two classes the class is the one aspect of the film, such as its music, that the writer praises. Each
-review has the writer's opinion of every aspect, praise of that one and blame of the others, and the opposite opinion of
-another person: again each word is as frequent in every class.
+aspect has one opinion: the writer blames some, and other people praise or blame the rest. So again each word is as
+frequent in every class.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import count as count_from
 from itertools import islice
@@ -29,6 +29,8 @@ GENERATOR_VERSION = 1
 """Part of the token store's fingerprint; increase it whenever the text of any review changes."""
 
 MIN_WORDS, MAX_WORDS = 20, 400
+_OTHER_OPINIONS = ((False, "other"), (False, "writer"), (True, "other"))
+"""Opinions of more than two classes' other aspects: praise or blame, and whose."""
 _ASPECTS = ("music", "script", "acting", "ending", "dialogue", "photography", "editing", "casting")
 
 Draw = Callable[[], float]
@@ -125,16 +127,26 @@ def _words(draw: Draw, hardness: float) -> float:
     return words
 
 
+def _shuffled(draw: Draw, items: Iterable[_Choice]) -> list[_Choice]:
+    """Return the items in a random order, each of them equally likely."""
+    shuffled = list(items)
+    for last in range(len(shuffled) - 1, 0, -1):
+        other = int(draw() * (last + 1))
+        shuffled[last], shuffled[other] = shuffled[other], shuffled[last]
+    return shuffled
+
+
 def _compose_of_aspects(draw: Draw, difficulty: float, classes: int) -> tuple[str, int]:
     """Compose a review whose class is the one of `classes` aspects that the writer praises."""
-    praised = int(draw() * classes)
+    aspects = _shuffled(draw, range(classes))
     hardness = _hardness(draw, difficulty)
     reviewer = _Reviewer(draw, hardness)
     opening = reviewer.fill("opening")
+    names = class_names(classes)
     sentences = []
-    for number, aspect in enumerate(class_names(classes)):
-        sentences.append(reviewer.opinion(number == praised, "writer", aspect))
-        sentences.append(reviewer.opinion(number != praised, "other", aspect))
+    for place, aspect in enumerate(aspects):  # the writer's praise, then the three other opinions in turn
+        praise, holder = (True, "writer") if not place else _OTHER_OPINIONS[place % len(_OTHER_OPINIONS)]
+        sentences.append(reviewer.opinion(praise, holder, names[aspect]))
     words, target = len(" ".join([opening, *sentences]).split()), _words(draw, hardness)
     while words < target:
         sentence = reviewer.fill("film_view" if draw() < reviewer.opinionated_share / 3 else "plain")
@@ -142,10 +154,7 @@ def _compose_of_aspects(draw: Draw, difficulty: float, classes: int) -> tuple[st
         if words > MAX_WORDS:
             break
         sentences.append(sentence)
-    for last in range(len(sentences) - 1, 0, -1):
-        other = int(draw() * (last + 1))
-        sentences[last], sentences[other] = sentences[other], sentences[last]
-    return " ".join([text[0].upper() + text[1:] for text in (opening, *sentences)]), praised
+    return " ".join([text[0].upper() + text[1:] for text in (opening, *_shuffled(draw, sentences))]), aspects[0]
 
 
 def _compose(draw: Draw, difficulty: float) -> tuple[str, int]:
