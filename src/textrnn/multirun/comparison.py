@@ -209,11 +209,11 @@ def different_sources(run_dirs: Iterable[Path]) -> str | None:
     Raises:
         InputError: for a damaged `run.json`.
     """
-    found: dict[str | None, list[Path]] = {}
+    found: dict[str, list[Path]] = {}
     for run_dir in run_dirs:
         if (run_dir / "run.json").is_file():
             identity = read_identity(run_dir / "run.json")
-            found.setdefault(identity.source or identity.git_commit, []).append(run_dir)
+            found.setdefault(identity.source, []).append(run_dir)
     if len(found) < 2:
         return None
     parts = [

@@ -45,6 +45,8 @@ class RunIdentity:
     """The run's seed."""
     version: str
     """Version of textrnn."""
+    source: str
+    """A digest of the package's files, which includes local edits."""
     python: str
     """Version of Python."""
     torch: str
@@ -53,8 +55,6 @@ class RunIdentity:
     """The command line."""
     sweep_id: str | None
     """WANDB_SWEEP_ID, in a W&B agent."""
-    source: str | None = None
-    """A digest of the package's files; None in records of an earlier version."""
     slurm_job: str | None = None
     """The SLURM batch job that the run began in, which resumes it when SLURM requeues the job."""
     classes: list[str] | None = None
@@ -64,7 +64,7 @@ class RunIdentity:
         """Return the source in words: the commit or else the version, whether it was edited, and the digest."""
         commit = f"version {self.version}" if self.git_commit is None else f"commit {self.git_commit[:7]}"
         edited = " with changes" if self.git_dirty else ""
-        return f"{commit}{edited} (source {str(self.source)[:8]})"
+        return f"{commit}{edited} (source {self.source[:8]})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""

@@ -134,7 +134,7 @@ def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIden
     directory = RunDirectory.claim(path, resume=resume is not None)
     if resume is not None and directory.run_json.is_file():
         recorded = read_identity(directory.run_json)
-        if recorded.source not in (None, identity.source):
+        if recorded.source != identity.source:
             LOGGER.warning(f"textrnn has changed since the run began with {recorded.described_source()}")
         return directory, recorded, resume
     if resume is not None:

@@ -275,7 +275,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         (["sweep.yaml", "--count", "few"], "--count few"),
         (["sweep.yaml", "sweep.yaml"], "one sweep file"),
         ([], "one sweep file"),
-        (["sweep.yaml", "data.path=~/no such reviews.csv"], "there is no such file"),
+        (["sweep.yaml", "data.path=~/no such reviews.csv"], "does not exist (looked for"),
         (["--resume", "runs/none"], "there is no sweep"),
         (["--resume", "runs/none", "seed=1"], "leave it out"),
     ],
