@@ -1,10 +1,12 @@
 """The trainer of a run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from doubles.tiny_training import identity
+from lightning_fabric.accelerators.mps import MPSAccelerator as FabricMPSAccelerator
 from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from textrnn.base.console import quiet_lightning
@@ -15,11 +17,18 @@ from textrnn.tracking.run_directory import RunDirectory
 from textrnn.training.fit import _trainer
 
 
-def test_on_a_mac_auto_is_the_processor_and_a_line_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def mac(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make Lightning take this machine for a Mac; it remembers its first look at the machine."""
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr("platform.processor", lambda: "arm")
+    FabricMPSAccelerator.is_available.cache_clear()
+    yield
+    FabricMPSAccelerator.is_available.cache_clear()
+
+
+@pytest.mark.usefixtures("mac")
+def test_on_a_mac_auto_is_the_processor_and_a_line_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert MPSAccelerator.is_available(), "Lightning takes this machine for a Mac"
     caplog.set_level("INFO", logger="textrnn")
     quiet_lightning()
