@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from matplotlib.figure import Figure
 from support import KERNELS, OUT_OF_REACH, ROOT, TESTS, Command, environment_of
 
+from textrnn.base.console import LOGGER
 from textrnn.base.signals import FROM_A_TERMINAL, NUMBERS
 from textrnn.cli import run as run_command
 from textrnn.distributed.launch import SHARED_RUN
@@ -45,6 +46,12 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv(KERNELS, str(shared / "kernels"))
         patch.setenv("MPLCONFIGDIR", str(shared / "matplotlib"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _propagating_logger() -> None:
+    """A command in this process ends the logger's propagation; then `caplog` would have each line twice, or none."""
+    LOGGER.propagate = True
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import pytest
 from doubles.lockless import FLOCKS, lockless
 
 from textrnn.base import locks
-from textrnn.base.console import LOGGER
 from textrnn.base.files import remove_if_abandoned
 from textrnn.base.locks import FileLock
 
@@ -128,9 +127,8 @@ def test_another_machines_lock_is_free_when_it_has_not_been_touched_for_minutes(
 
 
 def test_a_killed_process_of_this_machine_holds_nothing(
-    tmp_path: Path, lockless_disk: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lockless_disk: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(LOGGER, "propagate", True)
     caplog.set_level(logging.INFO)
     lock = FileLock(tmp_path / "name.lock")
     with subprocess.Popen(

@@ -85,9 +85,7 @@ def test_a_store_has_the_classes_and_their_ids(
     names: list[Any],
     classes: tuple[str, ...],
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("textrnn"), "propagate", True)  # whatever a command in this process has set
     caplog.set_level(logging.INFO, "textrnn")
     store = stored(tmp_path, [(f"of {name}:", name) for name in names] * 40)
     assert store.classes == classes == Store(store.path).classes

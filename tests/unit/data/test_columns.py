@@ -48,10 +48,7 @@ def test_typed_columns_are_never_replaced() -> None:
         find_columns(["title", "text", "label"], "it", DataConfig(text_column=["title", "body"]))
 
 
-def test_found_columns_are_told_and_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("textrnn"), "propagate", True)  # whatever a command in this process has set
+def test_found_columns_are_told_and_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "textrnn"):
         for ending in ("csv", "jsonl", "parquet"):
             rows = read(write(tmp_path / f"{ending}.{ending}", reviews(100), ("review", "sentiment")))

@@ -67,9 +67,7 @@ def test_names_of_splits(tmp_path: Path, name: str, split: str) -> None:
     assert f"{split}/{name}" in open_source(DataConfig(path=str(tmp_path))).identity()
 
 
-def test_files_are_the_splits_they_are_named_after(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_the_splits_they_are_named_after(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "train-1.csv", reviews(300, "one"))
     write(tmp_path / "deeper" / "TRAIN-2.csv", reviews(300, "two"))
     write(tmp_path / "test.csv", reviews(40, "held out"))
@@ -81,7 +79,6 @@ def test_files_are_the_splits_they_are_named_after(
     assert len(rows) == 640
     write(tmp_path / "valid.csv", reviews(20, "valid"))
     assert counts(read(tmp_path)) == {"train": 600, "validation": 20, "test": 40}
-    monkeypatch.setattr(logging.getLogger("textrnn"), "propagate", True)  # whatever a command in this process has set
     caplog.set_level(logging.INFO, "textrnn")
     source = open_source(DataConfig(path=str(tmp_path)))
     assert f"data.path={tmp_path}: named after no split, so not read: unsupervised.csv" in caplog.text

@@ -40,9 +40,7 @@ def test_the_delimiter_is_found(
     delimiter: str,
     told: str | None,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("textrnn"), "propagate", True)  # whatever a command in this process has set
     path = tmp_path / name
     lines = ["text,label", *(f'"review {n}, with; all | of\tthem",{n % 2}' for n in range(60))]
     path.write_text("\n".join(delimiter.join(line.rsplit(",", 1)) for line in lines))

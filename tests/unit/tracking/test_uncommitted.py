@@ -21,7 +21,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *arguments], check=True, capture_output=True)
     monkeypatch.setattr(textrnn, "__file__", str(checkout / "src" / "textrnn" / "__init__.py"))
-    monkeypatch.setattr(LOGGER, "propagate", True)
     return checkout
 
 
