@@ -175,11 +175,8 @@ class LabelColumn:
 
     def _refusal(self, raw: object) -> str:
         if isinstance(raw, Unnamed) and raw.number == -1:
-            return (
-                f"has a hidden label (-1) in column {self._name!r}; type data.splits.train=NAME or "
-                "data.splits.test=NAME with a split whose labels are given, or remove the rows"
-            )
-        if isinstance(raw, Unnamed):
+            found = "a hidden label (-1)"
+        elif isinstance(raw, Unnamed):
             found = f"the class number {raw.number}, which the file doesn't name,"
         elif isinstance(raw, str | float) or raw is None:
             found = "no label"

@@ -180,7 +180,7 @@ def test_a_row_of_the_hub_can_be_refused(folder: Path, tmp_path: Path) -> None:
     parquet.write_table(bad, folder / "plain_text" / "test-00000-of-00001.parquet")
     with LoopbackHub(folder) as hub:
         seen = ask(hub.url, tmp_path, "out(bad=outcome(lambda: list(open_source(DataConfig()).rows(('test',)))))")
-    assert "row 2 (counted from 0) of split test has the label 2" in seen["bad"]["result"][1]
+    assert "row 2 (counted from 0) of split test has the class number 2" in seen["bad"]["result"][1]
 
 
 @pytest.mark.slow
@@ -207,7 +207,7 @@ out(rows=rows[:2], told=[record.getMessage() for record in told.buffer])
 """
     with LoopbackHub(folder) as hub:
         seen = ask(hub.url, tmp_path, "import logging.handlers" + code)
-    assert seen["rows"] == [["test", "review 1000", 1], ["test", "review 1001", 0]]
+    assert seen["rows"] == [["test", "review 1000", "pos"], ["test", "review 1001", "neg"]]
     assert seen["told"] == ["data.repo=stanfordnlp/imdb: splits that are not read: unsupervised"]
     card, pooled = folder / "README.md", folder / "csv"
     for path in (card, *(folder / "plain_text").iterdir()):

@@ -25,9 +25,10 @@ def test_rows_have_the_names_of_their_classes(tmp_path: Path) -> None:
 def test_hidden_labels_are_refused_with_what_to_type(tmp_path: Path) -> None:
     named(tmp_path / "train.parquet", ["neg", "pos"])
     named(tmp_path / "test.parquet", ["neg", "pos"], shift=1)
-    message = refusal(tmp_path)
-    assert "row 0 (counted from 0) of test.parquet has a hidden label (-1)" in message
-    assert "data.splits" in message
+    assert "the labels of test.parquet are hidden; type data.path=FILE" in refusal(tmp_path)
+    named(tmp_path / "train.parquet", ["neg", "pos"], shift=1)
+    assert "row 0 (counted from 0) of train.parquet has a hidden label (-1)" in refusal(tmp_path)
+    named(tmp_path / "train.parquet", ["neg", "pos"])
     named(tmp_path / "test.parquet", ["neg", "pos"], shift=-1)
     assert "row 1 (counted from 0) of test.parquet has the class number 2, which the file doesn't name" in refusal(
         tmp_path
