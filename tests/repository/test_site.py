@@ -66,7 +66,7 @@ def commands(page: str) -> set[str]:
 
 WRONG = ("model.hiden_size=64", "model=transformer")
 """What pages type to show the answer."""
-OF_A_READER = re.compile("[A-Z]{2,}|resume=|data.path=|experiment=runs|vectors|small_lstm|cell=mgu|logsumexp|folders")
+OF_A_READER = re.compile("[A-Z]{2,}|resume=|data.path=|experiment=runs|vectors|small_lstm|cell=mgu|logsumexp|sqlite")
 """Arguments that name files of a reader, extras or the examples of extend.md: only their keys are checked."""
 
 

@@ -78,7 +78,7 @@ def test_any_path_can_be_typed(script: Command, workplace: Path, environment: di
         assert made.returncode == 0, made.stderr
     assert len(list((home / "c~" / "stores").glob("[!.]*/meta.json"))) == 1, "one store, however the path is typed"
     spaced = workplace.parent / "spaced.csv"
-    spaced.write_text(path.read_text().replace("text,label", "text, label"))
+    spaced.write_text(path.read_text().replace("text,label", "text, my label"))
     advice = script("prepare.py", f"data.path={spaced}", "data.cache_dir=~/c~").stderr.split(" type ")[1].strip()
     made = script("prepare.py", f"data.path={spaced}", "data.cache_dir=~/c~", *shlex.split(advice))
     assert made.returncode == 0, made.stderr

@@ -29,7 +29,7 @@ from textrnn.base import exits
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.config.checks import check
-from textrnn.config.experiment_files import as_override, expand_experiment
+from textrnn.config.experiment_files import as_override, expand_experiment, expand_job
 from textrnn.config.help import allowed
 from textrnn.config.hydra_internals import TARGETS, BasicSweeper, get_args_parser
 from textrnn.config.overrides import (
@@ -159,7 +159,7 @@ def job_overrides(command_line: CommandLine) -> list[list[str]]:
     if not command_line.multirun:
         return [command_line.overrides]
     (jobs,) = BasicSweeper.split_arguments(parse_overrides(command_line.overrides), max_batch_size=None)
-    return [list(job) for job in jobs]
+    return [expand_job(job) for job in jobs]
 
 
 def slurm_launcher(command_line: CommandLine) -> dict[str, Any] | None:

@@ -14,7 +14,15 @@ from hydra.errors import HydraException
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
-from textrnn.config.overrides import GROUPS, first_line, parse_overrides, quote_texts, schema_leaves, takes_texts
+from textrnn.config.overrides import (
+    GROUPS,
+    first_line,
+    is_experiment_file,
+    parse_overrides,
+    quote_texts,
+    schema_leaves,
+    takes_texts,
+)
 
 PREFIX = "experiment="
 HEADER = "# @package _global_"
@@ -25,15 +33,24 @@ def expand_experiment(argv: Sequence[str]) -> list[str]:
     """Return a command line that Hydra can read, with `experiment=FILE.yaml` replaced by the overrides in the file.
 
     A key on the command line has priority over the file, whatever its place. Texts are quoted where Hydra needs quotes.
+    Several files (`-m experiment=a.yaml,b.yaml`) are left for `expand_job`.
 
     Raises:
         InputError: for a file that can't be read or holds anything but keys of a run.
     """
-    argv = quote_texts(argv)
+    return expand_job(quote_texts(argv))
+
+
+def expand_job(argv: Sequence[str]) -> list[str]:
+    """Return the overrides of one job, with `experiment=FILE.yaml` replaced by the overrides in the file.
+
+    Raises:
+        InputError: for a file that can't be read or holds anything but keys of a run.
+    """
     at = next((index for index, text in enumerate(argv) if text.startswith(PREFIX)), None)
     path = None if at is None else _path(argv[at])
     if at is None or path is None:
-        return argv
+        return list(argv)
     typed = [text for index, text in enumerate(argv) if index != at]
     keys = {_key(text) for text in typed if "=" in text}  # not what a flag shows, as in -p optimizer.lr
     read = [text for text in read_experiment(path) if _key(text) not in keys]
@@ -114,8 +131,7 @@ def _path(text: str) -> Path | None:
         value = override.value()
     except (InputError, HydraException):
         return None  # `compose` reports what is wrong
-    named = isinstance(value, str) and ("/" in value or value.endswith((".yaml", ".yml")))
-    return typed_path(str(value), f"{PREFIX}{value}") if named else None
+    return typed_path(str(value), f"{PREFIX}{value}") if is_experiment_file(value) else None
 
 
 def _key(text: str) -> str:

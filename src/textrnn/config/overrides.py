@@ -71,7 +71,9 @@ def quote_texts(argv: Sequence[str]) -> list[str]:
 
 def _quoted(text: str) -> str:
     key, equals, value = text.partition("=")
-    takes_text = key == "experiment" or (takes_texts(key.lstrip("+")) and not value.startswith("["))
+    name = key.lstrip("+")
+    is_list = name in LISTS_OF_TEXTS and value.startswith("[")
+    takes_text = key == "experiment" or (takes_texts(name) and not is_list)
     if not equals or not takes_text or _can_be_read(text) or _FUNCTION.fullmatch(value):
         return text
     elements = _ELEMENT.findall(value)
@@ -139,6 +141,11 @@ def _check_launcher(override: Override) -> None:
         raise InputError(f"there is no key {key}; {nearest(key.split('.')[2], known)}")
 
 
+def is_experiment_file(name: object) -> bool:
+    """Return whether a value of `experiment` names a file outside `conf/experiment/`."""
+    return isinstance(name, str) and ("/" in name or name.endswith((".yaml", ".yml")))
+
+
 def _check_group(override: Override) -> None:
     group = override.key_or_group
     options = _options(group)
@@ -147,7 +154,9 @@ def _check_group(override: Override) -> None:
     else:
         names = [str(override.value())]
     for name in names:
-        if name not in options and not (group == "experiment" and name in ("None", "null")):
+        if group == "experiment" and (name in ("None", "null") or is_experiment_file(name)):
+            continue
+        if name not in options:
             raise InputError(f"{group}={name}: there is no conf/{group}/{name}.yaml; {nearest(name, options)}")
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textrnn.base.errors import InputError
-from textrnn.config.compose import compose
+from textrnn.config.compose import compose, compose_jobs, parse_command_line
 from textrnn.config.experiment_files import as_override, expand_experiment, write_experiment
 from textrnn.config.overrides import CONF_DIR, parse_overrides
 
@@ -92,6 +92,17 @@ def test_what_is_no_experiment_is_refused(tmp_path: Path, text: str, mentions: s
         compose(expanded(tmp_path / "bad.yaml", text))
     assert mentions in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_jobs_have_a_file_each(tmp_path: Path) -> None:
+    for size in (8, 16):
+        (tmp_path / f"{size}.yaml").write_text(f"model: {{hidden_size: {size}, dropout: 0.1}}\n")
+    files = f"experiment={tmp_path / '8.yaml'},{tmp_path / '16.yaml'}"
+    jobs = compose_jobs(parse_command_line(["-m", files, "seed=0,1", "model.dropout=0.2"]))
+    assert [(job.model.hidden_size, job.seed) for job in jobs] == [(8, 0), (8, 1), (16, 0), (16, 1)]
+    assert {job.model.dropout for job in jobs} == {0.2}
+    with pytest.raises(InputError, match=r"none\.yaml: it can't be read"):
+        compose_jobs(parse_command_line(["-m", f"experiment={tmp_path / '8.yaml'},{tmp_path / 'none.yaml'}"]))
 
 
 def test_a_missing_file_is_refused() -> None:
