@@ -94,9 +94,9 @@ def test_data_path(script: Command, here: Command, workplace: Path, tmp_path: Pa
     cases = [
         (tmp_path / "missing", r"data\.path"),
         (empty, r"data\.path"),
-        (write_csv(tmp_path / "columns.csv", reviews, ("review", "label")), r"no column 'text' \(columns: review"),
-        (write_csv(tmp_path / "labels.csv", [*reviews, ("odd one", 7)]), r"row 100 \(.*has the label '7'"),
-        (write_csv(tmp_path / "oneclass.csv", [(text, 1) for text, _ in reviews]), "both classes"),
+        (write_csv(tmp_path / "columns.csv", reviews, ("words", "label")), r"no column 'text' \(columns: words"),
+        (write_csv(tmp_path / "labels.csv", [*reviews, ("odd one", "")]), r"row 100 \(.*has no label"),
+        (write_csv(tmp_path / "oneclass.csv", [(text, 1) for text, _ in reviews]), "another class too"),
         (latin, "UTF-8|utf-8"),
     ]
     for path, mentions in cases:
