@@ -31,7 +31,7 @@ from textrnn.data.review_file import (
     read_texts,
 )
 from textrnn.data.sources import Row, Source
-from textrnn.data.tokenizer import encode_batch, encoding_threads, load_tokenizer, train_tokenizer
+from textrnn.data.tokenizer import encode_batch, encoding_threads, lack_spaces, load_tokenizer, train_tokenizer
 
 TEXTS_AT_A_TIME = 50
 """Texts that a thread encodes at once, a divisor of `ROWS_PER_BATCH`: so few that their encodings (100 bytes per token)
@@ -167,8 +167,14 @@ def _train(draft: Path, data: DataConfig, total: int) -> str:
     """Train the tokenizer on the training texts and write it."""
 
     def texts() -> Iterator[str]:
-        for batch in read_texts(draft / "train.texts"):
-            yield from batch.column("text").to_pylist()
+        for number, batch in enumerate(read_texts(draft / "train.texts")):
+            rows = batch.column("text").to_pylist()
+            if number == 0 and data.tokenizer != "bpe" and lack_spaces(rows):
+                LOGGER.warning(
+                    f"data.tokenizer={data.tokenizer} takes whole clauses of these texts for words, as they have no "
+                    "spaces between words; type data.tokenizer=bpe"
+                )
+            yield from rows
             progress.advance(len(batch))
 
     with Progress("learned from", total) as progress:

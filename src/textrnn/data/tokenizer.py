@@ -22,6 +22,8 @@ from textrnn.base.process import available_cores
 MOST_STRINGS = 500_000
 """Maximum number of strings in spaCy's cache, about 200 MB; spaCy never empties it, and a stream may be endless."""
 
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+
 
 def spacy_words(texts: Iterable[str]) -> Iterator[list[str]]:
     """Yield the lower-cased words and punctuation marks of each text, without white space."""
@@ -91,6 +93,11 @@ _OFF = ("", "off", "false", "f", "no", "n", "0")
 
 _MOST_THREADS = 16
 """Making Python lists holds the interpreter's lock for a fifteenth of the time; more threads would wait for it."""
+
+
+def lack_spaces(texts: Sequence[str]) -> bool:
+    """Return whether texts are largely in a script without spaces between words: Thai, Lao, Japanese or Chinese."""
+    return sum(len(_UNSPACED.findall(text)) for text in texts) > 0.2 * sum(map(len, texts))
 
 
 def train_tokenizer(texts: Iterable[str], kind: str, vocab_size: int) -> Tokenizer:

@@ -164,6 +164,15 @@ def test_empty_reviews_are_kept_counted_and_reported(tmp_path: Path, caplog: pyt
     assert f"kept {empty} empty reviews" in caplog.text
 
 
+def test_texts_without_spaces_between_words_need_another_tokenizer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [Row(row.split, f"这部电影很好看{number}", row.label) for number, row in enumerate(reviews(100))]
+    for tokenizer, told in (("bpe", False), ("word", True)):
+        prepare_store(DataConfig(cache_dir=str(tmp_path), tokenizer=tokenizer), source=ListSource(rows))
+        assert ("type data.tokenizer=bpe" in caplog.text) == told
+
+
 def test_reviews_of_training_in_other_splits_are_counted_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
