@@ -23,6 +23,7 @@ MOST_STRINGS = 500_000
 """Maximum number of strings in spaCy's cache, about 200 MB; spaCy never empties it, and a stream may be endless."""
 
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+"""Characters of Thai and Lao, of the Japanese syllabaries, and of Chinese."""
 
 
 def spacy_words(texts: Iterable[str]) -> Iterator[list[str]]:

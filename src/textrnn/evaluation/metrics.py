@@ -105,6 +105,7 @@ class SplitPredictions:
     @property
     def predicted(self) -> Tensor:
         """The predicted labels, (reviews,) int64."""
+        # Of two classes by torchmetrics' rule: in float32 a logit of 1e-9 is a probability of 0.5, and not above it.
         return (self.logits.sigmoid() > 0.5).long() if self.logits.ndim == 1 else predicted_classes(self.logits)
 
     @property
@@ -121,7 +122,7 @@ class SplitPredictions:
     def curve_classes(self) -> list[int]:
         """The classes that have a ROC curve: class 1 of two; of more, each that the split has.
 
-        None if all reviews have the same label.
+        Empty if all reviews have the same label.
         """
         found: list[int] = self.labels.bincount().nonzero().flatten().tolist()
         if len(found) == 1:

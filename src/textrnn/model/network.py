@@ -56,7 +56,6 @@ class TextClassifier(nn.Module):
 
         Returns:
             As `forward`.
-
         """
         states = self.encoder(vectors, lengths)
         logits: Tensor = self.output(self.dropout(self.pooling(states, lengths)))
