@@ -14,7 +14,7 @@ ARGS ?=
 
 .PHONY: train check unit test docs bench notebooks lint clean
 
-train: $(VENV)/.installed
+train: $(VENV)/.package
 	$(BIN)/python train.py experiment=first_run $(ARGS)
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -43,11 +43,17 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The stamp is made last, so an interrupted installation is taken up again.
-$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q $(CONSTRAINTS:%=-c %)
+
+# Stamps are made last, so an interrupted installation is taken up again. Training needs no tools of the tests.
+$(VENV)/.package: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; type make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q $(CONSTRAINTS:%=-c %) -e ".[dev]"
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.package
+	$(INSTALL) -e ".[dev]"
 	@touch $@
 
 clean:

@@ -5,21 +5,18 @@ the time of the recurrent layer's matrix products alone at the default's shapes,
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from gemms import gemms_alone
 from models import EMBEDDING_SIZE, OurTraining, model_config
 from report import Claim, Report, Table
-from reviews import data_config, open_store, representative
+from reviews import data_config, open_store, representative_batches
 from settings import Settings
 from textrnn.base.process import keep_freed_memory
-from textrnn.data.batches import Batch, collate, plan_epoch
 from textrnn.data.store import Store
-from timing import Measure, paired, ratios
+from timing import Measure, paired, shares_of_limit
 
 CELLS = ("gru", "lstm", "rnn")
 STEPS = 8
@@ -59,6 +56,7 @@ CHOICES = {
     "precision=bf16-mixed": replace(DEFAULT, precision="bf16-mixed"),
     "one thread": replace(DEFAULT, threads=1),
 }
+LIMIT = "its GEMMs alone"
 FEW = (BASE, "adversarial=0.015", "batch_size=32", "one thread")
 """The choices of `--quick`."""
 
@@ -77,14 +75,15 @@ def run(settings: Settings, report: Report) -> None:
         variants: dict[str, Measure] = {}
         for name in names:
             variants[name], rates[name] = _training(cell, CHOICES[name], store, settings)
-        variants["its GEMMs alone"] = _floor(cell, settings)
+        variants[LIMIT] = _floor(cell, settings)
         values = paired(variants, settings.repeats)
         for name, measured in values.items():
             tokens.add(name, cell, measured)
             if name in rates:
                 reviews.add(name, cell, [value / rates[name] for value in measured])
-        share = ratios(values[BASE], values["its GEMMs alone"])
-        report.claims.append(Claim(name=f"{cell}: whole training steps over its layer's GEMMs alone", values=share))
+        share, busy = shares_of_limit(variants[BASE], variants[LIMIT], settings.repeats, values[BASE], values[LIMIT])
+        name = f"{cell}: whole training steps over its layer's GEMMs alone"
+        report.claims.append(Claim(name=name, values=share, busy=busy))
 
 
 def _training(cell: str, choice: Choice, store: Store, settings: Settings) -> tuple[Measure, float]:
@@ -97,7 +96,7 @@ def _training(cell: str, choice: Choice, store: Store, settings: Settings) -> tu
         adversarial=choice.adversarial,
     )
     training = OurTraining(model, store.vocab_size, precision=choice.precision)
-    batches = _batches(choice, store)
+    batches = representative_batches(store, max_length=choice.max_length, batch_size=choice.batch_size, count=STEPS)
     counted = sum(int(batch["lengths"].sum()) for batch in batches)
 
     def measure(_: int) -> float:
@@ -114,35 +113,16 @@ def _training(cell: str, choice: Choice, store: Store, settings: Settings) -> tu
     return measure, counted / sum(len(batch["labels"]) for batch in batches)
 
 
-def _batches(choice: Choice, store: Store) -> list[Batch]:
-    split = store.split("train")
-    lengths = np.minimum(split.lengths, choice.max_length)
-    plan = plan_epoch(lengths, batch_size=choice.batch_size, seed=0, epoch=0)
-    return [
-        collate(
-            split,
-            indices,
-            np.ones(len(indices), dtype=np.float32),
-            max_length=choice.max_length,
-            truncate="tail",
-            global_batch_size=len(indices),
-        )
-        for indices in representative(plan, lengths, STEPS, seed=0)
-    ]
-
-
 def _floor(cell: str, settings: Settings) -> Measure:
     """Return the measurement of the matrix products alone (tokens/s), at the defaults' hidden size and batch."""
     steps, hidden = (16, 16) if settings.quick else (256, DEFAULT.hidden)
-    products: Callable[[], None] = gemms_alone(
-        cell, EMBEDDING_SIZE, hidden, time=steps, batch=DEFAULT.batch_size, directions=2
-    )
+    products, copies = gemms_alone(cell, EMBEDDING_SIZE, hidden, time=steps, batch=DEFAULT.batch_size, directions=2)
 
     def measure(_: int) -> float:
         products()
         started = time.perf_counter()
         for _ in range(4):
             products()
-        return 4 * steps * DEFAULT.batch_size / (time.perf_counter() - started)
+        return 4 * copies * steps * DEFAULT.batch_size / (time.perf_counter() - started)
 
     return measure

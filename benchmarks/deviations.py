@@ -13,10 +13,10 @@ import deviations_choosing
 import deviations_means
 import deviations_padding
 import deviations_stream
-from deviations_data import FULL, QUICK, Sizes, batches, in_order, percent, shuffled, table
+from deviations_data import FULL, QUICK, Sizes, in_order, percent, shuffled, table
 from deviations_model import Recipe, Run, Training, fit
 from report import Claim, Report
-from reviews import data_config, open_store
+from reviews import batches, data_config, open_store
 from settings import Settings
 from textrnn.data.store import Store
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from report import Report, Table
-from textrnn.data.batches import Batch, collate, plan_epoch
+from reviews import batches
+from textrnn.data.batches import Batch, plan_epoch
 from textrnn.data.review_file import Split
 
 Rows = npt.NDArray[np.int64]
@@ -86,19 +87,6 @@ def pieces_in_turn(reviews: int, piece: int) -> Rows:
 def batched(rows: Rows, batch_size: int) -> Plan:
     """The rows in this order."""
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-
-
-def batches(split: Split, plan: Plan, max_length: int) -> Iterator[Batch]:
-    """The plan's reviews, their last `max_length` tokens, padded behind up to the longest of a batch."""
-    for rows in plan:
-        yield collate(
-            split,
-            rows,
-            np.ones(len(rows), dtype=np.float32),
-            max_length=max_length,
-            truncate="tail",
-            global_batch_size=len(rows),
-        )
 
 
 def in_order(split: Split, max_length: int, batch_size: int = 128) -> list[Batch]:

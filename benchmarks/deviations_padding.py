@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from deviations_data import Sizes, batches, bucketed, in_order, percent, shuffled, table
+from deviations_data import Sizes, bucketed, in_order, percent, shuffled, table
 from deviations_model import Recipe, Training
 from report import Claim, Report
+from reviews import batches
 from textrnn.data.store import Store
 
 REVIEW, RANDOM, BUCKETS = (

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from deviations_data import Plan, Rows, Sizes, batched, batches, buffered, in_order, percent, pieces_in_turn, table
+from deviations_data import Plan, Rows, Sizes, batched, buffered, in_order, percent, pieces_in_turn, table
 from deviations_model import Recipe, Run, Training, fit
 from report import Claim, Report
+from reviews import batches
 from textrnn.data.store import Store
 
 TRUE = "true shuffle"

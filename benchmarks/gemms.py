@@ -10,6 +10,7 @@ Everything else in a layer (gates, copies, bookkeeping) is added to it.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -52,17 +53,29 @@ class _Products:
         torch.mm(gates.t(), self.states.flatten(0, 1), out=self.weight_gradients[1])
 
 
-def gemms_alone(cell: str, inputs: int, hidden: int, *, time: int, batch: int, directions: int) -> Callable[[], None]:
-    """Return a function that computes the products of one training step of a layer."""
-    products = [_Products(GATES[cell], inputs, hidden, time, batch) for _ in range(directions)]
+def gemms_alone(
+    cell: str, inputs: int, hidden: int, *, time: int, batch: int, directions: int
+) -> tuple[Callable[[], None], int]:
+    """Return a function that computes the products of training steps of a layer, and the number of these steps.
+
+    Each of torch's threads has a step of its own and shares no product: at every small product torch's threads would
+    wait for each other, on a busy machine for so long that a layer without such waits would be faster than its limit.
+    """
+    copies = torch.get_num_threads()
+    products = [[_Products(GATES[cell], inputs, hidden, time, batch) for _ in range(directions)] for _ in range(copies)]
+    threads = ThreadPoolExecutor(copies, initializer=lambda: torch.set_num_threads(1))
 
     def run() -> None:
-        for direction in products:
-            direction.forward()
-        for direction in reversed(products):
-            direction.backward()
+        list(threads.map(_step, products))
 
-    return run
+    return run, copies
+
+
+def _step(directions: list[_Products]) -> None:
+    for direction in directions:
+        direction.forward()
+    for direction in reversed(directions):
+        direction.backward()
 
 
 def layer_alone(

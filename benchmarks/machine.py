@@ -13,7 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout."""
 
-PACKAGES = ("torch", "pytorch-lightning", "wandb", "tokenizers", "pyarrow", "numpy", "numba", "datasets")
+PACKAGES = ("torch", "pytorch-lightning", "wandb", "tokenizers", "pyarrow", "numpy", "numba", "datasets", "onnxruntime")
 
 
 def describe() -> dict[str, Any]:
@@ -31,6 +31,11 @@ def describe() -> dict[str, Any]:
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def load() -> float:
+    """Processes that ran or waited to run, a mean over the last minute."""
+    return os.getloadavg()[0]
 
 
 def _cpu() -> str:

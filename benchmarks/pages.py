@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import bodies
 import deviations_picture
 import stragglers
 from machine import ROOT
@@ -12,12 +13,17 @@ from timing import spread
 
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
-BENCHMARKS = ("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory", "tracking")
+BENCHMARKS = (
+    *("recurrence", "losses", "tutorials", "pipeline", "loop", "startup", "memory", "tracking", "lookup"),
+    *("serving", "gpu"),
+)
 PAGES = {
     DOCS / "results" / "benchmarks.md": BENCHMARKS,
     DOCS / "speed.md": ("cost",),
     DOCS / "scaling.md": ("scaling", "stragglers"),
     DOCS / "deviations.md": ("deviations",),
+    DOCS / "howto" / "export.md": ("parity",),
+    DOCS / "howto" / "serve.md": ("bodies",),
 }
 """The results that each page shows, in order."""
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
@@ -30,11 +36,18 @@ HEADINGS = {
     "startup": "Start-up time",
     "memory": "Memory",
     "tracking": "Tracking",
+    "lookup": "Look-up of 10,000 runs",
+    "serving": "Serving",
+    "bodies": "Random bodies",
+    "parity": "ONNX Runtime beside the checkpoint",
+    "gpu": "One GPU",
     "cost": "Training steps, one choice changed",
     "scaling": "Processes on one machine",
     "stragglers": "Stragglers, simulated",
     "deviations": "Cost of deviations",
 }
+PICTURES = {"stragglers": stragglers.draw, "deviations": deviations_picture.draw, "bodies": bodies.draw}
+"""What draws docs/NAME.png."""
 
 
 def render(names: Sequence[str], results: Path = RESULTS) -> str:
@@ -65,6 +78,8 @@ def _where(report: Report) -> str:
     machine, versions = report.where["machine"], report.where["versions"]
     repeats = report.settings["repeats"]
     peers = f", TensorFlow {versions['tensorflow']}" if "tensorflow" in versions else ""
+    if report.benchmark == "parity":
+        peers = f", ONNX Runtime {versions['onnxruntime']}"
     return (
         f"{report.where['date']} with {report.settings['reviews']} reviews, {_counted(repeats, 'repeat')}; "
         f"{machine['cpu']}, {_counted(machine['cores'], 'core')}, PyTorch {versions['torch']}{peers}"
@@ -84,6 +99,7 @@ def _claims(claims: list[Claim]) -> str:
     for claim in claims:
         median, low, high = spread(claim.values)
         met = {True: ", met", False: ", **missed**", None: ""}[claim.met]
+        met += " (busy machine)" if claim.busy else ""
         target = f" {claim.target}{met} |" * has_target
         lines.append(f"| {claim.name} | {number(median)} {claim.unit} | {number(low)} to {number(high)} |{target}")
     return "\n".join(lines)
@@ -99,7 +115,7 @@ def main() -> int:
     """Rewrite the pages and the pictures."""
     for path, names in PAGES.items():
         path.write_text(replace_part(path.read_text(encoding="utf-8"), render(names)), encoding="utf-8")
-    for name, draw in {"stragglers": stragglers.draw, "deviations": deviations_picture.draw}.items():
+    for name, draw in PICTURES.items():
         if (found := RESULTS / f"{name}.json").is_file():
             draw(Report.read(found), ROOT / "docs" / f"{name}.png")
     return 0

@@ -48,7 +48,7 @@ class Bench:
 
     def layer(self, *, variant: str, cell: str, hidden: int, time_steps: int, calls: int) -> float:
         """Return GFLOP/s of a bidirectional layer's forward and backward, or of its products alone."""
-        run = _layer(variant, cell, hidden, time_steps)
+        run, copies = _layer(variant, cell, hidden, time_steps)
         precision = "bf16-mixed" if variant.endswith("bf16-mixed") else "32-true"
         with autocast(precision):
             run()
@@ -57,7 +57,7 @@ class Bench:
                 run()
         seconds = (time.perf_counter() - started) / calls
         flops = layer_flops(cell, EMBEDDING_SIZE, hidden, time=time_steps, batch=BATCH_SIZE, directions=2)
-        return flops / seconds / 1e9
+        return copies * flops / seconds / 1e9
 
     def first_batches(self, count: int) -> list[Batch]:
         """Return the batches of the plan's first steps."""
@@ -97,11 +97,12 @@ class Bench:
 
 
 @cache
-def _layer(variant: str, cell: str, hidden: int, time_steps: int) -> Callable[[], None]:
+def _layer(variant: str, cell: str, hidden: int, time_steps: int) -> tuple[Callable[[], None], int]:
     if variant == "gemms":
         return gemms_alone(cell, EMBEDDING_SIZE, hidden, time=time_steps, batch=BATCH_SIZE, directions=2)
     implementation = variant.split()[0]
-    return layer_alone(cell, EMBEDDING_SIZE, hidden, time=time_steps, batch=BATCH_SIZE, implementation=implementation)
+    sizes = (cell, EMBEDDING_SIZE, hidden)
+    return layer_alone(*sizes, time=time_steps, batch=BATCH_SIZE, implementation=implementation), 1
 
 
 def main() -> int:

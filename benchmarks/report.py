@@ -24,11 +24,15 @@ class Claim:
     unit: str = "×"
     at_least: float | None = None
     at_most: float | None = None
+    busy: bool = False
+    """Whether the machine did too much else for the values to say something."""
 
     @property
     def met(self) -> bool | None:
-        """Return whether the median reaches the target; None without one."""
+        """Return whether the median reaches the target; None without one, or on a busy machine."""
         median, _, _ = spread(self.values)
+        if self.busy:
+            return None
         if self.at_least is not None:
             return median >= self.at_least
         return None if self.at_most is None else median <= self.at_most
@@ -37,7 +41,7 @@ class Claim:
     def target(self) -> str:
         """Return the target, such as "≥ 60 ×"; empty without one."""
         sign, limit = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
-        return "" if limit is None else f"{sign} {number(limit)} {self.unit}"
+        return "" if limit is None else f"{sign} {number(limit)} {self.unit}".rstrip()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -128,7 +132,7 @@ def show(report: Report, console: Console) -> None:
         claims = RichTable(heading(report.claims), "median", "min to max", "target", "")
         for claim in report.claims:
             median, low, high = spread(claim.values)
-            met = {True: "[green]met", False: "[red]missed", None: ""}[claim.met]
+            met = {True: "[green]met", False: "[red]missed", None: "busy machine" if claim.busy else ""}[claim.met]
             claims.add_row(
                 claim.name, f"{number(median)} {claim.unit}", f"{number(low)} to {number(high)}", claim.target, met
             )

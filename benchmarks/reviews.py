@@ -1,5 +1,6 @@
 """Reviews for measurements: IMDB where it exists, else generated ones."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy.typing as npt
 
 from machine import ROOT
 from textrnn.config.schema import DataConfig, SyntheticConfig
+from textrnn.data.batches import Batch, collate, plan_epoch
+from textrnn.data.review_file import Split
 from textrnn.data.store import Store, prepare_store
 
 IMDB = ROOT.parent / "shared" / "imdb"
@@ -43,3 +46,24 @@ def representative(
     generator = np.random.default_rng(seed)
     strata = np.array_split(np.arange(len(ordered)), min(count, len(ordered)))
     return [ordered[generator.choice(stratum)] for stratum in strata]
+
+
+def representative_batches(store: Store, *, max_length: int, batch_size: int, count: int) -> list[Batch]:
+    """Return `count` training batches of all lengths, each of the last `max_length` tokens of its reviews."""
+    split = store.split("train")
+    lengths = np.minimum(split.lengths, max_length)
+    plan = plan_epoch(lengths, batch_size=batch_size, seed=0, epoch=0)
+    return list(batches(split, representative(plan, lengths, count, seed=0), max_length))
+
+
+def batches(split: Split, plan: Iterable[npt.NDArray[np.int64]], max_length: int) -> Iterator[Batch]:
+    """The plan's reviews, their last `max_length` tokens, padded behind up to the longest of a batch."""
+    for rows in plan:
+        yield collate(
+            split,
+            rows,
+            np.ones(len(rows), dtype=np.float32),
+            max_length=max_length,
+            truncate="tail",
+            global_batch_size=len(rows),
+        )

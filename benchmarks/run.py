@@ -11,6 +11,7 @@ from textrnn.base.process import let_idle_threads_sleep
 HERE = Path(__file__).resolve().parent
 NAMES = (
     *("recurrence", "losses", "pipeline", "loop", "startup", "tutorials", "cost", "memory", "tracking"),
+    *("lookup", "serving", "bodies", "parity"),
     *("scaling", "stragglers", "deviations"),
 )
 
@@ -39,7 +40,9 @@ def main(argv: Sequence[str]) -> int:
     )
     for name in NAMES if arguments.name == "all" else (arguments.name,):
         report = Report(benchmark=name, settings=settings.record(), where=machine.describe())
+        load = machine.load()
         importlib.import_module(name).run(settings, report)
+        report.where["load"] = {"before": load, "after": machine.load()}
         show(report, Console())
         report.keep(settings.output)
     return 0

@@ -40,6 +40,39 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(values), min(values), max(values)
 
 
+ABOVE_LIMIT, WIDE_SPREAD = 1.05, 1.5
+"""A share of a limit, and a largest value as a multiple of the smallest, that only a busy machine explains."""
+ROUNDS = 3
+"""So many times a rate and its limit are measured before the machine is called busy."""
+
+
+def shares_of_limit(
+    measure: Measure, limit: Measure, repeats: int, values: Sequence[float], limits: Sequence[float]
+) -> tuple[list[float], bool]:
+    """Return rates as shares of the best of their limit's repeats, and whether the machine was too busy for them.
+
+    Where it was, both are measured again by themselves.
+
+    Args:
+        measure: Measures the rate.
+        limit: Measures what it can't exceed.
+        repeats: Repeats of a further round.
+        values: Rates measured so far.
+        limits: Limits measured beside them.
+    """
+    for _ in range(ROUNDS - 1):
+        if not _is_busy(values, limits):
+            break
+        again = paired({"rate": measure, "limit": limit}, repeats)
+        values, limits = again["rate"], again["limit"]
+    return [value / max(limits) for value in values], _is_busy(values, limits)
+
+
+def _is_busy(values: Sequence[float], limits: Sequence[float]) -> bool:
+    spreads = [max(measured) / min(measured) for measured in (values, limits)]
+    return max(spreads) > WIDE_SPREAD or statistics.median(values) > ABOVE_LIMIT * max(limits)
+
+
 class Stopwatch(AbstractContextManager["Stopwatch"]):
     """Wall time of the statements under `with`, in `seconds`."""
 

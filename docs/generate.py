@@ -20,7 +20,7 @@ from textrnn.config.schema import Config, LauncherConfig, leaves
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
-GROUPS = ("model", "data", "trainer", "tracking", "experiment", "hydra/launcher")
+GROUPS = ("model", "data", "trainer", "tracking", "objective", "experiment", "hydra/launcher")
 
 
 class Key(NamedTuple):

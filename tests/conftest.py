@@ -1,11 +1,13 @@
 """What all tests share: a home of their own, and the entry scripts as a user runs them."""
 
 import contextlib
+import gc
 import io
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +147,12 @@ def cold_script(environment: dict[str, str], workplace: Path) -> Command:
 
 
 @pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder for this test, where the index of runs is written."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
 def place(workplace: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """`workplace`, to train in, in this process and with the environment of a person."""
     for name in set(os.environ) - set(environment):
@@ -206,6 +214,10 @@ def wandb_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     wandb.teardown()  # the client keeps the environment that it first saw
     yield home
     wandb.teardown()
+    with warnings.catch_warnings():
+        # Folders of the client's tables and services that a test has killed; else a later test would be blamed.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

@@ -33,14 +33,24 @@ examples:
   textrnn predict runs/RUN "A fine film."
 
 textrnn COMMAND --help explains a command; --version prints the version.
-In a checkout, python COMMAND.py is the same as textrnn COMMAND.
+In a checkout, python train.py is the same as textrnn train; so are prepare.py,
+evaluate.py, predict.py and sweep.py.
 """
 COMMANDS = {
     "train": "train, test and record a run, or with -m several",
+    "pretrain": "train a language model for model.pretrained=RUN to start from",
     "prepare": "make the token store and stop",
     "evaluate": "measure a run on a split of its data",
     "predict": "label texts with a run",
+    "explain": "show on an HTML page which words decided",
+    "runs": "look up runs: a table, the best, differences, export",
     "sweep": "search settings with a W&B sweep file",
+    "export": "write a run's model as ONNX or for plain torch",
+    "serve": "label texts over HTTP with a run",
+    "push": "upload a run's model to the Hugging Face Hub",
+    "vectors": "learn word vectors from the data's own reviews",
+    "compare": "say what may be concluded from runs",
+    "report": "show runs on an HTML page",
 }
 """Each is a module of `textrnn.commands` with a function `main`."""
 

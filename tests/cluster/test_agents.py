@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doubles.quick_agent import QUICK_AGENT
+from doubles.quick_agent import told_at_once
 from doubles.slurm import Slurm, until
 from doubles.sweep_runs import sweep_file
 from doubles.tracked_runs import log_in
@@ -32,17 +32,12 @@ while len(list(trials.iterdir())) < 4:  # so that no agent is through before all
 
 
 @pytest.fixture
-def server(environment: dict[str, str], workplace: Path) -> Iterator[WandbServer]:
-    """An account, and a `wandb` whose agents ask more often, first in PATH."""
+def server(environment: dict[str, str], tmp_path: Path) -> Iterator[WandbServer]:
+    """An account; agents ask more often, and `python` is this one."""
     with WandbServer() as running:
         log_in(environment, running)
-        tools = workplace / "tools"
-        tools.mkdir()
-        wandb = tools / "wandb"
-        code = f"import sys; sys.argv.pop(1)\n{QUICK_AGENT[2]}"
-        wandb.write_text(f"#!{sys.executable}\n{code}\n")
-        wandb.chmod(0o755)
-        environment["PATH"] = f"{tools}:{Path(sys.executable).parent}:{environment['PATH']}"
+        environment["PYTHONPATH"] = told_at_once(tmp_path)
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         yield running
 
 

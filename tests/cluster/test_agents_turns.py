@@ -13,14 +13,20 @@ SCRIPT = ROOT / "sweeps" / "slurm_agents.sbatch"
 
 
 @pytest.mark.parametrize(
-    ("code", "worked", "turns", "queued"),
-    [(0, 60, 0, False), (1, 0, 3, False), (1, 60, 0, True), (1, 60, 20, False)],
-    ids=["through", "dead at once", "dead", "dead again and again"],
+    ("code", "worked", "turns", "forgotten", "queued"),
+    [
+        *((0, 60, 0, False, False), (0, 60, 0, True, True), (0, 0, 0, True, False), (0, 60, 20, True, False)),
+        *((1, 0, 3, False, False), (1, 60, 0, False, True), (1, 60, 20, False, False)),
+    ],
+    ids=[
+        *("through", "forgotten", "forgotten at once", "forgotten again and again"),
+        *("dead at once", "dead", "dead again and again"),
+    ],
 )
 def test_an_agent_that_dies_tries_again_once_it_has_worked(
-    tmp_path: Path, code: int, worked: int, turns: int, queued: bool
+    tmp_path: Path, code: int, worked: int, turns: int, forgotten: bool, queued: bool
 ) -> None:
-    with begin(tmp_path, f"exit {code}", turns, worked) as process:
+    with begin(tmp_path, f"exit {code}", turns, worked, forgotten=forgotten) as process:
         pass
     assert (process.returncode, asked(tmp_path)) == ((0, "requeue 7_0\n") if queued else (code, ""))
 
@@ -33,9 +39,13 @@ def test_an_agent_that_slurm_has_ended_does_not(tmp_path: Path) -> None:
     assert (process.returncode, asked(tmp_path)) == (1, "")
 
 
-def begin(place: Path, agent: str, turns: int, worked: int) -> "subprocess.Popen[bytes]":
-    """A turn of the script, `worked` seconds ago, whose `wandb` is this command; `scontrol` notes what it is asked."""
-    for name, command in (("wandb", agent), ("scontrol", f'echo "$@" >> {place}/asked')):
+def begin(place: Path, agent: str, turns: int, worked: int, *, forgotten: bool = False) -> "subprocess.Popen[bytes]":
+    """A turn of the script, `worked` seconds ago, whose agent is this command; `scontrol` notes what it is asked.
+
+    `python -c` answers for W&B: its exit code is 0 if W&B has forgotten the agent (`end_in_wandb`, tested by itself).
+    """
+    python = f'[ "$1" = -m ] || exit {int(not forgotten)}\n{agent}'
+    for name, command in (("python", python), ("scontrol", f'echo "$@" >> {place}/asked')):
         (place / name).write_text(f"#!/bin/sh\n{command}\n")
         (place / name).chmod(0o755)
     names = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": str(turns)}

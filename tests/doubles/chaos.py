@@ -5,7 +5,7 @@
 The sweep is `sweep.py`'s own with W&B's real client and agents, against the loopback server. All trials have the same
 settings but their names, so whatever happens to them they must end with the same rows. `play` runs `sweep.py` under
 faults and then, without faults, `sweep.py --resume` until it ends with 0, as the documentation says; it returns what
-was lost, doubled or reported wrongly.
+was lost, doubled or reported wrongly. `chaos_slurm` has the same with plain agents on a SLURM cluster.
 """
 
 import json
@@ -53,6 +53,8 @@ class Planned:
 
 class Chaos:
     """One sweep and what happens to it."""
+
+    faults = FAULTS
 
     def __init__(
         self, *, seed: int, trials: int, workers: int, place: Path, epochs: int = 4, share: float = 0.8
@@ -123,20 +125,24 @@ class Chaos:
             )
             while process.poll() is None:
                 if faults:
-                    self._plan()
-                    for planned in [each for each in self._planned if self._is_reached(each)]:
-                        self._planned.remove(planned)
-                        self._strike(planned)
+                    self._play_due()
                 time.sleep(0.1)
         self.output = log.read_text()
         self.codes.append(process.returncode)
+
+    def _play_due(self) -> None:
+        """Play the faults whose time has come."""
+        self._plan()
+        for planned in [each for each in self._planned if self._is_reached(each)]:
+            self._planned.remove(planned)
+            self._strike(planned)
 
     def _plan(self) -> None:
         """Draw the faults of the trials that were handed out since the last look."""
         handed_out = [pair for sweep in self._server.sweeps.values() for pair in sweep.handed_out]
         for agent, run in handed_out[self._seen :]:
             if self._random.random() < self._share:
-                kind = self._random.choices(list(FAULTS), weights=list(FAULTS.values()))[0]
+                kind = self._random.choices(list(self.faults), weights=list(self.faults.values()))[0]
                 row = self._random.choice([-1, self._random.randint(0, self._rows), self._rows + 1])
                 self._planned.append(Planned(kind, agent, self._server.runs[run], row))
         self._seen = len(handed_out)
@@ -151,7 +157,9 @@ class Chaos:
 
     @property
     def _directory(self) -> Path:
-        (directory,) = (self._place / "runs").iterdir()
+        runs = self._place / "runs"
+        assert runs.is_dir(), self.output  # what refused the sweep
+        (directory,) = runs.iterdir()
         return directory
 
     def _strike(self, planned: Planned) -> None:
@@ -202,6 +210,17 @@ class Chaos:
 
     def _wrong(self) -> list[str]:
         wrong = [f"exit codes {self.codes}"] if self.codes[-1] != 0 else []
+        (sweep,) = self._server.sweeps.values()
+        for run in sweep.runs:
+            record = self._directory / "trials" / f"{run.id}.json"
+            # None where its agent was killed.
+            if json.loads(record.read_text())["exit_code"] not in (0, None):
+                wrong.append(f"{run.id} ({run.record.get('displayName')}): exit code")
+        return wrong + self._wrong_runs() + self._misreported()
+
+    def _wrong_runs(self) -> list[str]:
+        """Return what is not as it must be of the runs at W&B and of their directories."""
+        wrong = []
         directory = self._directory
         (sweep,) = self._server.sweeps.values()
         names = [run.record["displayName"] for run in sweep.runs if "displayName" in run.record]
@@ -222,15 +241,12 @@ class Chaos:
                 "summary at W&B": {name: run.summary.get(name) for name in summary} == summary,
                 "status": summary["status"] == "finished",
                 "everything uploaded": not (here / "wandb-unsent").exists(),
-                # None where its agent was killed.
-                "exit code": json.loads((directory / "trials" / f"{run.id}.json").read_text())["exit_code"]
-                in (0, None),
                 "model": self._server.artifact(f"gru-{run.id}:best") is not None,
             }
             wrong += [
                 f"{run.id} ({run.record.get('displayName')}): {what}" for what, right in checks.items() if not right
             ]
-        return wrong + self._misreported()
+        return wrong
 
     def _misreported(self) -> list[str]:
         """Return the failures that `sweep.py` reports of trials that were not killed."""

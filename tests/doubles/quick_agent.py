@@ -18,7 +18,7 @@ QUICK_AGENT = [
 
 AGENTS_LOOK_OFTEN = """
 import sys
-if {"agent", "textrnn.sweeping.agents"} & set(sys.orig_argv):
+if {"agent", "textrnn.sweeping.agents", "textrnn.sweeping.cluster_agent"} & set(sys.orig_argv):
     from wandb.wandb_agent import Agent
     Agent.POLL_INTERVAL = 0.5
 """

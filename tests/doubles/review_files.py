@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,20 @@ Pairs = list[tuple[Any, Any]]
 
 def reviews(count: int, name: str = "review") -> Pairs:
     return [(f'{name} {number}, "quoted"\nand a 2nd line é', number % 2) for number in range(count)]
+
+
+MARKS = ("alpha", "beta", "gamma")
+
+
+def marked_films(count: int) -> list[tuple[str, list[str]]]:
+    """Texts with any of the marks, or none, and the marks as their labels."""
+    drawn = random.Random(0)
+    rows = []
+    for number in range(count):
+        marks = [mark for mark in MARKS if drawn.random() < 0.4]
+        words = [*(drawn.choice(("a", "film", "of", "it")) for _ in range(drawn.randint(2, 8))), *marks]
+        rows.append((f"{' '.join(drawn.sample(words, len(words)))} {number}", marks))
+    return rows
 
 
 def write(path: Path, rows: Pairs, columns: tuple[str, str] = ("text", "label")) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from doubles import fork_server
 from support import ROOT
 
@@ -36,6 +37,14 @@ def metrics(run: Path) -> list[dict[str, str]]:
     """Return the rows of metrics.csv without timings."""
     with (run / "metrics.csv").open() as file:
         return [{name: cell for name, cell in row.items() if name not in TIMINGS} for row in csv.DictReader(file)]
+
+
+def assert_same_metrics(run: Path, other: Path) -> None:
+    """Both runs have the same `metrics.csv` in float64, but for the padding, which each world size has its own of."""
+    for row, of_other in zip(metrics(run), metrics(other), strict=True):
+        for name in row.keys() - {"train/padding"}:
+            same = row[name] == of_other[name] or float(row[name]) == pytest.approx(float(of_other[name]), abs=1e-10)
+            assert same, f"{name}: {row[name]} and {of_other[name]}"
 
 
 def summary(run: Path) -> dict[str, object]:

@@ -49,6 +49,8 @@ SwitchType=switch/none
 # Nodes have the CPUs and the memory that are written here, whatever the host has: enough for all shipped options.
 SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
+# Seconds from SIGTERM to SIGKILL, by default 30: this machine may do other things meanwhile.
+KillWait=120
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 PreemptType=preempt/partition_prio

@@ -105,7 +105,7 @@ def validate_on_ranks(
         return torch.stack(sent).sum(dim=0)
 
     trainer: Any = SimpleNamespace(
-        world_size=len(shares), sanity_checking=False, strategy=SimpleNamespace(reduce=reduce)
+        world_size=len(shares), sanity_checking=False, global_step=1, strategy=SimpleNamespace(reduce=reduce)
     )
     module: Any = SimpleNamespace(device="cpu", log=lambda name, value, **_: logged.update({name: float(value)}))
     (shape,) = {logits.shape[1:] for share in shares for logits, _ in share}
@@ -137,13 +137,21 @@ class History(pl.Callback):
                 "accuracy": metrics["train/accuracy"],
                 "lr": metrics["lr"],
             }
+            if "train/virtual_adversarial" in metrics:
+                self.rows[trainer.global_step]["virtual"] = metrics["train/virtual_adversarial"]
 
 
 def make_module(
-    seed: int = 0, optimizer: OptimizerConfig | None = None, classes: int = 2, **changes: Any
+    seed: int = 0,
+    optimizer: OptimizerConfig | None = None,
+    classes: int = 2,
+    *,
+    many_labels: bool = False,
+    **changes: Any,
 ) -> ReviewClassifier:
     optimizer = optimizer or OptimizerConfig(lr=0.05, warmup_steps=2)
-    return ReviewClassifier(make_config(**changes), optimizer, vocab_size=VOCAB_SIZE, seed=seed, classes=classes)
+    named: dict[str, Any] = {"vocab_size": VOCAB_SIZE, "seed": seed, "classes": classes, "many_labels": many_labels}
+    return ReviewClassifier(make_config(**changes), optimizer, **named)
 
 
 def make_trainer(*callbacks: pl.Callback, **arguments: Any) -> pl.Trainer:

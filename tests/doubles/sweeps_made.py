@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from textrnn.sweeping.sweep_file import Metric, Sweep
+from textrnn.sweeping.metric import Metric
+from textrnn.sweeping.sweep_file import Sweep
 from textrnn.sweeping.trials import Trial
 from textrnn.tracking.summary import Status
 
@@ -21,7 +22,7 @@ def sweep(*, goal: str = "minimize", **changes: Any) -> Sweep:
         "command": ["${env}", "${interpreter}", "${program}", "resume=auto", "${args_no_hyphens}"],
     } | changes
     prefix = ["${env}", "${interpreter}", "${program}"]
-    return Sweep(path=Path("made.yaml"), config=config, prefix=prefix, fixed=["resume=auto"], metric=metric(goal))
+    return Sweep(path=Path("made.yaml"), config=config, prefix=prefix, fixed=["resume=auto"], metrics=[metric(goal)])
 
 
 def trial(

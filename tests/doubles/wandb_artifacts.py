@@ -151,11 +151,10 @@ class ArtifactStore:
 
     def _by_name(self, variables: Variables) -> dict[str, Any]:
         found = self.find(variables["name"], variables["project"])
-        return {
-            "project": project(variables["project"], artifactCollectionMembership=found and self._membership(found))
-        }
+        return {"project": project(variables["project"], artifactCollectionMembership=found and self.membership(found))}
 
-    def _membership(self, artifact: ServerArtifact) -> dict[str, Any]:
+    def membership(self, artifact: ServerArtifact) -> dict[str, Any]:
+        """Return a version as a member of its own collection."""
         node = self._node(artifact)
         return {
             "__typename": "ArtifactCollectionMembership",

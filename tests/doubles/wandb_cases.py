@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wandb
 from doubles.tracked_runs import wandb_core
@@ -22,6 +22,7 @@ from PIL import Image
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, TrackingConfig
+from textrnn.tracking import wandb_artifacts, wandb_received, wandb_run
 from textrnn.tracking.identity import new_identity, read_identity, write_identity
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.run_directory import RunDirectory
@@ -29,6 +30,9 @@ from textrnn.tracking.summary import RunSummary, Status, write_summary
 from textrnn.tracking.wandb_artifacts import ALIASES, dataset_artifact, model_artifact
 from textrnn.tracking.wandb_end import end_wandb_run, open_record, upload_missing
 from textrnn.tracking.wandb_run import WandbRun
+
+if TYPE_CHECKING:
+    import pytest
 
 KINDS = (400, 401, 403, 404, 408, 409, 413, 429, 500, 502, 503, "errors", "reset", "stall", "half")
 MOMENTS = {
@@ -78,11 +82,19 @@ ALL = [
 ]
 
 
+def patient(monkeypatch: "pytest.MonkeyPatch") -> None:
+    """Wait longer for answers, where a busy machine's time is not the matter."""
+    for module in (wandb_received, wandb_run):
+        monkeypatch.setattr(module, "ANSWER_TIMEOUT", 100.0)
+    monkeypatch.setattr(wandb_artifacts, "LINK_TIMEOUT", 100.0)
+
+
 class SmallRun:
     """A run directory and its W&B run."""
 
-    def __init__(self, folder: Path, run_id: str) -> None:
+    def __init__(self, folder: Path, run_id: str, *, registry: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.registry = registry
         self.config = Config(tracking=TrackingConfig(project="films"), run_dir=str(folder))
         self.directory = RunDirectory(folder, None)
         if self.directory.run_json.is_file():  # another process has made it
@@ -110,7 +122,7 @@ class SmallRun:
         run.tag("half")
         if run.url is not None:
             run.use_artifact(dataset_artifact("abc", {"fingerprint": "abc"}))
-        run.log_artifact(model_artifact(f"gru-{run.id}", folder, {"best_step": 10}), ALIASES)
+        run.log_artifact(model_artifact(f"gru-{run.id}", folder, {"best_step": 10}), ALIASES, registry=self.registry)
 
     def summary(self) -> RunSummary:
         return RunSummary(
@@ -153,7 +165,7 @@ class SmallRun:
         folder = run.directory / "model"
         folder.mkdir()
         (folder / "best.ckpt").write_bytes(MODEL)
-        run.log_artifact(model_artifact(f"gru-{run.id}", folder, {"best_step": 10}), ALIASES)
+        run.log_artifact(model_artifact(f"gru-{run.id}", folder, {"best_step": 10}), ALIASES, registry=self.registry)
         write_summary(self.directory.summary_json, summary)
         end_wandb_run(run, self.directory, summary, 0)
         return run.url is not None

@@ -14,7 +14,8 @@ and exit code come over a run's file stream, files by PUT to addresses from Grap
 answered with an error and kept in `unknown`, and the end of `with` fails unless that is empty. WANDB.md has the rules
 and their sources. Modules:
 - `wandb_runs`: runs, the rules of their state, resume, and what `wandb.Api` reads of them.
-- `wandb_artifacts`: artifacts up and down, aliases. `wandb_sweeps`: sweeps and the commands to agents.
+- `wandb_artifacts`: artifacts up and down, aliases. `wandb_registry`: links to them in an organization's registries.
+- `wandb_sweeps`: sweeps and the commands to agents.
 
 One entity exists (`wandb_answers.ENTITY`) and every project; run ids are unique in the server, not only in a project.
 All state is in memory and survives `die` and `come_back`. Faults: `die` (the port is closed, connections drop, nothing
@@ -39,6 +40,7 @@ from urllib.parse import unquote
 from doubles.wandb_answers import RefusedError, UnknownOperationError, Variables, user
 from doubles.wandb_artifacts import ArtifactStore, ServerArtifact
 from doubles.wandb_faults import STALL, Fault
+from doubles.wandb_registry import RegistryStore
 from doubles.wandb_runs import RunReads, RunStore, ServerRun
 from doubles.wandb_sweeps import ServerSweep, SweepStore
 
@@ -71,13 +73,18 @@ class WandbServer:
         self.artifacts: dict[str, ServerArtifact] = self._artifact_store.artifacts
         self._sweep_store = SweepStore(self._run_store)
         self.sweeps: dict[str, ServerSweep] = self._sweep_store.sweeps
-        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, self._sweep_store)
+        self.registry = RegistryStore(self._artifact_store)
+        self.features = ["ARTIFACT_MEMBERSHIP_IN_LINK_ARTIFACT_RESPONSE"]
+        """What the server says it can do; W&B's own says more, a self-managed one of an earlier version less."""
+        parts = (self._run_store, RunReads(self._run_store), self._artifact_store, self.registry, self._sweep_store)
         self._operations = {name: answer for part in parts for name, answer in part.operations.items()}
         self._operations |= {
             "Viewer": lambda _: {"viewer": user()},
             "GetViewer": lambda _: {"viewer": user()},
             "GetDefaultEntity": lambda _: {"viewer": user()},
-            "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": []}},
+            "ServerFeaturesQuery": lambda _: {
+                "serverInfo": {"features": [{"name": name, "isEnabled": True} for name in self.features]}
+            },
             "OrganizationCoreWeaveOrganizationID": lambda _: {"entity": {"organization": None}},
         }
 

@@ -5,14 +5,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from doubles.review_files import write
 from rich.console import Console
 from support import ROOT
 from torch.utils.flop_counter import FlopCounterMode
 
+import gpu
 import pages
 import run
 import tutorials
@@ -21,10 +24,38 @@ from report import Claim, Report, Table, number, show
 from reviews import representative
 from textrnn.data.batches import plan_epoch
 from textrnn.model.encoder import RecurrentLayer
-from timing import paired, ratios, spread
+from timing import paired, ratios, shares_of_limit, spread
 from worker import Worker
 
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "again", "shares", "busy"),
+    [
+        ([8.0, 9.0, 9.5], [9.0, 10.0, 8.0], [], [0.8, 0.9, 0.95], False),
+        (
+            [13.0, 40.0, 71.0],
+            [30.0, 31.0, 32.0],
+            [27.0] * 3 + [30.0] * 3,
+            [0.9] * 3,
+            False,
+        ),  # a spread that says nothing
+        ([34.0] * 3, [10.0] * 3, [27.0] * 3 + [30.0] * 3, [0.9] * 3, False),  # faster than its limit
+        ([34.0] * 3, [10.0] * 3, ([34.0] * 3 + [10.0] * 3) * 2, [3.4] * 3, True),
+    ],
+)
+def test_a_share_of_a_limit_is_measured_again_where_the_machine_was_busy(
+    values: list[float], limits: list[float], again: list[float], shares: list[float], busy: bool
+) -> None:
+    left = {
+        "rate": [v for n, v in enumerate(again) if n % 6 < 3],
+        "limit": [v for n, v in enumerate(again) if n % 6 > 2],
+    }
+    found, is_busy = shares_of_limit(lambda _: left["rate"].pop(0), lambda _: left["limit"].pop(0), 3, values, limits)
+    assert found == pytest.approx(shares)
+    assert is_busy == busy
+    assert left == {"rate": [], "limit": []}
 
 
 def make_report() -> Report:
@@ -148,7 +179,9 @@ def test_the_products_are_those_of_a_layer(cell: str) -> None:
         layer(steps, torch.full((batch,), time)).sum().backward()
     # The first state is no parameter, so its gradient is left out.
     assert counter.get_total_flops() == flops * (1 - hidden / (3 * time * (inputs + hidden)))
-    gemms_alone(cell, inputs, hidden, time=time, batch=batch, directions=2)()
+    products, copies = gemms_alone(cell, inputs, hidden, time=time, batch=batch, directions=2)
+    products()
+    assert copies == torch.get_num_threads()
 
 
 def assert_reported(name: str, folder: Path) -> None:
@@ -201,9 +234,43 @@ PEERS = ("recurrence", "tutorials")
     "name",
     [
         *("recurrence", "losses", "pipeline", "startup", "tutorials", "cost", "memory", "tracking"),
-        *("scaling", "stragglers"),
+        *("lookup", "serving", "bodies", "parity", "scaling", "stragglers"),
     ],
 )
 def test_each_benchmark_runs(name: str, tmp_path: Path) -> None:
     assert run.main([name, *(["--peers"] if name in PEERS else []), *QUICK, str(tmp_path)]) == 0
     assert_reported(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("place")
+def test_the_benchmark_of_a_gpu_runs_on_a_processor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not torch.cuda.is_available():
+        assert gpu.main([]) == 2
+        assert "torch sees no GPU" in capsys.readouterr().err
+    command = ["--quick", "--device", "cpu", "--output", str(tmp_path)]
+    assert gpu.main([*command, "--minutes", "-1"]) == 0
+    assert capsys.readouterr().out.count("left out") == 6
+    assert gpu.main(command) == 0
+    report = Report.read(tmp_path / "gpu.json")
+    assert report.settings["two ranks on one device"] == "work"
+    assert [table.title for table in report.tables] == [
+        "training steps, 8 units in both directions",
+        "whole runs of train.py, model=gru",
+    ]
+    assert len(report.claims) == 6 + 2 + 3 + 2
+    assert pages.HEADINGS["gpu"] in pages.render(["gpu"], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ["one", "many"])
+def test_a_linear_model_on_the_users_own_files(label: str, environment: dict[str, str], tmp_path: Path) -> None:
+    sets: tuple[list[str], ...] = ([], ["good"], ["good", "long"], ["long"])
+    names: Any = ["none", "good", "both", "long"] if label == "one" else sets
+    rows = [(f"a film {' '.join(words)} {n}", names[n % 4]) for n, words in enumerate(sets * 40)]
+    path = write(tmp_path / "films.jsonl", rows)
+    command = [sys.executable, str(ROOT / "benchmarks" / "baseline.py"), f"data.path={path}"]
+    command += [f"data.labels_per_text={label}", f"data.cache_dir={tmp_path}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "val 1.0000, test 1.0000" in done.stdout

@@ -1,8 +1,8 @@
 """The rooms of the package: imports go down from floor to floor, and in no circle.
 
-base < config < distributed, data, model, tracking (which don't know each other) < evaluation, multirun < training,
-sweeping < commands < cli. An import goes down, never up and never between rooms of one floor; there are no circles of
-modules; imports inside functions and under TYPE_CHECKING count.
+base < config < distributed, data, model, tracking (which don't know each other) < evaluation, lookup < comparing <
+multirun < training, sweeping < reporting, sharing < commands < cli. An import goes down, never up and never between
+rooms of one floor; there are no circles of modules; imports inside functions and under TYPE_CHECKING count.
 """
 
 import ast
@@ -18,8 +18,11 @@ FLOORS = (
     {"base"},
     {"config"},
     {"distributed", "data", "model", "tracking"},
-    {"evaluation", "multirun"},
+    {"evaluation", "lookup"},
+    {"comparing"},
+    {"multirun"},
     {"training", "sweeping"},
+    {"reporting", "sharing"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -186,6 +186,11 @@ def test_resume(here: Command, workplace: Path, tmp_path: Path) -> None:
     for change, mentions in (
         ("model=lstm", "model.cell can't change .* type model.cell='gru', as it was"),
         ("data.max_length=9", "data.max_length can't change .* type data.max_length=400, as it was"),
+        (
+            "optimizer.layer_decay=0.5",
+            "optimizer.layer_decay can't change .* type optimizer.layer_decay=1.0, as it was",
+        ),
+        ("optimizer.average=0.9", "optimizer.average can't change .* type optimizer.average=0.0, as it was"),
         ("seed=3", "seed can't change .* type seed=0, as it was"),
         ("early_stopping.monitor=val/loss", "monitor can't change .* type early_stopping.monitor='val/accuracy'"),
     ):

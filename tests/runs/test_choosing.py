@@ -1,5 +1,6 @@
 """Which checkpoint of a run is the best one, when it stops, and that the best one is what is tested and told."""
 
+import csv
 import math
 from pathlib import Path
 
@@ -58,6 +59,22 @@ def test_the_first_of_the_best_validations_is_kept_and_tested(
         assert here("evaluate.py", f"run/checkpoints/{name}.ckpt", "--output", name).returncode == 0
         loss = json_of(workplace / name / "metrics.json")["test/loss"]
         assert (loss == pytest.approx(ended["test/loss"], abs=1e-5)) == equal
+    both = [f"run/checkpoints/{name}.ckpt" for name in ("best", "last")]
+    done = here("evaluate.py", *both)
+    assert done.returncode == 0, done.stderr
+    assert "the ensemble of 2 runs on test (60 reviews)" in done.stdout
+    folder = workplace / "evaluation-test-ensemble"
+    with (folder / "runs.csv").open() as file:
+        losses = {row["run"]: float(row["test/loss"]) for row in csv.DictReader(file)}
+    assert losses == {
+        path: pytest.approx(json_of(workplace / name / "metrics.json")["test/loss"], rel=1e-4)
+        for path, name in zip(both, ("best", "last"), strict=True)
+    }
+    tables = []
+    for place in (folder, workplace / "best", workplace / "last"):
+        with (place / "predictions.csv").open() as file:
+            tables.append([float(row["probability"]) for row in csv.DictReader(file)])
+    assert tables[0] == pytest.approx([(one + other) / 2 for one, other in zip(*tables[1:], strict=True)], abs=1e-5)
 
 
 def test_without_checkpoints_the_last_weights_are_told_and_tested(

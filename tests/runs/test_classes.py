@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from doubles.review_files import write
-from doubles.run_files import json_of, metrics, predictions, summary
+from doubles.run_files import assert_same_metrics, json_of, predictions, summary
 from support import Command
 
 from textrnn.base.process import available_cores
@@ -46,9 +46,7 @@ def test_four_classes_at_two_world_sizes_and_in_every_file(here: Command, script
     ranks = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     done = script("train.py", *EXACT, *ranks, "run_dir=2", timeout=200)
     assert done.returncode == 0, done.stderr
-    for row, other in zip(metrics(workplace / "1"), metrics(workplace / "2"), strict=True):
-        for name in row.keys() - {"train/padding"}:
-            assert row[name] == other[name] or float(row[name]) == pytest.approx(float(other[name]), abs=1e-10), name
+    assert_same_metrics(workplace / "1", workplace / "2")
     for one, two in zip(predictions(workplace / "1"), predictions(workplace / "2"), strict=True):
         columns = [f"probability_{name}" for name in CLASSES]
         assert list(one) == ["index", "label", "tokens", *columns]
@@ -69,12 +67,20 @@ def test_four_classes_at_two_world_sizes_and_in_every_file(here: Command, script
         mistakes = list(csv.DictReader(file))
     assert list(mistakes[0]) == ["index", "true", "predicted", "probability", "text"]
     told = here("predict.py", "1", "--", *(row["text"] for row in mistakes[:3]))
+    by_index = {row["index"]: row for row in predictions(workplace / "1")}
+    temperature = by_training.get("temperature", 1.0)
+    assert isinstance(temperature, float)
     for line, row in zip(map(json.loads, told.stdout.splitlines()), mistakes, strict=False):
         assert list(line["probabilities"]) == CLASSES
         assert line["label"] == row["predicted"] != row["true"]
-        assert line["probabilities"][line["label"]] == pytest.approx(float(row["probability"]), abs=1e-4)
+        own = {name: float(by_index[row["index"]][f"probability_{name}"]) for name in CLASSES}
+        assert own[line["label"]] == pytest.approx(float(row["probability"]), abs=1e-4)
+        scaled = {name: share ** (1 / temperature) for name, share in own.items()}
+        expected = {name: share / sum(scaled.values()) for name, share in scaled.items()}
+        assert line["probabilities"] == pytest.approx(expected, abs=1e-4)
 
     write(workplace / "other.csv", [(text, "spam" if name == CLASSES[0] else name) for text, name in news(400)])
     refused = here("evaluate.py", "1", "--data-path", "other.csv")
     assert refused.returncode == 2
-    assert "its classes are " in refused.stderr
+    assert "has the label 'spam' in column 'label', and the run's classes are " in refused.stderr
+    assert "data." not in refused.stderr.splitlines()[-1]

@@ -25,7 +25,9 @@ def test_evaluate_and_predict(here: Command, workplace: Path) -> None:
     done = here("evaluate.py", run, "--split", "test")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{run}/checkpoints/best.ckpt on test (60 reviews)\n")
-    names = ["evaluation.png", "metrics.json", "mistakes.csv", "predictions.csv"]
+    names = [
+        *("calibration.png", "evaluation.png", "metrics.json", "mistakes.csv", "mistakes.html", "predictions.csv"),
+    ]
     assert sorted(path.name for path in folder.iterdir()) == names
     measured = json_of(folder / "metrics.json")
     trained = json_of(workplace / run / "summary.json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.review_files import marked_films, write
 from doubles.run_files import SMALL, json_of, metrics, predictions, summary
 from support import Command
 
@@ -96,6 +97,23 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
         ),
         [("train", 12), ("train", 12), ("validation", 1), ("validation", 2), ("train", 2)],
     ),
+    "averaged weights, bigrams and virtual adversarial training": (
+        (
+            *(
+                "optimizer.average=0.9",
+                "optimizer.layer_decay=0.5",
+                "model.embedding.bigrams=100",
+                "model.virtual_adversarial=0.1",
+            ),
+            *("data.unlabelled=true", "data.synthetic.unlabelled_reviews=50", "data.unlabelled_batch_size=7"),
+            "trainer.val_check_interval=7",
+        ),
+        [("train", 5), ("validation", 1), ("validation", 2), ("train", 8), ("test", 1)],
+    ),
+    "several labels a text": (
+        ("data.path=films.jsonl", "data.labels_per_text=many"),
+        [("train", 3), ("validation", 1), ("train", 8), ("test", 1)],
+    ),
     "segments": (
         ("data.segment_size=110", "trainer.max_epochs=4", "optimizer.warmup_steps=2"),  # 7, 7, 4 batches and again
         [("train", 6), ("validation", 1), ("train", 6), ("train", 3), ("validation", 2)],
@@ -109,6 +127,8 @@ VARIANTS: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_signaled_at_every_kind_of_batch_it_ends_as_if_undisturbed(place: Path, variant: str) -> None:
     arguments, moments = VARIANTS[variant]
+    if "data.path=films.jsonl" in arguments:
+        write(place / "films.jsonl", marked_films(200))
     command = (*TWO_VALIDATION_BATCHES, *arguments, "resume=auto")
     assert run(*command, "run_dir=whole") == 0
     numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)

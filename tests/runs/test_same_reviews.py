@@ -1,5 +1,6 @@
 """Training, evaluation and prediction read the same reviews in the same way, so they come to the same numbers."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from doubles.review_files import reviews, write
 from doubles.run_files import SMALL, json_of, only_store, predictions, summary
 from support import Command
+
+from textrnn import load
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -31,7 +34,10 @@ def test_all_three_read_the_same_end(
     split = only_store(environment).split("test")
     (workplace / "reviews.txt").write_text("\n".join(split.text(row) for row in range(len(split))) + "\n")
     told = here("predict.py", "run", "--file", "reviews.txt")
-    assert probabilities(told.stdout) == pytest.approx(trained, abs=2e-5)
+    temperature = json_of(workplace / "run" / "evaluation-test" / "metrics.json").get("temperature", 1.0)
+    assert isinstance(temperature, float)
+    calibrated = [1 / (1 + (1 / share - 1) ** (1 / temperature)) for share in trained]
+    assert probabilities(told.stdout) == pytest.approx(calibrated, abs=2e-5)
 
 
 def test_neither_batches_nor_company_change_a_review(here: Command, workplace: Path) -> None:
@@ -53,12 +59,54 @@ def test_neither_batches_nor_company_change_a_review(here: Command, workplace: P
     assert len(set(alone)) == 3
 
 
-def test_other_reviews_than_the_runs_are_refused(here: Command, workplace: Path) -> None:
+def test_other_reviews_than_the_runs_are_measured_as_such(
+    here: Command, workplace: Path, environment: dict[str, str]
+) -> None:
     write(workplace / "mine.csv", reviews(200))
     write(workplace / "other.csv", [(f"another word {text}", label) for text, label in reviews(150)])
     small = [typed for typed in SMALL if not typed.startswith("data=") and "synthetic" not in typed]
     done = here("train.py", "data.path=mine.csv", *small, "trainer.max_epochs=1", "run_dir=run")
     assert done.returncode == 0, done.stderr
-    refused = here("evaluate.py", "run", "--data-path", "other.csv")
-    assert refused.returncode == 2
-    assert "not the data that the run was trained on" in refused.stderr
+    own = (workplace / "run" / "evaluation-test" / "metrics.json").read_bytes()
+    measured = here("evaluate.py", "run", "--data-path", "other.csv")
+    assert measured.returncode == 0, measured.stderr
+    assert "--data-path other.csv: its reviews are not the run's, so they are measured as other data" in measured.stderr
+    assert "other/accuracy" in measured.stdout
+    record = json_of(workplace / "run" / "evaluation-other" / "metrics.json")
+    assert record["reviews"] == 150
+    assert not [name for name in record if name.startswith("test/")]
+    data = record["data"]
+    assert isinstance(data, dict)
+    assert (data["path"], data["split"], data["reviews"]) == (str(workplace / "other.csv"), None, 150)
+    told = here("predict.py", "run", "--file", "other.csv", "--output", "labeled.csv", "--probabilities")
+    assert told.returncode == 0, told.stderr
+    with (workplace / "labeled.csv").open(newline="") as file:
+        labeled = list(csv.DictReader(file))
+    right = [row["predicted_label"] == ("negative", "positive")[int(row["label"])] for row in labeled]
+    assert record["other/accuracy"] == pytest.approx(sum(right) / 150, abs=1e-6)
+    measured_one = [float(row["probability"]) for row in predictions(workplace / "run", "other")]
+    one = [float(row["predicted_probability_positive"]) for row in labeled]
+    temperature = load(workplace / "run").temperature
+    assert temperature != 1
+    calibrated = [1 / (1 + (1 / p - 1) ** (1 / temperature)) for p in measured_one]
+    assert one == pytest.approx(calibrated, abs=5e-6 / temperature)
+
+    moved = workplace / "elsewhere" / "mine.csv"
+    moved.parent.mkdir()
+    (workplace / "mine.csv").rename(moved)
+    again = here("evaluate.py", "run", "--data-path", "elsewhere/mine.csv", "--output", "again/evaluation-test")
+    assert again.returncode == 0, again.stderr
+    assert (
+        json_of(workplace / "again" / "evaluation-test" / "metrics.json")["confusion_matrix"]
+        == json.loads(own)["confusion_matrix"]
+    )
+    assert (workplace / "run" / "evaluation-test" / "metrics.json").read_bytes() == own
+    assert only_store(environment), "no other store is made"
+    for typed, told_of in (
+        (("--output", "run/evaluation-test"), "that name is for the run's own reviews"),
+        (("--text-column", "words"), "other.csv has no column 'words' (columns: text, label); type --text-column NAME"),
+    ):
+        refused = here("evaluate.py", "run", "--data-path", "other.csv", *typed)
+        assert (refused.returncode, refused.stderr.count("error: ")) == (2, 1)
+        assert told_of in refused.stderr
+    assert "type --data-path FILE too" in here("evaluate.py", "run", "--label-column", "stars").stderr

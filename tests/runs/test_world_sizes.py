@@ -23,7 +23,10 @@ from textrnn.model.classifier import step_seed
 from textrnn.model.loss import training_loss
 from textrnn.model.network import predicted_classes
 
-WITHOUT_DROPOUT_KEYS = ("model.word_dropout=0", "model.embedding_dropout=0", "model.output_dropout=0")
+WITHOUT_DROPOUT_KEYS = (
+    *("model.word_dropout=0", "model.embedding_dropout=0", "model.output_dropout=0"),
+    *("model.embedding.bigram_dropout=0", "model.embedding.bigram_word_dropout=0"),
+)
 BATCH_SIZE, CLIP = 10, 0.1
 """With 201, 12 and 61 reviews, each split has a batch of one or two: at 4 processes, three or two have none of it."""
 EXACT = (
@@ -32,6 +35,13 @@ EXACT = (
     *("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=64-true", "trainer.max_epochs=2"),
     *("trainer.log_every_n_steps=1", f"trainer.gradient_clip_val={CLIP}", "tracking=none"),
     *("optimizer.lr=0.02", "optimizer.warmup_steps=0", "model.adversarial=0.3", "model.label_smoothing=0.1"),
+    *(
+        "optimizer.average=0.8",
+        "optimizer.layer_decay=0.5",
+        "model.embedding.bigrams=50",
+        "model.virtual_adversarial=0.3",
+    ),
+    *("data.unlabelled=true", "data.synthetic.unlabelled_reviews=50", "data.unlabelled_batch_size=7"),
 )
 TIMING = "train/tokens_per_second"
 
@@ -95,12 +105,16 @@ def reviews(lengths: Any, classes: int = 2) -> tuple[torch.Tensor, torch.Tensor]
     return token_ids.masked_fill(~inside, 0), torch.randint(0, classes, (len(lengths),), generator=generator)
 
 
-@given(LENGTHS, st.integers(1, 24), WORLD_SIZES, st.sampled_from([0.0, 0.3]), CLASSES)
+SHARES = st.sampled_from([0.0, 0.3])
+
+
+@given(LENGTHS, st.integers(1, 24), WORLD_SIZES, SHARES, SHARES, CLASSES)
 def test_the_mean_of_the_processes_gradients_is_that_of_the_steps_mean_loss(
-    lengths: Any, batch_size: int, world_size: int, adversarial: float, classes: int
+    lengths: Any, batch_size: int, world_size: int, adversarial: float, virtual: float, classes: int
 ) -> None:
     token_ids, labels = reviews(lengths, classes)
-    module = make_module(classes=classes, adversarial=adversarial, **WITHOUT_DROPOUT).double()
+    shares: dict[str, Any] = {"adversarial": adversarial, "virtual_adversarial": virtual}
+    module = make_module(classes=classes, **shares, **WITHOUT_DROPOUT).double()
     parameters = list(module.model.parameters())
 
     def loss(rows: Any, weights: Any, size: int, processes: int) -> torch.Tensor:

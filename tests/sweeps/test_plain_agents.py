@@ -1,5 +1,6 @@
 """Plain `wandb sweep` and `wandb agent`, without our command: what they run is whole, read back with `wandb.Api`."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -9,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import wandb
-from doubles.quick_agent import QUICK_AGENT
+from doubles.quick_agent import QUICK_AGENT, told_at_once
 from doubles.review_files import some_reviews
-from doubles.sweep_runs import sweep_file, wait
+from doubles.sweep_runs import SMALL, sweep_file, wait
 from doubles.tracked_runs import assert_whole, log_in
-from doubles.wandb_server import WandbServer
-from support import IMDB, ROOT
+from doubles.wandb_server import Fault, WandbServer
+from support import IMDB, ROOT, Command
 
 
 @pytest.fixture
@@ -108,3 +109,59 @@ def test_a_trial_that_is_pre_empted_twice_is_one_whole_run(
     assert_whole(server, workplace / "runs" / sweep.id / trial.id)
     assert trial.config["model"] == "lstm"
     assert output.count("W&B resumes this trial with its whole config; left out, as no settings: _wandb, run") == 2
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_pre_empted_while_python_starts_is_one_whole_run(
+    server: WandbServer, workplace: Path, environment: dict[str, str]
+) -> None:
+    (workplace / "train.py").write_text(
+        "import os, signal\n"
+        "if not os.path.exists('hit'):\n"
+        "    open('hit', 'w').close()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n" + (ROOT / "train.py").read_text()
+    )
+    path = sweep_file(workplace, tracking="online")
+    registered = [sys.executable, "-m", "wandb", "sweep", "--project", "films", str(path)]
+    subprocess.run(registered, cwd=workplace, env=environment, capture_output=True, timeout=60, check=True)
+    (sweep,) = server.sweeps.values()
+    environment["PYTHONPATH"] = told_at_once(workplace)
+    agent = [sys.executable, "-m", "textrnn.sweeping.cluster_agent", f"tester/films/{sweep.id}"]
+    done = subprocess.run(
+        agent, cwd=workplace, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    trial = sweep.runs[0]
+    assert [run for _, run in sweep.handed_out].count(trial.id) == 2, done.stderr
+    assert {run.state for run in sweep.runs} == {"finished"}, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_trial_that_w_and_b_does_not_take_says_what_starts_it_again(
+    server: WandbServer, workplace: Path, environment: dict[str, str], script: Command
+) -> None:
+    (workplace / "train.py").symlink_to(ROOT / "train.py")
+    path = sweep_file(workplace, tracking="auto", project="films")
+    registered = [sys.executable, "-m", "wandb", "sweep", str(path)]
+    subprocess.run(registered, cwd=workplace, env=environment, capture_output=True, timeout=60, check=True)
+    (sweep,) = server.sweeps.values()
+    server.faults.append(Fault("UpsertBucket", 429, times=None))
+    done = subprocess.run(
+        [*QUICK_AGENT, f"tester/films/{sweep.id}"],
+        cwd=workplace,
+        env=environment | {"WANDB_INIT_TIMEOUT": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    ((_, trial),) = sweep.handed_out
+    names = dict(re.findall(r" (WANDB_\w+)=(\S+)", done.stdout))
+    told = {"WANDB_ENTITY": "tester", "WANDB_PROJECT": "films", "WANDB_SWEEP_ID": sweep.id, "WANDB_RUN_ID": trial}
+    assert names == told, done.stdout
+    server.faults.clear()
+    arguments = (*SMALL, "tracking=auto", "resume=auto", "test=false", "optimizer.lr=0.01")
+    again = script("train.py", *arguments, **names)
+    assert again.returncode == 0, again.stderr
+    assert_whole(server, workplace / "runs" / sweep.id / trial)

@@ -142,30 +142,34 @@ class Progress:
         verb: What is done to each of the `things`, such as "read" or "encoded".
         total: Number of things, if known.
         things: What is counted.
+        rate: Whether the number of things per second is shown too.
     """
 
-    def __init__(self, verb: str, total: int | None, things: str = "reviews") -> None:
+    def __init__(self, verb: str, total: int | None, things: str = "reviews", *, rate: bool = False) -> None:
         self._verb = verb
+        self._rate = rate
+        self._began = time.monotonic()
         self._things = things
         self._total = total
         self._count = 0
         self._last_line = time.monotonic()
         self._bar: Bar | None = None
         if sys.stderr.isatty():
-            from rich.progress import TimeElapsedColumn
+            from rich.progress import TextColumn, TimeElapsedColumn
 
-            self._bar = terminal_bar(TimeElapsedColumn())
-            self._task = self._bar.add_task(f"{things} {verb}", total=total)
+            self._bar = terminal_bar(TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+            self._task = self._bar.add_task(f"{things} {verb}", total=total, rate="")
 
     def advance(self, count: int) -> None:
         """Count `count` more as done."""
         self._count += count
+        rate = f"{self._count / max(time.monotonic() - self._began, 1e-3):,.0f}/s" if self._rate else ""
         if self._bar is not None:
-            self._bar.advance(self._task, count)
+            self._bar.update(self._task, advance=count, rate=rate)
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             of_total = f" of {self._total:,}" if self._total is not None else ""
-            LOGGER.info(f"{self._verb} {self._count:,}{of_total} {self._things} ...")
+            LOGGER.info(f"{self._verb} {self._count:,}{of_total} {self._things}{f' ({rate})' if rate else ''} ...")
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 
 NUMBERS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)
 """All of them; SIGINT is Ctrl-C, the others pre-empt."""
 FROM_A_TERMINAL = (signal.SIGHUP, signal.SIGINT)
+PREEMPTING = tuple(number for number in NUMBERS if number != signal.SIGINT)
 
 NOTICE = b"\nthe run saves a checkpoint after this batch and ends; a second Ctrl-C ends it at once\n"
 
@@ -29,7 +30,8 @@ class Signals:
     for training to end after a batch. Later signals are ignored, but a second Ctrl-C always raises KeyboardInterrupt.
 
     A process that was started within `kept_from_children()` never leaves alone, as the other ranks would wait for it:
-    its signals are only recorded, from its start on.
+    its signals are only recorded, from its start on. One that was started with `PREEMPTING` blocked records them until
+    `raise_now()`.
     """
 
     def __init__(self) -> None:
@@ -37,7 +39,7 @@ class Signals:
         """The first signal that was received, if any."""
         self._interrupted = self._speaks = False
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
-        self._never_alone = self._deferred = blocked.issuperset(NUMBERS)
+        self._never_alone, self._deferred = blocked.issuperset(NUMBERS), not blocked.isdisjoint(NUMBERS)
         for number in NUMBERS:
             if not is_ignored(number):
                 signal.signal(number, self._note)
@@ -77,12 +79,13 @@ class Signals:
 
 
 @contextlib.contextmanager
-def kept_from_children() -> Iterator[None]:
+def kept_from_children(numbers: Iterable[signal.Signals] = NUMBERS) -> Iterator[None]:
     """Block the signals in processes that are started meanwhile, until they make their own `Signals`.
 
-    Otherwise a signal would end such a process while Python starts, and the other ranks would wait for it.
+    Otherwise a signal would end such a process while Python starts: the other ranks would wait for it, and W&B would
+    count an agent's trial as crashed, which no agent gets again.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

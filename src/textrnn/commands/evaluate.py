@@ -1,4 +1,4 @@
-"""The command `evaluate`: metrics of a trained run's predictions on a split of its data.
+"""The command `evaluate`: metrics of the predictions of a trained run, or of several together, on a split of its data.
 
 Modules with torch are imported after the command line is read; torchmetrics and matplotlib, which take as long again,
 after the predictions.
@@ -6,116 +6,242 @@ after the predictions.
 
 import argparse
 import errno
+import json
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textrnn.base.console import LOGGER, log_to_console, print_table
 from textrnn.base.errors import InputError
-from textrnn.base.files import typed_path
+from textrnn.base.files import typed_path, write_atomically
 from textrnn.base.process import import_torchmetrics, importing
-from textrnn.config.schema import SPLITS
+from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.data.formats import COMPRESSED, READERS
 from textrnn.distributed.launch import refuse_ranks
+from textrnn.tracking.hub_models import is_hub_model
 from textrnn.tracking.wandb_artifacts import RUN_HELP, is_reference, local_run
 
 if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
-
     from textrnn.data.review_file import Split
     from textrnn.evaluation.metrics import SplitPredictions
     from textrnn.training.checkpoints import Checkpoint
 
 
 DESCRIPTION = """\
-Measures a run on a split of its data: metrics on the terminal, and a folder
-with metrics.json, predictions.csv, mistakes.csv and evaluation.png."""
+Measures a run on a split of its data, or on other data with labels: metrics
+on the terminal, and a folder with metrics.json, predictions.csv,
+mistakes.csv, evaluation.png, and the worst mistakes explained in
+mistakes.html. Of several runs of the same data, the mean of their
+probabilities, and each run's metrics in runs.csv."""
 EXAMPLES = """\
 examples:
   python evaluate.py runs/RUN
   python evaluate.py runs/RUN --split validation --mistakes 200
-  python evaluate.py wandb:PROJECT/MODEL:best --data-path reviews.csv"""
+  python evaluate.py runs/RUN --data-path other.csv --text-column comment
+  python evaluate.py wandb:PROJECT/MODEL:best --data-path reviews.csv
+  python evaluate.py runs/seeds/0 runs/seeds/1 runs/seeds/2"""
 
 
-CLASSES, FEWEST = 20, 10
-"""Classes up to which the table has all of them; of more it has the worst ten."""
+OUTPUT_HELP = (
+    "folder for the results (default: evaluation-SPLIT in the run, of several evaluation-SPLIT-ensemble here; of other "
+    "data its name instead of SPLIT)"
+)
+PATH_HELP = (
+    "where the run's data are now, if they moved, or other data with labels of the run's classes: a file without "
+    "splits is measured whole, of a folder with splits the --split"
+)
+THRESHOLD_HELP = (
+    "threshold for predict.py: f1 (that with the highest F1 on validation), precision=0.95 (with this precision on "
+    "validation and the most recall) or a number; its figures are shown, and written to threshold.json"
+)
+OWN_DATA = {"data_path": None, "text_column": None, "label_column": None}
+"""The arguments for the run's own data."""
+EXPLAINED = 5
+"""Mistakes in mistakes.html; one takes up to three seconds."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """`python evaluate.py RUN [--split test]`; returns the exit code.
+    """`python evaluate.py RUN [RUN ...] [--split test]`; returns the exit code.
 
     Raises:
         InputError: for a run, checkpoint or data that can't be read, or for several processes.
     """
+    arguments = _parser().parse_args(list(argv))
+    from textrnn.evaluation.threshold import check_classes, measured_threshold, read_rule, threshold_table
+
+    refuse_ranks("evaluate.py")
+    rule = None if arguments.threshold is None else read_rule(arguments.threshold)
+    if rule is not None and len(arguments.runs) > 1:
+        raise InputError("--threshold is for one run; name one.")
+    if arguments.batch_size < 1 or arguments.mistakes < 0:
+        raise InputError("--batch-size must be at least 1 and --mistakes at least 0.")
+    if (arguments.text_column or arguments.label_column) and arguments.data_path is None:
+        raise InputError("--text-column and --label-column are for other data; type --data-path FILE too.")
+    if arguments.output is not None:
+        _check_output(arguments.output)
+    log_to_console()
+    runs = [local_run(run) for run in arguments.runs]
+    with importing():
+        from textrnn.evaluation.ensemble import mean_predictions
+        from textrnn.training.checkpoints import load_checkpoint
+    checkpoints = [load_checkpoint(run) for run in runs]
+    _check_same_data(checkpoints, arguments.split)
+    together, first = len(runs) > 1, checkpoints[0]
+    _check_output(arguments.output or default_output(arguments.runs, runs, arguments.split))
+    if rule is not None:
+        check_classes(len(first.classes), many_labels=first.config.data.many_labels())
+    split, name, data = open_split(first, arguments.split, arguments)
+    output = arguments.output or default_output(arguments.runs, runs, name)
+    _check_output(output, is_own=data is None)
+    members = [_predictions(checkpoint, split, arguments.batch_size) for checkpoint in checkpoints]
+    predictions = mean_predictions(members) if together else members[0]
+    thresholds = None
+    if rule is not None:
+        validation = predictions
+        if name != "validation":
+            own = arguments if data is None else argparse.Namespace(**vars(arguments) | OWN_DATA)
+            validation = _predictions(first, open_split(first, "validation", own).split, arguments.batch_size)
+        thresholds = measured_threshold(rule, validation, name, predictions)
+    with importing():
+        import_torchmetrics()
+        from textrnn.evaluation.calibration import calibration_line
+        from textrnn.evaluation.report import write_evaluation, write_members
+        from textrnn.evaluation.shown import show, show_members
+    try:
+        write_evaluation(
+            output,
+            predictions,
+            split=name,
+            name=f"{len(runs)} runs" if together else first.identity.get("name", first.path.name),
+            max_length=max(checkpoint.config.data.max_length for checkpoint in checkpoints),
+            mistakes=arguments.mistakes,
+            text=split.text,
+            data=data,
+        )
+        if together:
+            write_members(output, dict(zip(arguments.runs, members, strict=True)), split=name)
+        else:
+            _explain_mistakes(output, first, predictions, split, name, min(arguments.mistakes, EXPLAINED))
+        if thresholds is not None:
+            write_atomically(output / "threshold.json", json.dumps(thresholds, indent=2) + "\n")
+    except OSError as error:
+        raise _unwritable(output, error.strerror) from error
+    if together:
+        show_members(name, {**dict(zip(arguments.runs, members, strict=True)), "ensemble": predictions})
+    title = f"the ensemble of {len(runs)} runs" if together else str(first.path)
+    show(name, predictions, split, title)
+    print(calibration_line(predictions))
+    if thresholds is not None:
+        print_table(threshold_table(thresholds))
+    print(f"results: {output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evaluate.py",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=f"{RUN_HELP}; several: an ensemble")
     parser.add_argument("--split", default="test", choices=SPLITS, help="which reviews (default: test)")
-    parser.add_argument("--output", type=Path, help="folder for the results (default: evaluation-SPLIT in the run)")
-    parser.add_argument("--data-path", help="where the run's data lie now, if they moved")
+    parser.add_argument("--output", type=Path, help=OUTPUT_HELP)
+    parser.add_argument("--data-path", metavar="PATH", help=PATH_HELP)
+    for what in ("text", "label"):
+        parser.add_argument(
+            f"--{what}-column",
+            metavar="NAME",
+            action="append",
+            help=f"with --data-path: its column of {what}s (default: the run's); typed again for several",
+        )
     parser.add_argument("--cache-dir", help="where token stores are kept, if not where the run kept them")
     parser.add_argument("--batch-size", type=int, default=256, help="reviews at a time (default: 256)")
     parser.add_argument("--mistakes", type=int, default=50, help="most confident mistakes to write (default: 50)")
-    arguments = parser.parse_args(list(argv))
-    refuse_ranks("evaluate.py")
-    if arguments.batch_size < 1 or arguments.mistakes < 0:
-        raise InputError("--batch-size must be at least 1 and --mistakes at least 0.")
-    if arguments.output is not None:
-        _check_output(arguments.output)
-    log_to_console()
-    run = local_run(arguments.run)
-    with importing():
-        from textrnn.evaluation.metrics import predict_split
-        from textrnn.training.checkpoints import load_checkpoint
-    checkpoint = load_checkpoint(run)
-    output = arguments.output or default_output(arguments.run, run, arguments.split)
-    _check_output(output)
-    split = open_split(checkpoint, arguments.split, arguments.data_path, arguments.cache_dir)
+    parser.add_argument("--threshold", metavar="RULE", help=THRESHOLD_HELP)
+    return parser
+
+
+def _predictions(checkpoint: "Checkpoint", split: "Split", batch_size: int) -> "SplitPredictions":
+    """Return a run's predictions.
+
+    Raises:
+        InputError: the run has diverged.
+    """
+    from textrnn.evaluation.predict_split import predict_split
+
     predictions = predict_split(
-        checkpoint.classifier(),
-        split,
-        checkpoint.config.data,
-        classes=checkpoint.classes,
-        batch_size=arguments.batch_size,
+        checkpoint.classifier(), split, checkpoint.config.data, classes=checkpoint.classes, batch_size=batch_size
     )
     if predictions.has_diverged:
         raise checkpoint.diverged()
-    with importing():
-        import_torchmetrics()
-        from textrnn.evaluation.report import write_evaluation
-    try:
-        write_evaluation(
-            output,
-            predictions,
-            split=arguments.split,
-            name=checkpoint.identity.get("name", checkpoint.path.name),
-            max_length=checkpoint.config.data.max_length,
-            mistakes=arguments.mistakes,
-            text=split.text,
-        )
-    except OSError as error:
-        raise _unwritable(output, error.strerror) from error
-    show(arguments.split, predictions, split, checkpoint.path)
-    print(f"results: {output}")
-    return 0
+    predictions.temperature = checkpoint.temperature
+    return predictions
 
 
-def default_output(typed: str, run: Path, split: str) -> Path:
-    """Return the folder of results: in the run's directory or, for a model from W&B, in the working directory."""
-    if is_reference(typed):
-        return Path(f"evaluation-{split}-{run.parent.name}")
+def _explain_mistakes(
+    output: Path, checkpoint: "Checkpoint", predictions: "SplitPredictions", split: "Split", name: str, most: int
+) -> None:
+    """Write `mistakes.html`, which says how much each word of the most confident mistakes counts.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    from textrnn.reporting.explanation_page import Shown, mistakes_title, render_explanations
+    from textrnn.sharing.trained_model import TrainedModel
+
+    model = TrainedModel(checkpoint)
+    shown = [
+        Shown(explanation, ", ".join(predictions.true_names(place)))
+        for place in predictions.mistakes(most)
+        for explanation in model.explain([split.text(int(predictions.indices[place]))])
+    ]
+    title = mistakes_title(checkpoint.identity.get("name", checkpoint.path.name), name)
+    write_atomically(output / "mistakes.html", render_explanations(title, shown))
+
+
+def _check_same_data(checkpoints: "Sequence[Checkpoint]", split: str) -> None:
+    """Refuse an ensemble of runs with other classes, another vocabulary or other reviews, or with a run twice.
+
+    Raises:
+        InputError: naming the run.
+    """
+    first, *others = checkpoints
+    for number, other in enumerate(others, 1):
+        if other.path.resolve() in [before.path.resolve() for before in checkpoints[:number]]:
+            raise InputError(f"{other.path} is given twice; name each run once.")
+        for what, differ in (
+            ("classes", other.classes != first.classes),
+            ("words", other.tokenizer_json != first.tokenizer_json),
+            (f"{split} reviews", other.data["splits"][split] != first.data["splits"][split]),
+        ):
+            if differ:
+                raise InputError(
+                    f"{other.path}: its {what} are not those of {first.path}; an ensemble needs runs of the same data."
+                )
+
+
+def default_output(typed: Sequence[str], runs: Sequence[Path], name: str) -> Path:
+    """Return the folder of results: in the run's directory, or for a fetched model or several runs here."""
+    if len(runs) > 1:
+        return Path(f"evaluation-{name}-ensemble")
+    (run,) = runs
+    if is_hub_model(typed[0]):
+        return Path(f"evaluation-{name}-{typed[0].partition('/')[2].replace('@', '-').replace('/', '-')}")
+    if is_reference(typed[0]):
+        return Path(f"evaluation-{name}-{run.parent.name}")
     if not run.is_dir():
         run = run.parent.parent if run.parent.name == "checkpoints" else run.parent
-    return run / f"evaluation-{split}"
+    return run / f"evaluation-{name}"
 
 
-def _check_output(folder: Path) -> None:
-    """Refuse a folder that can't be made or written, before anything is measured."""
+def _check_output(folder: Path, *, is_own: bool = True) -> None:
+    """Refuse a folder that can't be made or written, or other data's in place of the run's own evaluation."""
+    if not is_own and folder.name in [f"evaluation-{split}" for split in SPLITS]:
+        raise InputError(f"--output {folder}: that name is for the run's own reviews; give another folder.")
     typed_path(folder, f"--output {folder}")
     nearest = next(there for there in (folder.absolute(), *folder.absolute().parents) if there.exists())
     if not nearest.is_dir():
@@ -128,97 +254,96 @@ def _unwritable(folder: Path, reason: str | None) -> InputError:
     return InputError(f"--output {folder}: can't be written ({reason}); give another folder.")
 
 
-def open_split(checkpoint: "Checkpoint", name: str, path: str | None, cache_dir: str | None) -> "Split":
-    """Open a split of the data that a checkpoint was trained on, which may have been moved.
+class Opened(NamedTuple):
+    """Reviews to measure."""
+
+    split: "Split"
+    name: str
+    """The split's, or that of other data: the prefix of the metrics, and the end of the folder's name."""
+    data: dict[str, Any] | None
+    """Record of other data than the run's."""
+
+
+def open_split(checkpoint: "Checkpoint", name: str, arguments: argparse.Namespace) -> Opened:
+    """Open a split of the data that a checkpoint was trained on, which may have been moved, or other data.
 
     Args:
         checkpoint: The checkpoint.
         name: The split.
-        path: Path of the data; None: that of the checkpoint's configuration.
-        cache_dir: Folder of the token stores; None: that of the checkpoint's configuration.
+        arguments: Those of the command line: where the data and the token stores are, and the columns.
 
     Raises:
-        InputError: for data that can't be read or are not the run's; with `path`, other reviews of this split only
-            cause a warning.
+        InputError: for data that can't be read, or without `--data-path` are not the run's.
     """
-    from textrnn.data.store import prepare_store, recorded_store
     from textrnn.data.tokenizer import load_tokenizer
 
-    load_tokenizer(checkpoint.tokenizer_json)  # with another version of spaCy, or none, the store would differ
-    data = checkpoint.config.data
-    data.path = path or data.path
-    data.cache_dir = cache_dir or data.cache_dir
+    tokenizer = load_tokenizer(checkpoint.tokenizer_json)  # refuses another version of spaCy, whose ids would differ
+    data = replace(checkpoint.config.data, cache_dir=arguments.cache_dir or checkpoint.config.data.cache_dir)
+    path = arguments.data_path
     try:
-        store = recorded_store(data, checkpoint.data) if path is None else prepare_store(data)
+        # With segments the store has the only record of the reviews that the run validates on.
+        if path is None or (data.segment_size is not None and name != "test"):
+            return Opened(_own_split(checkpoint, replace(data, path=path or data.path), name, typed=path), name, None)
+        from textrnn.data.measured import measured_split, split_content
+
+        data = replace(data, path=path)
+        for column in ("text_column", "label_column"):
+            if typed := getattr(arguments, column):
+                setattr(data, column, typed[0] if len(typed) == 1 else typed)
+        own = checkpoint.data["splits"][name]
+        found = measured_split(data, name, tokenizer=tokenizer, classes=checkpoint.classes, own=own)
     except InputError as error:
-        # The message has keys, which only train.py and prepare.py accept.
-        message = str(error).replace("data.path=", "--data-path ").replace("data.cache_dir=", "--cache-dir ")
-        raise InputError(message) from error
-    if store.tokenizer_json != checkpoint.tokenizer_json:
-        raise InputError(
-            f"{store.path}: these are not the data that the run was trained on (their vocabulary differs); "
-            "give the run's own data with --data-path."
-        )
-    if store.classes != checkpoint.classes:
-        raise InputError(
-            f"{store.path}: its classes are {', '.join(store.classes)}, and the run's {', '.join(checkpoint.classes)}; "
-            "give the run's own data with --data-path."
-        )
-    if store.differing(checkpoint.data, [name]):
-        if path is None:
-            raise InputError(f"{store.path}: its {name} reviews are not the run's; give those with --data-path.")
-        LOGGER.warning(f"--data-path {path}: its {name} reviews are not the run's")
+        raise InputError(_in_flags(str(error))) from error
+    if found.is_own:
+        return Opened(found.split, name, None)
+    part = None if found.is_whole else name
+    which = "reviews" if part is None else f"{part} reviews"
+    LOGGER.info(f"--data-path {path}: its {which} are not the run's, so they are measured as other data")
+    record = {"path": str(Path(path).expanduser().absolute()), "split": part, **split_content(found.split)}
+    return Opened(found.split, data_name(path, part), record)
+
+
+def _in_flags(message: str) -> str:
+    """Return a message with the flags of this command for keys, which only train.py and prepare.py accept."""
+    message = re.sub(r"""'data\.(text|label)_column="([^"]*)"'""", r"""--\1-column '\2'""", message)
+    for key, flag in (("path", "data-path"), ("cache_dir", "cache-dir")):
+        message = message.replace(f"data.{key}=", f"--{flag} ")
+    for key in ("text", "label"):
+        message = message.replace(f"data.{key}_column=", f"--{key}-column ")
+    message = re.sub(r"type data\.encoding=\S+ or the encoding that it has, or save", "save", message)
+    return message.replace(", but data.classes names ", ", and the run's classes are ").replace(
+        ", or add the class", ""
+    )
+
+
+def data_name(path: str, split: str | None) -> str:
+    """Return the name of other data: that of the file or folder, and the split if it has several.
+
+    A name of a split has the folder's in front, so that it is never taken for the run's own.
+    """
+    place = Path(path).expanduser().absolute()
+    stem = Path(place.name)
+    while stem.suffix.lower() in (*READERS, *COMPRESSED):
+        stem = Path(stem.stem)
+    names = [str(stem)] if split is None else [str(stem), split]
+    if len(names) == 1 and names[0].lower() in SPLITS:
+        names.insert(0, place.parent.name or "other")
+    return "-".join(re.sub(r"[^\w.]+", "-", name).strip("-.") or "data" for name in names)
+
+
+def _own_split(checkpoint: "Checkpoint", data: DataConfig, name: str, *, typed: str | None) -> "Split":
+    """Return a split from the run's token store; `typed` is a path that was typed for the data."""
+    from textrnn.data.store import prepare_store, recorded_store
+
+    store = recorded_store(data, checkpoint.data) if typed is None else prepare_store(data)
+    for what, ours, theirs in (
+        ("vocabulary", store.tokenizer_json, checkpoint.tokenizer_json),
+        ("classes", store.classes, checkpoint.classes),
+        (f"{name} reviews", store.differing(checkpoint.data, [name]), []),
+    ):
+        if ours != theirs:
+            raise InputError(
+                f"{store.path}: these are not the data that the run was trained on (other {what}); give the run's "
+                "own, or other data to measure it on, with --data-path."
+            )
     return store.split(name)
-
-
-def show(name: str, predictions: "SplitPredictions", split: "Split", path: Path) -> None:
-    """Print the metrics of the split `name`, of each class if there are more than two, and three confident mistakes."""
-    from rich.table import Table
-    from rich.text import Text
-
-    print(f"{path} on {name} ({len(split):,} reviews)\n")
-    table = Table(show_edge=False)
-    table.add_column("metric")
-    table.add_column("value", justify="right", no_wrap=True)
-    for key, value in predictions.metrics().items():
-        table.add_row(f"{name}/{key}", f"{value:.4f}")
-    print_table(table)
-    if len(predictions.classes) > 2:
-        print_table(_by_class(predictions))
-    worst = Table(title="most confident mistakes", title_justify="left", show_edge=False)
-    for column in ("label", "predicted", "probability"):
-        worst.add_column(column, justify="right" if column == "probability" else "left", no_wrap=True)
-    worst.add_column("end of the text")
-    for place in predictions.mistakes(3):
-        label, predicted = int(predictions.labels[place]), int(predictions.predicted[place])
-        names = (_cell(predictions.classes[number]) for number in (label, predicted))
-        words = split.text(int(predictions.indices[place])).split()
-        excerpt = " ".join(["...", *words[-20:]] if len(words) > 20 else words)
-        worst.add_row(*names, f"{predictions.confidences[place]:.4f}", Text(excerpt))
-    if worst.row_count:
-        print_table(worst)
-
-
-def _by_class(predictions: "SplitPredictions") -> "Table":
-    """Return the figures of each class, or of the ten that are lowest in F1 where there are many."""
-    from rich.table import Table
-
-    figures = predictions.by_class()
-    table = Table(title_justify="left", show_edge=False)
-    if len(figures) > CLASSES:
-        table.title = f"the {FEWEST} of {len(figures):,} classes that are lowest in F1"
-        figures = sorted(figures, key=lambda of: of.f1)[:FEWEST]
-    table.add_column("class", no_wrap=True)
-    for column in ("reviews", "accuracy", "precision", "f1"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for of in figures:
-        table.add_row(_cell(of.name), f"{of.reviews:,}", f"{of.accuracy:.4f}", f"{of.precision:.4f}", f"{of.f1:.4f}")
-    return table
-
-
-def _cell(name: str) -> "Text":
-    """Return a class's name as plain text of at most 24 characters, without a line break."""
-    from rich.text import Text
-
-    shown = " ".join(name.split())
-    return Text(shown if len(shown) <= 24 else f"{shown[:23]}…")

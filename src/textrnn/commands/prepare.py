@@ -8,6 +8,7 @@ from textrnn.base.errors import InputError
 from textrnn.base.exits import DONE
 from textrnn.config.compose import compose_jobs, parse_command_line, run_hydra
 from textrnn.config.help import explain_groups, explain_keys
+from textrnn.config.schema import UNLABELLED
 
 if TYPE_CHECKING:
     from textrnn.data.store import Store
@@ -65,6 +66,8 @@ def main(argv: Sequence[str]) -> int:
     for split, counts in store.meta["splits"].items():
         repeated = store.meta.get("repeated_reviews", {}).get(split)  # none with segments
         also = f"; {repeated:,} are training reviews too" if repeated else ""
+        if split == UNLABELLED:
+            also = f"; {sum(store.meta['left_out'].values()):,} left out as validation or test reviews"
         print(f"{split}: {counts['reviews']:,} reviews, {counts['tokens']:,} tokens{also}")
     print(f"{_classes(store)}\nvocabulary: {store.vocab_size:,} tokens")
     print(f"token store: {store.path}")
@@ -75,7 +78,7 @@ def _classes(store: "Store") -> str:
     """Return the line of the classes with their training reviews."""
     from textrnn.data.classes import classes_line
 
-    counts = [0] * len(store.classes)
-    for label in store.split("train").labels.tolist():
-        counts[label] += 1
+    labels = store.split("train").labels
+    number = len(store.classes)
+    counts = [int((labels == c).sum() if labels.ndim == 1 else labels[:, c].sum()) for c in range(number)]
     return classes_line([f"{name} {count:,}" for name, count in zip(store.classes, counts, strict=True)])

@@ -5,24 +5,29 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from textrnn.base import exits
 from textrnn.base.console import log_to_console
 from textrnn.base.errors import InputError
 from textrnn.config.overrides import quote_texts
 from textrnn.config.schema import Config
 from textrnn.distributed.launch import refuse_ranks
 from textrnn.sweeping.checks import check_values
+from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.local import LocalSweep
+from textrnn.sweeping.metric import GOALS, Metric
 from textrnn.sweeping.online import OnlineSweep
 from textrnn.sweeping.processes import find_program, share_out, trial_command
 from textrnn.sweeping.results import record
-from textrnn.sweeping.sweep_file import GOALS, Metric, Sweep, added_settings, read_sweep
+from textrnn.sweeping.sweep_file import Sweep, added_settings, read_sweep
 from textrnn.sweeping.sweep_loop import SweepLoop
-from textrnn.sweeping.trials import SweepDirectory
+from textrnn.sweeping.trials import SweepDirectory, Trial, described, next_number
 from textrnn.tracking.metrics_csv import best_is
 from textrnn.tracking.wandb_settings import resolve_mode
 
-COMPARED = ("program", "command", "method", "metric", "parameters", "early_terminate")
+COMPARED = ("program", "command", "method", "scheduler", "metric", "metrics", "parameters", "early_terminate", "seed")
 """What makes a sweep; the rest of its file are names and the number of trials."""
+PREVIEW = 10
+"""Settings that --dry-run prints at most."""
 DESCRIPTION = """\
 Runs a W&B sweep file on all workers of this machine: with a W&B account as a
 sweep in W&B with one agent per worker, without one offline by W&B's engine.
@@ -32,6 +37,7 @@ EXAMPLES = """\
 examples:
   python sweep.py sweeps/smoke.yaml
   python sweep.py sweeps/gru_bayes.yaml --agents 2 data.path=reviews.csv
+  python sweep.py sweeps/lstm_random.yaml --seed 0 --dry-run
   python sweep.py --resume runs/SWEEP --count 60"""
 
 
@@ -52,10 +58,12 @@ def main(argv: Sequence[str]) -> int:
     sweep, directory = _resumed(arguments) if arguments.resume is not None else (_read(arguments), None)
     try:
         config = check_values(sweep)
-        if directory is not None:
-            directory.write(sweep)  # --count, and values that were added to a grid
         trial_command(sweep, {})
         workers = share_out(arguments.agents, config.trainer)
+        if arguments.dry_run:
+            return _preview(sweep, [] if directory is None else directory.trials())
+        if directory is not None:
+            directory.write(sweep)  # --count, and values that were added to a grid
         metric = sweep.metric or _default_metric(config)
         online, directory = _begin(sweep, config, directory)
         if online is not None:
@@ -66,13 +74,30 @@ def main(argv: Sequence[str]) -> int:
                 print(line)
             environment = {"WANDB_MODE": "offline"} if mode == "offline" else {}
             running = LocalSweep(sweep, metric, directory, workers, environment, config.tracking)
-        print(f"sweep {directory.path.name}: {sweep.config['method']} of {sweep.path}, {len(workers)} worker(s)")
+        print(f"sweep {directory.path.name}: {sweep.search} of {sweep.path}, {len(workers)} worker(s)")
         code = running.run()
         _conclude(sweep, metric, directory, running, arguments.agents)
         return code
     finally:
         if directory is not None:
             directory.release()
+
+
+def _preview(sweep: Sweep, trials: list[Trial]) -> int:
+    """Print the next settings, as a search without further results proposes them; return the exit code."""
+    engine = Engine(sweep)
+    first = next_number(trials)
+    for number in range(first, first + PREVIEW if sweep.cap is None else min(first + PREVIEW, sweep.cap + 1)):
+        parameters = engine.propose(trials)
+        if parameters is None:
+            break
+        trials.append(Trial(number=number, run_id=f"preview-{number}", parameters=parameters))
+        print(f"trial {number}: {described(parameters)}")
+    if sweep.search != "grid" and sweep.seed is None:
+        print("a search without --seed draws others")
+    if sweep.search in ("bayes", "optuna"):
+        print(f"{sweep.search}: from its first results on the search proposes others")
+    return exits.DONE
 
 
 def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tuple[str | None, SweepDirectory]:
@@ -84,6 +109,14 @@ def _begin(sweep: Sweep, config: Config, directory: SweepDirectory | None) -> tu
     mode, _ = resolve_mode(config.tracking, Path("runs"))
     if mode != "online":
         return None, SweepDirectory.create(sweep)
+    if sweep.search == "optuna":
+        print("Optuna proposes on this machine: in W&B the trials are a group of runs, not a sweep")
+        return None, SweepDirectory.create(sweep)
+    if sweep.seed is not None:
+        raise InputError(
+            f"seed: {sweep.seed} is for a search on this machine, and W&B's server has none; leave it out, or type "
+            "tracking=offline."
+        )
     from textrnn.sweeping.agents import register
 
     online = register(sweep, config)
@@ -110,10 +143,15 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("words", metavar="FILE | KEY=VALUE", nargs="*", help="the sweep file; what all trials share")
     parser.add_argument("--agents", default="auto", help="trials at once (default: auto, one for each GPU, else one)")
     parser.add_argument("--count", help="trials at most, with those before --resume")
+    parser.add_argument("--seed", help="seed of the search on this machine: the same seed draws the same trials")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the first settings, at most 10, and start nothing"
+    )
     parser.add_argument("--resume", metavar="SWEEP", type=Path, help="directory or id of a sweep to resume")
     arguments = parser.parse_intermixed_args(list(argv))
     arguments.agents = None if arguments.agents == "auto" else _number("agents", arguments.agents)
     arguments.count = None if arguments.count is None else _number("count", arguments.count)
+    arguments.seed = None if arguments.seed is None else _number("seed", arguments.seed)
     files = [word for word in arguments.words if "=" not in word]
     arguments.typed = quote_texts([word for word in arguments.words if "=" in word])
     if len(files) > 1 or (not files and arguments.resume is None):
@@ -123,19 +161,20 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _number(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--{name} {text}: type a whole number from 1{', or auto' if name == 'agents' else ''}.")
+    least = 0 if name == "seed" else 1
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"--{name} {text}: type a whole number from {least}{', or auto' * (name == 'agents')}.")
     return int(text)
 
 
 def _read(arguments: argparse.Namespace) -> Sweep:
-    return read_sweep(arguments.file, arguments.typed, arguments.count)
+    return read_sweep(arguments.file, arguments.typed, arguments.count, arguments.seed)
 
 
 def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
     """Open a sweep to resume, as it was started."""
-    if arguments.typed:
-        raise InputError(f"{arguments.typed[0]}: can't change in a sweep that has begun; leave it out.")
+    for typed in (*arguments.typed, *(["--seed"] if arguments.seed is not None else [])):
+        raise InputError(f"{typed}: can't change in a sweep that has begun; leave it out.")
     file = None if arguments.file is None else arguments.file.absolute()
     directory = SweepDirectory.open(arguments.resume)
     try:
@@ -144,7 +183,7 @@ def _resumed(arguments: argparse.Namespace) -> tuple[Sweep, SweepDirectory]:
         if arguments.count is not None and directory.registered.is_file():
             raise InputError(f"--count {arguments.count}: this sweep is W&B's and keeps its run_cap; leave it out.")
         if file is not None:
-            _compare(read_sweep(file, directory.typed(), sweep.cap), sweep, directory)
+            _compare(read_sweep(file, directory.typed(), sweep.cap, sweep.seed), sweep, directory)
     except BaseException:
         directory.release()
         raise

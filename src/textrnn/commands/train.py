@@ -18,6 +18,7 @@ from textrnn.config.resumed_trial import read_back
 from textrnn.config.schema import Config
 from textrnn.distributed.launch import read_launch, starts_several
 from textrnn.distributed.ranks import Ranks
+from textrnn.tracking.wandb_settings import is_trial
 
 PROGRAM = "train.py"
 """Hydra's name of the program, which its help shows."""
@@ -48,9 +49,9 @@ NOT_OF_A_JOB = ("run_dir=", "tracking.group=", "hydra", "+hydra")
 """Prefixes of overrides that a SLURM job doesn't get: each job has its own, or they are for the launcher."""
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], help_text: str = HELP) -> int:
     """`python train.py GROUP=NAME KEY=VALUE ... [-m]`; `experiment=FILE.yaml` reads a sweep's best.yaml too."""
-    code = train(argv)
+    code = train(argv, help_text)
     if code == exits.WRONG_INPUT and read_launch().is_external:
         # All ranks leave now; srun would kill the slower ones and show its own exit code for the step.
         sys.stdout.flush()
@@ -59,14 +60,16 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def train(argv: Sequence[str]) -> int:
+def train(argv: Sequence[str], help_text: str = HELP) -> int:
     """`main` for a caller that continues after it; always returns the exit code."""
     signals = Signals()
+    if is_trial():
+        signals.defer()  # until the run has what it tells W&B with
     ranks = Ranks(read_launch())
     with exits.exit_code() as outcome:
         ranks.rendezvous()
         with ranks.reporting_failure():
-            outcome.code = _train(argv, ranks, signals)
+            outcome.code = _train(argv, ranks, signals, help_text)
     signals.defer()
     if outcome.code == exits.PREEMPTED and ranks.is_first:
         from textrnn.distributed.slurm import requeue
@@ -78,13 +81,14 @@ def train(argv: Sequence[str]) -> int:
     return outcome.code
 
 
-def _train(argv: Sequence[str], ranks: Ranks, signals: Signals) -> int:
+def _train(argv: Sequence[str], ranks: Ranks, signals: Signals, help_text: str) -> int:
     with ranks.barrier():
         argv, left_out = read_back(argv)
         command_line = parse_command_line(argv)
         configs = compose_jobs(command_line)
     if command_line.help:
-        print(HELP, explain_groups([*GROUPS, "hydra/launcher"]), explain_keys(configs[0]), explain_launcher(), sep="\n")
+        groups = explain_groups([*GROUPS, "hydra/launcher"])
+        print(help_text, groups, explain_keys(configs[0]), explain_launcher(), sep="\n")
         return exits.DONE
     if left_out and ranks.is_first:
         keys = ", ".join(sorted({key.partition(".")[0] for key in left_out}))

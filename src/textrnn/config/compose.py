@@ -297,7 +297,13 @@ def _resumed(run_dir: Path, typed: dict[Any, Any], overrides: Sequence[str]) -> 
             raise InputError(
                 f"resume={run_dir}: a resumed run keeps its experiment; type the keys to change instead of experiment=."
             )
-        if not override.key_or_group.startswith("hydra"):
+        if override.key_or_group == "objective":
+            if override.value() != before.objective:
+                raise InputError(
+                    f"resume={run_dir}: its objective is {before.objective}, which can't change in a run that has "
+                    "begun; start a new run, with model.pretrained=RUN if it shall start from this one."
+                )
+        elif not override.key_or_group.startswith("hydra"):
             changed += typed_keys(override, before)
     for key in changed:
         OmegaConf.update(base, key, OmegaConf.select(composed, key), merge=False)

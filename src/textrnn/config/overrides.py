@@ -20,7 +20,7 @@ from textrnn.config.schema import LISTS_OF_TEXTS, Config, LauncherConfig
 _PACKAGE = Path(__file__).resolve().parents[1]
 # In a wheel `conf/` is inside the package; in a checkout it is at the top.
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
-GROUPS = ("model", "data", "trainer", "tracking", "experiment")
+GROUPS = ("model", "data", "trainer", "tracking", "objective", "experiment")
 
 # The only keys of Hydra that may be set: the launcher's, for clusters.
 _HYDRA_KEYS = re.compile(r"hydra/launcher|hydra\.launcher\.[\w.-]+")

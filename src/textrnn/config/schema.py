@@ -4,115 +4,52 @@ Hydra composes the YAML files in `conf/`, which explain the keys, into a `Config
 `python train.py`; a test holds them equal to the YAML. `checks.py` checks the allowed values and the combinations.
 """
 
-import math
-import operator
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
+from textrnn.config.rules import (
+    BATCHES,
+    DEVICES,
+    TIME,
+    TIMES,
+    are_betas,
+    are_classes,
+    are_devices,
+    are_texts,
+    choice,
+    is_count,
+    is_delimiter,
+    is_share,
+    number,
+    probability,
+    rule,
+    text,
+)
+
 SPLITS = ("train", "validation", "test")
+UNLABELLED = "unlabelled"
+ALL_SPLITS = (*SPLITS, UNLABELLED)
+"""With the split of reviews without labels, which is there with `data.unlabelled`."""
 LABELS = ("negative", "positive")
 PAD_ID, UNK_ID = 0, 1
 """Ids of the padding token and of the unknown token in every vocabulary."""
 SMALLEST_BPE = 258
 """Tokens that byte-pair encoding starts from: padding, unknown and 256 bytes."""
-LISTS_OF_TEXTS = ("data.path", "data.text_column")
+LISTS_OF_TEXTS = ("data.path", "data.text_column", "data.label_column")
 """Keys of one text or a list of texts."""
 CELLS = ("rnn", "lstm", "gru")
 POOLINGS = ("last", "mean", "max", "max_mean")
 IMPLEMENTATIONS = ("auto", "compiled", "fused", "packed", "cell")
-EARLY_STOPPING_MONITORS = ("val/loss", "val/accuracy")
+TRACKERS = ("trackio", "tensorboard")
+"""Values of `tracking.mode` that are trackers other than W&B, each with an extra of this name."""
+OBJECTIVES = ("classification", "language_model")
+MONITORS = {"classification": ("val/loss", "val/accuracy"), "language_model": ("val/loss", "val/perplexity")}
+"""The metrics that may choose the best epoch, by objective."""
+EARLY_STOPPING_MONITORS = ("val/loss", "val/accuracy", "val/perplexity")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
-
-
-def rule(holds: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
-    """Return the metadata of a field whose values satisfy `holds`; `wanted` describes them, after "must be".
-
-    None is only checked for the type Any; other types state whether it is allowed.
-    """
-    return {"holds": holds, "wanted": wanted}
-
-
-def choice(default: str | None, choices: Sequence[str]) -> Any:
-    """Return a field whose value is one of `choices`."""
-    return field(default=default, metadata=rule(lambda value: value in choices, f"one of {', '.join(choices)}"))
-
-
-def text(default: str | None) -> Any:
-    """Return a field whose value is a non-empty text."""
-    return field(default=default, metadata=rule(lambda value: bool(value.strip()), "a text that is not empty"))
-
-
-def number(
-    default: float | None,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """Return a field whose value is a finite number within these bounds."""
-    limits = (
-        ("at least", at_least, operator.ge),
-        ("above", above, operator.gt),
-        ("at most", at_most, operator.le),
-        ("below", below, operator.lt),
-    )
-    bounds = [(words, limit, compare) for words, limit, compare in limits if limit is not None]
-    wanted = [f"{words} {limit}" for words, limit, _ in bounds]
-    if isinstance(default, float) and at_most is None and below is None:
-        wanted.insert(0, "finite")
-    within = rule(
-        lambda value: math.isfinite(value) and all(compare(value, limit) for _, limit, compare in bounds),
-        " and ".join(wanted),
-    )
-    return field(default=default, metadata=within)
-
-
-def probability(default: float) -> Any:
-    """Return a field whose value is a probability below 1."""
-    return number(default, at_least=0, below=1)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_share(value: Any) -> bool:
-    return value is None or _is_count(value) or (isinstance(value, float) and 0.0 <= value <= 1.0)
-
-
-def _are_devices(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and all(_is_count(item) for item in value)
-    return value == "auto" or value == -1 or (_is_count(value) and value > 0)
-
-
-def _are_betas(value: list[float]) -> bool:
-    return len(value) == 2 and all(0 <= beta < 1 for beta in value)
-
-
-def _are_classes(value: list[str]) -> bool:
-    names = [name.strip() for name in value]
-    return len(names) >= 2 and all(names) and len(set(names)) == len(names)
-
-
-def _are_texts(value: Any) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return bool(values) and all(isinstance(item, str) and item.strip() for item in values)
-
-
-def _is_delimiter(value: str) -> bool:
-    return value == "tab" or (len(value) == 1 and value not in '"\r\n')
-
-
-_BATCHES = "a number of batches (integer), or a share of them between 0.0 and 1.0"
-_DEVICES = "auto, a number from 1, or a list of device numbers such as [0,1]"
-_TIMES = "DD:HH:MM:SS (in a YAML file in quotes), such as 00:01:30:00"
-_TIME = re.compile(r"\d{2}:\d{2}:\d{2}:\d{2}")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -123,6 +60,9 @@ class EmbeddingConfig:
     size: int = number(100, at_least=1)
     vectors: str | None = None
     trainable: bool = True
+    bigrams: int = field(default=0, metadata=rule(lambda value: value == 0 or value >= 2, "0, or at least 2"))
+    bigram_dropout: float = probability(0.5)
+    bigram_word_dropout: float = probability(0.2)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -142,11 +82,13 @@ class ModelConfig:
     output_dropout: float = probability(0.5)
     label_smoothing: float = number(0.0, at_least=0, below=1)
     adversarial: float = number(0.015, at_least=0, below=1)
+    virtual_adversarial: float = number(0.0, at_least=0, below=1)
     nonlinearity: str = choice("tanh", ("tanh", "relu"))
     bias: bool = True
     recurrent_init: str = choice("orthogonal", ("orthogonal", "uniform"))
     forget_bias: float = number(1.0)
     initial_state: str = choice("zeros", ("zeros", "learned"))
+    pretrained: str | None = text(None)
     implementation: str = choice("auto", IMPLEMENTATIONS)
 
 
@@ -156,6 +98,7 @@ class SyntheticConfig:
 
     train_reviews: int = number(10000, at_least=100)
     test_reviews: int = number(2000, at_least=1)
+    unlabelled_reviews: int = number(10000, at_least=1)
     difficulty: float = number(0.5, at_least=0, at_most=1)
     classes: int = number(2, at_least=2, at_most=8)
     seed: int = 0
@@ -168,6 +111,7 @@ class SplitsConfig:
     train: str | None = text(None)
     validation: str | None = text(None)
     test: str | None = text(None)
+    unlabelled: str | None = text(None)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -177,34 +121,54 @@ class DataConfig:
     source: str = choice("hub", ("hub", "synthetic"))
     path: Any = field(
         default=None,
-        metadata=rule(lambda value: value is None or _are_texts(value), "a path, a list of paths, or null"),
+        metadata=rule(lambda value: value is None or are_texts(value), "a path, a list of paths, or null"),
     )
     delimiter: str | None = field(
-        default=None, metadata=rule(_is_delimiter, "a single character, tab, or null to find it by looking")
+        default=None, metadata=rule(is_delimiter, "a single character, tab, or null to find it by looking")
     )
     encoding: str = text("utf-8")
     repo: str = text("stanfordnlp/imdb")
     revision: str = text("main")
     config: str | None = text(None)
     splits: SplitsConfig = field(default_factory=SplitsConfig)
-    text_column: Any = field(default="text", metadata=rule(_are_texts, "a column's name, or a list of names"))
-    label_column: str = text("label")
+    unlabelled: bool = False
+    text_column: Any = field(default="text", metadata=rule(are_texts, "a column's name, or a list of names"))
+    label_column: Any = field(default="label", metadata=rule(are_texts, "a column's name, or a list of names"))
+    labels_per_text: str = choice("one", ("one", "many"))
     classes: list[str] | None = field(
-        default=None, metadata=rule(_are_classes, "the names of two or more different classes, such as [ham,spam]")
+        default=None, metadata=rule(are_classes, "the names of two or more different classes, such as [ham,spam]")
     )
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     tokenizer: str = choice("word", ("word", "bpe", "keras", "spacy"))
     vocab_size: int = number(30000, at_least=3)  # padding, unknown and a word
+    vocabulary_from: str = choice("train", ("train", "train_and_unlabelled"))
     max_length: int = number(400, at_least=1)
     truncate: str = choice("tail", ("head", "tail"))
     batch_size: int = number(64, at_least=1)
     eval_batch_size: int | None = number(None, at_least=1)
+    unlabelled_batch_size: int = number(0, at_least=0)
     segment_size: int | None = number(None, at_least=1)
     cache_dir: str | None = None
 
     def text_columns(self) -> list[str]:
         """Return the columns whose texts are joined: `text_column` as a list."""
         return [self.text_column] if isinstance(self.text_column, str) else list(self.text_column)
+
+    def label_columns(self) -> list[str]:
+        """Return the columns of the labels: `label_column` as a list; each of several is of a class.
+
+        An empty `label_column` stands for rows without labels.
+        """
+        columns = [self.label_column] if isinstance(self.label_column, str) else list(self.label_column)
+        return [column for column in columns if column]
+
+    def columns(self) -> list[str]:
+        """Return the columns of texts and labels."""
+        return [*self.text_columns(), *self.label_columns()]
+
+    def many_labels(self) -> bool:
+        """Return whether a text may have several labels, or none."""
+        return self.labels_per_text == "many"
 
     def effective_eval_batch_size(self) -> int:
         """Return `eval_batch_size`, or for null twice `batch_size`, as evaluation keeps nothing for a backward pass."""
@@ -218,10 +182,20 @@ class OptimizerConfig:
     lr: float = number(2e-3, above=0)
     weight_decay: float = number(0.01, at_least=0)
     betas: list[float] = field(
-        default_factory=lambda: [0.9, 0.999], metadata=rule(_are_betas, "two numbers of at least 0 and below 1")
+        default_factory=lambda: [0.9, 0.999], metadata=rule(are_betas, "two numbers of at least 0 and below 1")
     )
     warmup_steps: int = number(100, at_least=0)
     schedule: str = choice("linear", ("constant", "linear", "cosine"))
+    average: float = probability(0.0)
+    layer_decay: float = number(1.0, above=0, at_most=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class PretrainingConfig:
+    """The output of a language model, for `objective=language_model`."""
+
+    tied: bool = True
+    candidates: int = number(512, at_least=1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -250,27 +224,25 @@ class TrainerConfig:
 
     accelerator: str = choice("auto", ("auto", "cpu", "gpu", "cuda", "mps", "tpu"))
     strategy: str = choice("auto", STRATEGIES)
-    devices: Any = field(default="auto", metadata=rule(_are_devices, _DEVICES))
+    devices: Any = field(default="auto", metadata=rule(are_devices, DEVICES))
     num_nodes: int = number(1, at_least=1)
     precision: str = choice("32-true", PRECISIONS)
     fast_dev_run: Any = field(
         default=False,
-        metadata=rule(lambda value: isinstance(value, bool) or _is_count(value), "true, false or a number"),
+        metadata=rule(lambda value: isinstance(value, bool) or is_count(value), "true, false or a number"),
     )
     max_epochs: int | None = number(3, at_least=-1)
     min_epochs: int | None = number(None, at_least=0)
     max_steps: int = number(-1, at_least=-1)
     min_steps: int | None = number(None, at_least=0)
-    max_time: str | None = field(default=None, metadata=rule(lambda value: bool(_TIME.fullmatch(value)), _TIMES))
-    limit_train_batches: Any = field(default=None, metadata=rule(_is_share, _BATCHES))
-    limit_val_batches: Any = field(default=None, metadata=rule(_is_share, _BATCHES))
-    limit_test_batches: Any = field(default=None, metadata=rule(_is_share, _BATCHES))
+    max_time: str | None = field(default=None, metadata=rule(lambda value: bool(TIME.fullmatch(value)), TIMES))
+    limit_train_batches: Any = field(default=None, metadata=rule(is_share, BATCHES))
+    limit_val_batches: Any = field(default=None, metadata=rule(is_share, BATCHES))
+    limit_test_batches: Any = field(default=None, metadata=rule(is_share, BATCHES))
     overfit_batches: Any = field(
-        default=0.0, metadata=rule(lambda value: value is not None and _is_share(value), _BATCHES)
+        default=0.0, metadata=rule(lambda value: value is not None and is_share(value), BATCHES)
     )
-    val_check_interval: Any = field(
-        default=None, metadata=rule(lambda value: value != 0 and _is_share(value), _BATCHES)
-    )
+    val_check_interval: Any = field(default=None, metadata=rule(lambda value: value != 0 and is_share(value), BATCHES))
     check_val_every_n_epoch: int | None = number(1, at_least=1)
     num_sanity_val_steps: int | None = number(0, at_least=-1)
     log_every_n_steps: int = number(50, at_least=1)
@@ -291,9 +263,9 @@ class TrainerConfig:
 
 @dataclass(kw_only=True, slots=True)
 class TrackingConfig:
-    """Tracking in W&B, and the record of mistakes."""
+    """Tracking in W&B or another tracker, and the record of mistakes."""
 
-    mode: str = choice("auto", ("auto", "online", "offline", "none"))
+    mode: str = choice("auto", ("auto", "online", "offline", "none", *TRACKERS))
     project: str | None = None
     entity: str | None = None
     name: str | None = None
@@ -304,6 +276,7 @@ class TrackingConfig:
     watch: str | None = choice(None, ("gradients", "all"))
     mistakes: int = number(50, at_least=0)
     artifact: bool = True
+    registry: str | None = None
 
     def effective_project(self) -> str:
         """Return the W&B project: `project`, WANDB_PROJECT, or textrnn."""
@@ -314,9 +287,11 @@ class TrackingConfig:
 class Config:
     """The complete configuration of a run."""
 
+    objective: str = choice("classification", OBJECTIVES)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -4,7 +4,7 @@ A step's reviews don't depend on the number of ranks; `shard_step` gives each ra
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,15 @@ class Batch(TypedDict):
     lengths: "torch.Tensor"
     """(batch,) int64, tokens of each review, at least 1."""
     labels: "torch.Tensor"
-    """(batch,) int64, class ids; with two classes, 0 or 1."""
+    """(batch,) int64, class ids; with several labels a review (batch, classes) float32, 0 or 1."""
     weights: "torch.Tensor"
     """(batch,) float32, 1 for a review, 0 for the filler of a rank that has none in this step."""
     indices: "torch.Tensor"
     """(batch,) int64, the review's row in its split."""
     global_batch_size: int
     """Reviews in the step over all ranks."""
+    unlabelled: "NotRequired[Batch]"
+    """The step's unlabelled reviews, whose labels are -1; missing without `data.unlabelled_batch_size`."""
 
 
 def plan_epoch(lengths: Lengths, *, batch_size: int, seed: int, epoch: int, shuffle: bool = True) -> list[Indices]:
@@ -68,6 +70,27 @@ def plan_epoch(lengths: Lengths, *, batch_size: int, seed: int, epoch: int, shuf
     for pool in _cut(order, pool_batches * batch_size):
         steps += _cut(pool[np.argsort(lengths[pool], kind="stable")], batch_size)
     return [steps[number] for number in generator.permutation(len(steps))]
+
+
+def plan_unlabelled(lengths: Lengths, *, batch_size: int, seed: int, first: int, count: int) -> list[Indices]:
+    """Return the unlabelled reviews of `count` steps of training, from step `first` of the run on.
+
+    They are read in epochs of their own, each with its plan by `plan_epoch`, one after another.
+
+    Args:
+        lengths: (reviews,) tokens of each unlabelled review as the model reads it.
+        batch_size: Unlabelled reviews in a step over all ranks; the last step of each of their epochs may have fewer.
+        seed: The run's seed.
+        first: Steps before, in all epochs of training, each counted as long as it is without a limit.
+        count: Number of steps.
+
+    Returns:
+        `count` arrays of rows.
+    """
+    an_epoch = -(-len(lengths) // batch_size)
+    epochs = range(first // an_epoch, -(-(first + count) // an_epoch))
+    steps = [step for epoch in epochs for step in plan_epoch(lengths, batch_size=batch_size, seed=seed, epoch=epoch)]
+    return steps[first % an_epoch :][:count]
 
 
 def _cut(rows: Indices, size: int) -> list[Indices]:
@@ -147,7 +170,7 @@ def collate(
     return Batch(
         token_ids=token_ids,
         lengths=tensor(lengths),
-        labels=tensor(split.labels[indices].astype(np.int64)),
+        labels=tensor(split.labels[indices].astype(np.int64 if split.labels.ndim == 1 else np.float32)),
         weights=tensor(weights),
         indices=tensor(indices.astype(np.int64)),
         global_batch_size=global_batch_size,
@@ -173,6 +196,8 @@ class BatchLoader:
         world_size: Number of ranks.
         ahead: Batches that a thread makes in advance; 0: none, and no thread.
         pin_memory: See `collate`.
+        unlabelled: Reviews of which each step has some more, by `plan_unlabelled`; None: none.
+        unlabelled_batch_size: Unlabelled reviews in a step over all ranks.
     """
 
     def __init__(
@@ -190,6 +215,8 @@ class BatchLoader:
         world_size: int = 1,
         ahead: int = 0,
         pin_memory: bool = False,
+        unlabelled: Split | None = None,
+        unlabelled_batch_size: int = 0,
     ) -> None:
         self.split = split
         self.batch_size = batch_size
@@ -204,6 +231,9 @@ class BatchLoader:
         self._world_size = world_size
         self._ahead = ahead
         self._pin_memory = pin_memory
+        self._unlabelled = unlabelled
+        self._unlabelled_batch_size = unlabelled_batch_size
+        self._unlabelled_lengths = self.lengths if unlabelled is None else np.minimum(unlabelled.lengths, max_length)
         self._place = (0, 0)
         self._restored: tuple[int, int] | None = None
 
@@ -226,18 +256,39 @@ class BatchLoader:
         restored, self._restored = self._restored, None
         # A position in another epoch is that epoch's end: this one starts at its beginning.
         start = restored[1] if restored is not None and restored[0] == epoch else 0
-        steps = self.plan(epoch)[start:]
+        steps = self._steps(epoch, start)
         batches = in_advance(self._batch, steps, ahead=self._ahead) if self._ahead else map(self._batch, steps)
         for number, batch in enumerate(batches, start):
             # Counts the batch that is yielded, not those made in advance, which are untrained.
             self._place = (epoch, number + 1)
             yield batch
 
-    def _batch(self, step: Indices) -> Batch:
+    def _steps(self, epoch: int, start: int) -> list[tuple[Indices, Indices | None]]:
+        """Return the epoch's steps from `start` on, each with its unlabelled reviews."""
+        steps = self.plan(epoch)[start:]
+        if self._unlabelled is None:
+            return [(step, None) for step in steps]
+        others = plan_unlabelled(
+            self._unlabelled_lengths,
+            batch_size=self._unlabelled_batch_size,
+            seed=self._seed,
+            first=(0 if self._same_every_epoch else epoch * len(self)) + start,
+            count=len(steps),
+        )
+        return list(zip(steps, others, strict=True))
+
+    def _batch(self, step: tuple[Indices, Indices | None]) -> Batch:
         """Return the batch of this rank's shard of a step."""
-        indices, weights = shard_step(step, self.lengths, self._rank, self._world_size)
+        labelled, others = step
+        batch = self._shard(self.split, self.lengths, labelled)
+        if self._unlabelled is not None and others is not None:
+            batch["unlabelled"] = self._shard(self._unlabelled, self._unlabelled_lengths, others)
+        return batch
+
+    def _shard(self, split: Split, lengths: Lengths, step: Indices) -> Batch:
+        indices, weights = shard_step(step, lengths, self._rank, self._world_size)
         return collate(
-            self.split,
+            split,
             indices,
             weights,
             max_length=self._max_length,

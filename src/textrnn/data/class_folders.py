@@ -7,10 +7,9 @@ from pathlib import Path
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
-from textrnn.data.split_names import exactly, listed, named_splits, real
+from textrnn.config.schema import UNLABELLED
+from textrnn.data.split_names import UNLABELLED_NAMES, exactly, is_unlabelled, listed, named_splits, real
 
-UNLABELED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
-"""Folders whose texts have no label, as in aclImdb."""
 _TEXTS = ("", ".txt")
 
 
@@ -22,13 +21,18 @@ def class_of(folder: Path, root: Path) -> str | None:
     return below[0] if below else None
 
 
-def texts_of_classes(files: Sequence[Path], root: Path, origin: str) -> tuple[dict[str, list[Path]], list[Path]]:
+def texts_of_classes(
+    files: Sequence[Path], root: Path, origin: str, *, unlabelled: bool
+) -> tuple[dict[str, list[Path]], list[Path]]:
     """Return the text files in the folders of classes, by split, and those named after none; name what isn't read.
+
+    A folder such as `train/unsup` of aclImdb is no class: its texts have no labels.
 
     Args:
         files: All files below `root`, sorted.
         root: The folder that was typed.
         origin: It, as it was typed.
+        unlabelled: Whether texts without labels are read.
 
     Raises:
         InputError: a file's split is not certain.
@@ -39,7 +43,10 @@ def texts_of_classes(files: Sequence[Path], root: Path, origin: str) -> tuple[di
     for folder, group in groupby(files, key=lambda file: file.parent):
         members, name = list(group), class_of(folder, root)
         texts = [file for file in members if file.suffix.lower() in _TEXTS]
-        if name is not None and name.lower() in UNLABELED:
+        if name is not None and name.lower() in UNLABELLED_NAMES:
+            if unlabelled and is_unlabelled(*folder.relative_to(root).parts):
+                splits.setdefault(UNLABELLED, []).extend(texts)
+                continue
             LOGGER.info(f"{origin}: {folder.relative_to(root)} has no labels, so its {len(texts):,} texts are not read")
             continue
         if name is None:

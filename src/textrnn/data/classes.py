@@ -8,7 +8,7 @@ order of the rows, or the order of `data.classes`.
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from textrnn.base.console import LOGGER
@@ -18,9 +18,16 @@ from textrnn.config.schema import LABELS, DataConfig
 Label = int | float | str
 """A label as a value: 1, True, 1.0, "1" and "1.0" are the number 1."""
 
+RowLabel = Label | tuple[Label, ...]
+"""The label of a row; with several labels a text all of them, each once."""
+
 MOST_CLASSES = 1000
 FEWEST_TO_JUDGE = 20
 """Classes above which half of the training rows can't have a class of their own."""
+ROWS_A_CLASS = 10
+"""Rows that a class has at least on average, in a column that looks like one of classes."""
+LOOKED_AT = 1000
+"""Rows that are looked at for such a column."""
 SHOWN = 10
 """Classes that a line names."""
 
@@ -28,6 +35,8 @@ _SIDES = {"negative": 0, "neg": 0, "bad": 0, "false": 0, "0": 0, "positive": 1, 
 """Labels of two classes whose meaning is known, in any case."""
 _PLAIN = re.compile(r"[\w.+-]+")
 """A name that needs no quotes in a list on the command line."""
+_SEPARATORS = re.compile(r"[,;|]")
+"""Between the names of several labels in a cell of a csv file."""
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?")
 
 
@@ -36,6 +45,21 @@ class Unnamed:
     """A class's number in a column that names its classes, but not this one: -1 is a hidden label."""
 
     number: int
+
+
+class NotClasses(InputError):  # noqa: N818 - about a column, which is reported as wrong input
+    """A column holds other things than classes; the message ends with what to type instead."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"{found}; type data.label_column=NAME with the column that holds the labels")
+        self._found = found
+
+    def naming(self, columns: Sequence[str]) -> InputError:
+        """Return the refusal with the columns that look like one of classes; itself without any."""
+        if not columns:
+            return self
+        typed = " or ".join(f"data.label_column={name}" for name in columns[:SHOWN])
+        return InputError(f"{self._found}; type {typed}, which {'look' if len(columns) > 1 else 'looks'} like one")
 
 
 class NotALabel(ValueError):  # noqa: N818 - about a value, which is reported as wrong input
@@ -56,9 +80,17 @@ def read_label(raw: object) -> Label | None:
     return None
 
 
-def learn_classes(labels: Collection[Label]) -> tuple[str, ...]:
-    """Return the classes of the training rows, whose different labels are `labels`, by class id."""
-    if {_side(label) for label in labels} == {0, 1}:
+def single_labels(label: RowLabel) -> tuple[Label, ...]:
+    """Return the labels of a row: one, or with several labels a text any number."""
+    return label if isinstance(label, tuple) else (label,)
+
+
+def learn_classes(labels: Collection[Label], *, many: bool = False) -> tuple[str, ...]:
+    """Return the classes of the training rows, whose different labels are `labels`, by class id.
+
+    With several labels a text (`many`) no two of them are the sides of one question.
+    """
+    if not many and {_side(label) for label in labels} == {0, 1}:
         return LABELS
     numbers = [label for label in labels if not isinstance(label, str)]
     return tuple(map(str, sorted(numbers) if len(numbers) == len(labels) else sorted(map(str, labels))))
@@ -97,6 +129,13 @@ class ClassIds:
                 return ids[key]  # type: ignore[index]  # each key is of its dictionary
         return None
 
+    def row(self, label: RowLabel) -> int | list[int] | None:
+        """Return the class id of a row, or 1 for each class that it has and 0 for each other; None for no class."""
+        if not isinstance(label, tuple):
+            return self.get(label)
+        found = {self.get(single) for single in label}
+        return None if None in found else [int(number in found) for number in range(len(self.names))]
+
     def name(self, label: Label) -> str | None:
         """Return the name of a label's class; None if it has none."""
         found = self.get(label)
@@ -112,19 +151,50 @@ class LabelColumn:
     """
 
     def __init__(self, origin: str, data: DataConfig) -> None:
-        self._name = data.label_column
-        self._column = f"{origin}: column {data.label_column!r}"
-        self._ids = None if data.classes is None else ClassIds(data.classes)
+        self._columns = data.label_columns()
+        self._name = ", ".join(self._columns)
+        self._column = f"{origin}: column {self._name!r}"
+        self._many = data.many_labels()
+        names = _typed_names(data)
+        self._ids = None if names is None else ClassIds(names)
         self._read: dict[object, Label] = {}
         self._by_folded: dict[str, Label] = {}
 
-    def read(self, raw: object) -> Label:
+    def read(self, raw: object) -> RowLabel:
         """Return the label of a row; with `data.classes`, the name of its class.
+
+        With several labels a text, `raw` is a list of them, a text with `,`, `;` or `|` between them or, of several
+        columns, a tuple with 1 for each class that it has.
 
         Raises:
             NotALabel: it is missing, hidden, or none of `data.classes`.
             InputError: it differs from another one in case alone, or the column has too many different ones.
         """
+        if not self._many:
+            return self._single(raw)
+        if isinstance(raw, tuple):
+            return tuple(name for name, value in zip(self._columns, raw, strict=True) if self._is_of(name, value))
+        if isinstance(raw, str):
+            raw = _split(raw)
+        labels = {self._single(single) for single in (raw if isinstance(raw, list) else [raw])}
+        return tuple(sorted(labels, key=str))
+
+    def _is_of(self, column: str, raw: object) -> bool:
+        """Return whether a row is of a class, by the class's own column."""
+        label = read_label(raw)
+        if label is None or label == -1:
+            found = "a hidden label (-1)" if label == -1 else "no label"
+            raise NotALabel(f"has {found} in column {column!r}; correct or remove the row")
+        side = _side(label)
+        if side is None:
+            raise NotALabel(
+                f"has the label {label!r:.40} in column {column!r}, but each of several label columns holds 1 for the "
+                "texts of its class and 0 for the others; correct the row, or type data.label_column=NAME with the "
+                "column that holds the labels"
+            )
+        return side == 1
+
+    def _single(self, raw: object) -> Label:
         known = self._read.get(raw) if raw.__hash__ is not None else None
         if known is not None:
             return known
@@ -146,7 +216,7 @@ class LabelColumn:
             )
         self._read[raw] = label
         if len(self._by_folded) > MOST_CLASSES:
-            raise InputError(self._not_classes(f"more than {MOST_CLASSES:,} different values"))
+            raise NotClasses(self._not_classes(f"more than {MOST_CLASSES:,} different values"))
         return label
 
     def check_training(self, labels: Collection[Label], rows: int) -> None:
@@ -156,7 +226,7 @@ class LabelColumn:
             InputError: most rows have a label of their own.
         """
         if self._ids is None and len(labels) > max(FEWEST_TO_JUDGE, rows / 2):
-            raise InputError(self._not_classes(f"{len(labels):,} different values in {rows:,} training rows"))
+            raise NotClasses(self._not_classes(f"{len(labels):,} different values in {rows:,} training rows"))
 
     def unseen(self, label: Label, known: Collection[Label]) -> str | None:
         """Return the refusal of a label that has no class of the training rows; None if it has one."""
@@ -168,10 +238,7 @@ class LabelColumn:
         )
 
     def _not_classes(self, found: str) -> str:
-        return (
-            f"{self._column} holds {found}, so it isn't a column of classes; type data.label_column=NAME with the "
-            "column that holds the labels"
-        )
+        return f"{self._column} holds {found}, so it isn't a column of classes"
 
     def _refusal(self, raw: object) -> str:
         if isinstance(raw, Unnamed) and raw.number == -1:
@@ -186,6 +253,20 @@ class LabelColumn:
             f"has {found} in column {self._name!r}; correct or remove the row, or type data.label_column=NAME with the "
             "column that holds the labels"
         )
+
+
+def columns_like_classes(rows: Iterable[Mapping[str, object]], data: DataConfig) -> list[str]:
+    """Return the columns, other than those of `data`, of which ten rows or more share a label, in rows by column."""
+    values: dict[str, list[Label | None]] = {}
+    for row in rows:
+        for column, value in row.items():
+            if column not in data.columns():
+                values.setdefault(column, []).append(read_label(value))
+    return [
+        column
+        for column, labels in values.items()
+        if None not in labels and 2 <= len({*labels}) <= max(2, len(labels) / ROWS_A_CLASS)
+    ]
 
 
 def classes_line(classes: Sequence[str]) -> str:
@@ -206,7 +287,28 @@ def typed_classes(classes: Sequence[str]) -> str:
     return f"data.classes=[{','.join(names)}]"
 
 
-def choose_classes(labels: Mapping[str, Counter[Label]], data: DataConfig) -> ClassIds:
+def _typed_names(data: DataConfig) -> list[str] | None:
+    """Return the names of classes that are typed: `data.classes`, or several label columns."""
+    return data.label_columns() if len(data.label_columns()) > 1 else data.classes
+
+
+def _split(cell: str) -> list[str]:
+    """Return the labels in a cell: between separators, or of a list as Python and JSON write it."""
+    text = cell.strip()
+    if text.startswith("[") and text.endswith("]"):
+        return [name.strip().strip("'\"") for name in text[1:-1].split(",") if name.strip()]
+    return [name for name in _SEPARATORS.split(text) if name.strip()]
+
+
+def _counted(counts: Mapping[RowLabel, int]) -> Counter[Label]:
+    """Return how often each single label occurs."""
+    singles: Counter[Label] = Counter()
+    for label, count in counts.items():
+        singles.update(dict.fromkeys(single_labels(label), count))
+    return singles
+
+
+def choose_classes(labels: Mapping[str, Counter[RowLabel]], data: DataConfig) -> ClassIds:
     """Return the classes of a source and show them: `data.classes`, else those of its training rows.
 
     Args:
@@ -216,8 +318,11 @@ def choose_classes(labels: Mapping[str, Counter[Label]], data: DataConfig) -> Cl
     Raises:
         InputError: there is only one class, or a split has a label of another one.
     """
-    train = labels["train"]
-    if data.classes is None and len(train) < 2:
+    singles = {split: _counted(counts) for split, counts in labels.items()}
+    train, typed = singles["train"], _typed_names(data)
+    if typed is None and len(train) < 2:
+        if not train:
+            raise InputError("data: no training row has a label; give it rows with labels too")
         only = next(iter(train))
         if data.segment_size is None:
             raise InputError(f"data: all training rows are of class {only}; give it rows of another class too")
@@ -225,8 +330,8 @@ def choose_classes(labels: Mapping[str, Counter[Label]], data: DataConfig) -> Cl
             f"data.segment_size={data.segment_size}: segment 0 holds reviews of class {only} only; shuffle the rows of "
             "the source, type a larger data.segment_size, or data.classes=[NAME,NAME,...] with all classes"
         )
-    classes = ClassIds(data.classes or learn_classes(train))
-    for split, counts in labels.items():
+    classes = ClassIds(typed or learn_classes(train, many=data.many_labels()))
+    for split, counts in singles.items():
         for label in counts:
             if classes.get(label) is None:
                 raise InputError(

@@ -41,14 +41,14 @@ def find_columns(columns: Sequence[str], where: str, data: DataConfig, *, header
     if text == DataConfig().text_column:
         text = likely(text, columns, TEXT_NAMES)
     label = data.label_column
-    if label == DataConfig().label_column:
+    if label == DataConfig().label_column:  # a list is not
         label = likely(label, columns, LABEL_NAMES)
     found = replace(data, text_column=text, label_column=label)
-    if header and not {*found.text_columns(), label} <= {*columns}:
+    if header and not {*found.columns()} <= {*columns}:
         refuse_missing_header(columns, where)
     check_columns(columns, where, found)
     if found != data:
-        LOGGER.info(f"columns: {', '.join([*found.text_columns(), label])}")
+        LOGGER.info(f"columns: {', '.join(found.columns())}")
     return found
 
 
@@ -63,9 +63,10 @@ def _all_likely(columns: Collection[str], names: Collection[str]) -> list[str]:
 
 
 def check_columns(columns: Collection[str], where: str, data: DataConfig) -> None:
-    """Raise InputError if a text column or the label column is not among `columns`."""
-    wanted = [("data.text_column", name, TEXT_NAMES) for name in data.text_columns()]
-    for key, name, names in [*wanted, ("data.label_column", data.label_column, LABEL_NAMES)]:
+    """Raise InputError if one of `data.columns()` is not among `columns`."""
+    texts = data.text_columns()
+    for name in data.columns():
+        key, names = ("data.text_column", TEXT_NAMES) if name in texts else ("data.label_column", LABEL_NAMES)
         if name not in columns:
             near = _all_likely(columns, names)
             near = near if len(near) > 1 else difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
@@ -100,6 +101,12 @@ def _advice(key: str, near: Sequence[str]) -> str:
     return f"type {' or '.join(typed)}"
 
 
+def column_identity(data: DataConfig) -> dict[str, str]:
+    """Return the columns that are typed, as JSON values of a source's identity; a list as Python writes it."""
+    keys = ("text_column", "label_column")
+    return {key: name if isinstance(name := getattr(data, key), str) else repr(name) for key in keys}
+
+
 def joined(values: Sequence[object]) -> object:
     """Return the texts of a row as one text, with an empty line between them; missing and empty ones are left out.
 
@@ -112,3 +119,8 @@ def joined(values: Sequence[object]) -> object:
     if wrong or not there:
         return wrong[0] if wrong else None
     return "\n\n".join(text for text in map(str, there) if text.strip())
+
+
+def joined_labels(values: Sequence[object]) -> object:
+    """Return the label of a row as it was read: the only value, or a tuple with that of each label column."""
+    return values[0] if len(values) == 1 else tuple(values)

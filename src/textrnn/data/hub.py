@@ -3,27 +3,27 @@
 import os
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
+from textrnn.base.network import network_errors, reason_of
 from textrnn.base.process import in_time
-from textrnn.config.schema import DataConfig
-from textrnn.data.columns import check_columns, find_columns
+from textrnn.config.schema import UNLABELLED, DataConfig
+from textrnn.data.classes import LOOKED_AT, NotClasses, columns_like_classes
+from textrnn.data.columns import check_columns, column_identity, find_columns
 from textrnn.data.formats import is_data
 from textrnn.data.huggingface import (
     columns_of,
     import_datasets,
     is_hidden,
-    network_errors,
-    reason_of,
     silence_libraries,
     stream_examples,
 )
 from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
 from textrnn.data.split_files import choose_splits
-from textrnn.data.split_names import listed, named_splits, refuse_glued_names
+from textrnn.data.split_names import is_unlabelled, listed, named_splits, refuse_glued_names
 
 _CONFIGS = re.compile(r"(?:available configs|Available): \[(.*)\]")
 _PUNCTUATION = re.compile(r"['\"]")
@@ -61,8 +61,7 @@ class HubSource:
             "kind": "hub",
             "repo": data.repo,
             "revision": self._commit(),
-            "text_column": data.text_column if isinstance(data.text_column, str) else repr(data.text_column),
-            "label_column": data.label_column,
+            **column_identity(data),
             "hashed_share": HASHED_SHARE,
             **{key: value for key, value in typed.items() if value is not None},
         }
@@ -77,9 +76,18 @@ class HubSource:
         Raises HubUnreachable when the connection breaks, besides.
         """
         shares = split_shares(self._splits())
-        first = next(held for held, destinations in shares.items() if {*destinations} & {*splits})
+        first = next((held for held, destinations in shares.items() if {*destinations} & {*splits}), "train")
         data = find_columns(self._columns(first), self._origin, self._data)
-        yield from stream_rows(self._origin, shares, lambda held: self._parts(held, interleave, data), splits, data)
+        try:
+            yield from stream_rows(self._origin, shares, lambda held: self._parts(held, interleave, data), splits, data)
+        except NotClasses as error:
+            raise error.naming(self._columns_like_classes(data)) from error
+
+    def _columns_like_classes(self, data: DataConfig) -> list[str]:
+        try:
+            return columns_like_classes(self._splits()["train"].take(LOOKED_AT), data)
+        except network_errors() as error:
+            raise HubUnreachable(f"{self.name} cannot be opened: {reason_of(error)}") from error
 
     def _commit(self) -> str:
         """Return the commit's SHA, which is queried once."""
@@ -126,20 +134,21 @@ class HubSource:
         if self._loaded is None:
             files, splits = self._open()
             typed = {ours: name for ours, name in asdict(self._data.splits).items() if name is not None}
-            chosen = self._typed_splits(typed, list(splits)) if typed else choose_splits(list(splits), self._origin)
+            unlabelled = self._unlabelled_split(typed.pop(UNLABELLED, None), list(splits))
+            labeled = [name for name in splits if name not in unlabelled.values()]
+            chosen = self._typed_splits(typed, labeled) if typed else choose_splits(labeled, self._origin)
             if "train" not in chosen:
                 raise InputError(
                     f"{self._origin} has no train split (its splits: {', '.join(splits)}); type data.splits.train=NAME "
                     "with the one to train on"
                 )
-            if typed:
-                self._check_files({"train": files.get(chosen["train"], [])})
-            else:
-                self._check_files({split: files.get(name, []) for split, name in chosen.items()})
+            checked = {"train": chosen["train"]} if typed else chosen
+            self._check_files({split: files.get(name, []) for split, name in (checked | unlabelled).items()})
+            if not typed:
                 self._report_unread(chosen)
             if "test" not in chosen:
                 LOGGER.info(f"{self._origin}: no test split is read, so the test set is cut from train, by hash")
-            self._loaded = {split: splits[name] for split, name in chosen.items()}
+            self._loaded = {split: splits[name] for split, name in (chosen | unlabelled).items()}
         return self._loaded
 
     def _typed_splits(self, typed: dict[str, str], there: list[str]) -> dict[str, str]:
@@ -159,6 +168,27 @@ class HubSource:
         if others := [name for name in there if name not in typed.values()]:
             LOGGER.info(f"{self._origin}: splits that are not read: {', '.join(others)}")
         return typed
+
+    def _unlabelled_split(self, typed: str | None, there: list[str]) -> dict[str, str]:
+        """The split without labels that is read, with `data.unlabelled`: the one that is typed, or named so.
+
+        Raises:
+            InputError: there is none, there are several, or it is held-out data.
+        """
+        if not self._data.unlabelled:
+            return {}
+        names = [name for name in there if is_unlabelled(name)] if typed is None else [typed]
+        if typed is not None and named_splits(typed) - {"train"}:
+            raise InputError(
+                f"data.splits.unlabelled={typed}: held-out data is never trained on; type a split without labels"
+            )
+        if len(names) != 1 or names[0] not in there:
+            found = f"several unlabelled splits ({', '.join(names)})" if len(names) > 1 else "no such unlabelled split"
+            raise InputError(
+                f"data.unlabelled=true: {self._origin} has {found}; type data.splits.unlabelled=NAME with one of its "
+                f"splits ({', '.join(there)})"
+            )
+        return {UNLABELLED: names[0]}
 
     def _open(self) -> tuple[dict[str, list[str]], dict[str, Any]]:
         """The files of each of the data set's splits, where they are known, and the splits."""
@@ -196,7 +226,7 @@ class HubSource:
         for split, names in files.items():
             for name in names:
                 named = named_splits(*name.split("/"))
-                if named and split not in named:
+                if named and not named & ({split, "train"} if split == UNLABELLED else {split}):
                     raise InputError(
                         f"{self._origin}: its {split} split has {name}, named as {' and '.join(sorted(named))} data; "
                         "download it, and type data.path=FOLDER with the files that you want"
@@ -231,6 +261,8 @@ class HubSource:
 
     def _parts(self, held: str, interleave: bool, data: DataConfig) -> Iterator[Part]:
         where = f"split {held}"
+        if held == UNLABELLED:
+            data = replace(data, label_column="")
         shuffled = interleave and held == "train"
         yield Part(where, self._examples(held, data, interleave=shuffled), in_order=not shuffled)
 
@@ -239,7 +271,7 @@ class HubSource:
         try:
             check_columns(self._columns(held), f"{self._origin}: its {held} split", data)
             for example in stream_examples(dataset, data, interleave=interleave):
-                if held != "train" and not rows and is_hidden(example[1]):
+                if held not in ("train", UNLABELLED) and not rows and is_hidden(example[1]):
                     raise InputError(
                         f"{self._origin}: the labels of its {held} split are hidden; leave it out with "
                         f"{self._without(held)}, and the {held} set is cut from train, by hash"

@@ -1,4 +1,4 @@
-"""The `datasets` client, without log lines and copies on the disk, with every stream closed; errors of the Hub."""
+"""The `datasets` client, without log lines and copies on the disk, with every stream closed."""
 
 import atexit
 import contextlib
@@ -13,7 +13,7 @@ from typing import Any
 from textrnn.base.process import importing
 from textrnn.config.schema import DataConfig
 from textrnn.data.classes import Unnamed
-from textrnn.data.columns import joined
+from textrnn.data.columns import joined, joined_labels
 from textrnn.data.sources import Examples
 from textrnn.data.table_files import SHUFFLE_BUFFER, SHUFFLE_SEED
 
@@ -75,27 +75,39 @@ def _is_streamed_file(candidate: object) -> bool:
 def stream_examples(dataset: Any, data: DataConfig, *, interleave: bool) -> Examples:
     """Yield text and label of each row of an `IterableDataset`; the label is the class's name where it has one.
 
+    The label is a list where a row has a list, a tuple of the values of several label columns, and None if
+    `data.columns()` has no column for it.
+
     With `interleave`, rows are read from several places of the file at a time and through a shuffle buffer, in a fixed
     order. Parquet is read from as many places as it has row groups; a csv or jsonl file from one place, so only the
     buffer shuffles it.
     """
     names = class_names(dataset, data)
-    dataset = dataset.select_columns([*data.text_columns(), data.label_column])
+    dataset = dataset.select_columns(data.columns())
     if interleave:
         dataset = dataset.reshard().shuffle(seed=SHUFFLE_SEED, buffer_size=SHUFFLE_BUFFER)
     # Otherwise a half-read stream could still be open when the interpreter shuts down.
     with contextlib.closing(iter(dataset)) as examples:
         for example in examples:
-            label = example[data.label_column]
-            if names and isinstance(label, int):
-                label = names[label] if 0 <= label < len(names) else Unnamed(label)
-            yield joined([example[column] for column in data.text_columns()]), label
+            values = [example[column] for column in data.label_columns()]
+            label = joined_labels(values) if values else None
+            if isinstance(label, list):
+                label = [_named(single, names) for single in label]
+            yield joined([example[column] for column in data.text_columns()]), _named(label, names)
+
+
+def _named(label: object, names: tuple[str, ...]) -> object:
+    if names and isinstance(label, int):
+        return names[label] if 0 <= label < len(names) else Unnamed(label)
+    return label
 
 
 def class_names(dataset: Any, data: DataConfig) -> tuple[str, ...]:
     """Return the names of the classes 0, 1, ... of a data set's labels; () if it names none."""
-    label = (dataset.features or {}).get(data.label_column)
-    return tuple(getattr(label, "names", None) or ())
+    if len(columns := data.label_columns()) != 1:
+        return ()
+    label = (dataset.features or {}).get(columns[0])
+    return tuple(getattr(getattr(label, "feature", label), "names", None) or ())  # a list's are those of its elements
 
 
 def is_hidden(label: object) -> bool:
@@ -109,17 +121,3 @@ def columns_of(dataset: Any) -> list[str]:
         return list(dataset.column_names)
     with contextlib.closing(iter(dataset)) as examples:
         return list(next(examples, {}))
-
-
-def network_errors() -> tuple[type[Exception], ...]:
-    """Return the Hub client's exceptions for a failing network or server; ValueError: an answer can't be parsed."""
-    # The client's name for its HTTP library, httpx or httpx2 depending on its version.
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
-
-    return (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the first line of an error's message, without its full stop."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

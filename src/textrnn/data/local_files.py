@@ -1,5 +1,6 @@
 """Reviews from folders and files on this machine (`data.path`)."""
 
+import dataclasses
 import functools
 import glob
 import itertools
@@ -12,9 +13,10 @@ from typing import Any
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.config.data_paths import data_paths, typed_data
-from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.config.schema import ALL_SPLITS, UNLABELLED, DataConfig
 from textrnn.data.class_folders import class_of, digest
-from textrnn.data.columns import check_columns, find_columns, joined
+from textrnn.data.classes import LOOKED_AT, NotClasses, columns_like_classes
+from textrnn.data.columns import check_columns, column_identity, find_columns, joined, joined_labels
 from textrnn.data.formats import UNREADABLE, opened_text, reader_of
 from textrnn.data.huggingface import (
     class_names,
@@ -36,16 +38,30 @@ class LocalSource:
     """Tables or a folder per class of texts, each file of the split that it is named after; one file is cut.
 
     Raises InputError for what names and sizes show; `rows` raises it for the rest.
+
+    Args:
+        data: The data configuration.
+        measured: Whether a model is only measured on the reviews: they need not do for training.
     """
 
-    def __init__(self, data: DataConfig) -> None:
+    def __init__(self, data: DataConfig, *, measured: bool = False) -> None:
         self.name = typed_data(data.path).removeprefix("data.path=")
         self._data = data
         self._origin = typed_data(data.path)
-        self._root, self._files = files_by_split(data_paths(data.path), self._origin)
+        self._measured = measured
+        self._root, self._files = files_by_split(
+            data_paths(data.path), self._origin, unlabelled=data.unlabelled, measured=measured
+        )
         self._reader = self._one_reader()
         self._shares = split_shares(self._files)
+        if "train" not in self._files:
+            del self._shares["train"]
         self._header = functools.cache(self._read_header)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that files are named after; files of no split are in "train"."""
+        return list(self._files)
 
     def identity(self) -> dict[str, str | int | float | None]:
         """Return the columns, and names, sizes and times of the files that are read."""
@@ -53,15 +69,14 @@ class LocalSource:
         identity: dict[str, str | int | float | None] = {
             "kind": "files",
             "hashed_share": HASHED_SHARE,
-            "text_column": data.text_column if isinstance(data.text_column, str) else repr(data.text_column),
-            "label_column": data.label_column,
+            **column_identity(data),
         }
         identity |= {
             name: getattr(data, name)
             for name in ("delimiter", "encoding")
             if getattr(data, name) != getattr(default, name)
         }
-        for split in SPLITS:
+        for split in ALL_SPLITS:
             files = self._files.get(split, [])
             if self._reader == "text" and files:
                 identity[split] = f"{len(files)} texts, {digest(files, self._root)}"
@@ -78,7 +93,27 @@ class LocalSource:
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
         """One pass over the files that `splits` need; see `Source.rows`."""
         data = self._data if self._reader == "text" else self._with_columns(splits)
-        return stream_rows(self._origin, self._shares, lambda held: self._parts(held, interleave, data), splits, data)
+        try:
+            yield from stream_rows(
+                self._origin,
+                self._shares,
+                lambda held: self._parts(held, interleave, data),
+                splits,
+                data,
+                measured=self._measured,
+            )
+        except NotClasses as error:
+            raise error.naming(columns_like_classes(self._first_rows(self._files["train"][0]), data)) from error
+
+    def _first_rows(self, file: Path) -> Iterator[dict[str, Any]]:
+        """Yield the first rows of a file by column; of a folder of texts, none."""
+        if self._reader in ("csv", "json"):
+            columns = self._header(file)[0]
+            rows = table_rows(file, columns, delimiter=self._data.delimiter, encoding=self._data.encoding)
+            for row in itertools.islice(rows, LOOKED_AT):
+                yield dict(zip(columns, row, strict=True))
+        elif self._reader != "text":
+            yield from _load(self._reader, [file]).take(LOOKED_AT)
 
     def _one_reader(self) -> str:
         files = [file for group in self._files.values() for file in group]
@@ -113,7 +148,7 @@ class LocalSource:
             InputError: a file can't be read, or its columns are not certain.
         """
         data = self._data
-        wanted = [held for held, destinations in self._shares.items() if {*destinations} & {*splits}]
+        wanted = [held for held, destinations in self._shares.items() if {*destinations} & {*splits}] or ["train"]
         for number, held in enumerate(wanted):
             file = self._files[held][0]
             where = f"{self._origin}: {self._relative(file)}"
@@ -127,12 +162,16 @@ class LocalSource:
                 continue
             if number == 0:
                 data = find_columns(columns, where, data, header=self._reader == "csv")
-            elif held != "train" and data.label_column not in columns and {*data.text_columns()} <= {*columns}:
-                raise InputError(f"{where} has no column {data.label_column!r}: its labels are hidden; {_HIDDEN}")
+            elif held != "train" and {*data.text_columns()} <= {*columns}:
+                for name in data.label_columns():
+                    if name not in columns:
+                        raise InputError(f"{where} has no column {name!r}: its labels are hidden; {_HIDDEN}")
         return data
 
     def _parts(self, held: str, interleave: bool, data: DataConfig) -> Iterator[Part]:
         files = self._files[held]
+        if held == UNLABELLED:
+            data = dataclasses.replace(data, label_column="")
         if interleave and held == "train":
             where = "the training files" if len(files) > 1 else self._relative(files[0])
             yield Part(where, self._examples(files, where, data, interleave=True), in_order=False)
@@ -187,10 +226,10 @@ class LocalSource:
         del where
         for file in files:
             check_columns(self._header(file)[0], f"{self._origin}: {self._relative(file)}", data)
-        columns = [*data.text_columns(), data.label_column]
+        columns, texts = data.columns(), len(data.text_columns())
         streams = (table_rows(file, columns, delimiter=data.delimiter, encoding=data.encoding) for file in files)
-        for *texts, label in mixed(streams) if interleave else itertools.chain.from_iterable(streams):
-            yield joined(texts), label
+        for row in mixed(streams) if interleave else itertools.chain.from_iterable(streams):
+            yield joined(row[:texts]), joined_labels(row[texts:]) if data.label_columns() else None
 
     def _arrow(self, files: Sequence[Path], where: str, data: DataConfig, interleave: bool) -> Iterator[Any]:
         if self._reader == "parquet":  # the client fails on a file without rows
@@ -204,9 +243,9 @@ class LocalSource:
                 f"{self._origin}: {where} name the classes of {data.label_column!r} differently; write all "
                 "with the same names"
             )
-        dataset, training = _load(self._reader, files), files[0] in self._files["train"]
+        dataset, training = _load(self._reader, files), files[0] in self._files.get("train", [])
         for number, example in enumerate(stream_examples(dataset, data, interleave=interleave)):
-            if not number and not training and is_hidden(example[1]):
+            if not number and not training and data.label_column and is_hidden(example[1]):
                 raise InputError(f"{self._origin}: the labels of {where} are hidden; {_HIDDEN}")
             yield example
 

@@ -7,8 +7,9 @@ import torch
 
 from textrnn.base.console import LOGGER
 from textrnn.base.lightning_internals import processed_tracker
-from textrnn.config.schema import DataConfig
+from textrnn.config.schema import UNLABELLED, DataConfig
 from textrnn.data.batches import Batch, BatchLoader, device_share, straggler_fraction
+from textrnn.data.review_file import Split
 from textrnn.data.segments import Segments, new_directory
 from textrnn.data.store import Store
 
@@ -26,13 +27,15 @@ class ReviewsDataModule(pl.LightningDataModule):
         data: The data configuration.
         store: The store that was prepared with it.
         seed: The run's seed; it decides the order of training reviews.
+        training: The training reviews, without segments; None: the store's.
     """
 
-    def __init__(self, data: DataConfig, store: Store, seed: int) -> None:
+    def __init__(self, data: DataConfig, store: Store, seed: int, *, training: Split | None = None) -> None:
         super().__init__()
         self.data = data
         self.store = store
         self.seed = seed
+        self._training = training
         self._segments: Segments | None = None
         self._waited_seconds = 0.0
         self.straggler_fraction: float | None = None
@@ -51,7 +54,7 @@ class ReviewsDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Training batches, shuffled and bucketed by length, a new plan each epoch."""
         trainer = self._attached_trainer()
-        split = self.store.split("train")
+        split = self._training or self.store.split("train")
         if self.data.segment_size is not None:
             split = self._open_segments().segment(self._epoch())
         loader = BatchLoader(
@@ -65,6 +68,8 @@ class ReviewsDataModule(pl.LightningDataModule):
             same_every_epoch=bool(trainer.overfit_batches),  # type: ignore[attr-defined]  # set from outside the class
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            unlabelled=self.store.split(UNLABELLED) if self.data.unlabelled_batch_size > 0 else None,
+            unlabelled_batch_size=self.data.unlabelled_batch_size,
             **_feeding(trainer),
         )
         if self.straggler_fraction is None:

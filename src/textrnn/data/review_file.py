@@ -16,8 +16,19 @@ from textrnn.base.files import disk_errors
 ROWS_PER_BATCH = 1000
 """Reviews in each of a file's record batches except the last; it gives a review's place in the file."""
 
-TEXTS = pa.schema([("label", pa.int16()), ("text", pa.large_string())])
+TEXTS = pa.schema([("label", pa.int32()), ("text", pa.large_string())])
 REVIEWS = pa.schema([("label", pa.int16()), ("text", pa.large_string()), ("token_ids", pa.list_(pa.int32()))])
+"""Columns of a file of reviews, each with a class id."""
+
+
+def reviews_schema(label: Any) -> Any:
+    """Return the columns of a file of reviews whose labels are of the Arrow type `label`."""
+    return REVIEWS.set(0, pa.field("label", label))
+
+
+def label_type(classes: int, *, many: bool) -> Any:
+    """Return the Arrow type of labels: a class id, or with several labels a review 0 or 1 for each of the classes."""
+    return pa.list_(pa.uint8(), classes) if many else pa.int16()
 
 
 class ReviewWriter:
@@ -80,7 +91,7 @@ class Split:
 
     Attributes:
         lengths: (reviews,) int32, tokens of each whole review, at least 1.
-        labels: (reviews,) int16, class ids.
+        labels: (reviews,) int16, class ids; with several labels a review (reviews, classes) uint8, 0 or 1.
 
     Raises:
         OSError, ValueError: the file is missing or not a file of reviews.
@@ -88,7 +99,7 @@ class Split:
 
     def __init__(self, path: Path) -> None:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        if reader.schema != REVIEWS:
+        if reader.schema != reviews_schema(reader.schema.field(0).type):
             raise ValueError(f"{path} has the columns {reader.schema.names}")
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         if any(len(batch) != ROWS_PER_BATCH for batch in batches[:-1]):
@@ -100,8 +111,8 @@ class Split:
         self.lengths: npt.NDArray[np.int32] = np.concatenate(
             [np.diff(o) for o in self._offsets] or [_nothing(np.int32)]
         )
-        self.labels: npt.NDArray[np.int16] = np.concatenate(
-            [_view(b.column("label")) for b in batches] or [_nothing(np.int16)]
+        self.labels: npt.NDArray[Any] = np.concatenate(
+            [_labels(b.column("label")) for b in batches] or [_nothing(np.int16)]
         )
 
     def token_ids(self, index: int) -> npt.NDArray[np.int32]:
@@ -131,6 +142,12 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+
+def _labels(column: Any) -> npt.NDArray[Any]:
+    if pa.types.is_fixed_size_list(column.type):
+        return _view(column.flatten()).reshape(len(column), column.type.list_size)
+    return _view(column)
 
 
 def _view(array: Any) -> npt.NDArray[Any]:

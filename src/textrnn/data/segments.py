@@ -29,8 +29,8 @@ from textrnn.base.locks import FileLock
 from textrnn.base.process import available_cores
 from textrnn.base.signals import NUMBERS, kept_from_children
 from textrnn.config.schema import DataConfig
-from textrnn.data.classes import ClassIds, listed_classes, typed_classes
-from textrnn.data.review_file import REVIEWS, ROWS_PER_BATCH, ReviewWriter, Split
+from textrnn.data.classes import ClassIds, listed_classes, single_labels, typed_classes
+from textrnn.data.review_file import ROWS_PER_BATCH, ReviewWriter, Split, label_type, reviews_schema
 from textrnn.data.sources import Row, Source
 from textrnn.data.store import Store, cache_dir, open_source
 from textrnn.data.tokenizer import RAYON_THREADS, encode_batch, load_tokenizer
@@ -165,7 +165,8 @@ class Segments:
         if self._encoder is not None:
             self._encoder.keep_only(index)
             self._encoder.begin(index + 1)
-        if len(split) >= FEWEST_TO_JUDGE and split.labels.min() == split.labels.max():
+        one_label = split.labels.ndim == 1  # of several labels, any set may be frequent, such as none
+        if one_label and len(split) >= FEWEST_TO_JUDGE and split.labels.min() == split.labels.max():
             raise InputError(
                 f"data.segment_size={self._data.segment_size}: segment {index} holds reviews of class "
                 f"{self._store.classes[split.labels[0]]} only; shuffle the rows of the source, or type a larger "
@@ -287,11 +288,12 @@ def _encode_segments(
 
     try:
         tokenizer, ids = load_tokenizer(tokenizer_json), ClassIds(classes)
+        schema = reviews_schema(label_type(len(classes), many=data.many_labels()))
         stream = SegmentStream(source or open_source(data), data.segment_size)
         while True:
             index = _next_order(orders, parent)
             path = _segment_path(directory, index)
-            with replacing(path) as draft, ReviewWriter(draft, REVIEWS) as writer:
+            with replacing(path) as draft, ReviewWriter(draft, schema) as writer:
                 reviews = stream.segment(index, check)
                 while rows := list(islice(reviews, ROWS_PER_BATCH)):
                     check()
@@ -307,18 +309,19 @@ def _encode_segments(
     os._exit(0)
 
 
-def _class_id(row: Row, classes: ClassIds) -> int:
-    """Return the class id of a review.
+def _class_id(row: Row, classes: ClassIds) -> int | list[int]:
+    """Return the class id of a review, or 0 or 1 for each class (`ClassIds.row`).
 
     Raises:
         InputError: the first segment has no review of its class.
     """
-    found = classes.get(row.label)
+    found = classes.row(row.label)
     if found is None:
+        label = next(single for single in single_labels(row.label) if classes.get(single) is None)
         raise InputError(
-            f"data.segment_size: the review that starts {row.text[:40]!r} has the label {row.label!r:.40}, which no "
+            f"data.segment_size: the review that starts {row.text[:40]!r} has the label {label!r:.40}, which no "
             f"training row of segment 0 has (classes: {listed_classes(classes.names)}); type "
-            f"{typed_classes((*classes.names, str(row.label)))}"
+            f"{typed_classes((*classes.names, str(label)))}"
         )
     return found
 

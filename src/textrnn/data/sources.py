@@ -7,11 +7,14 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from typing import NamedTuple, Protocol
 
 from textrnn.base.errors import InputError
-from textrnn.config.schema import DataConfig
-from textrnn.data.classes import Label, LabelColumn, NotALabel
+from textrnn.config.schema import UNLABELLED, DataConfig
+from textrnn.data.classes import Label, LabelColumn, NotALabel, RowLabel, single_labels
 
 HASHED_SHARE = 0.1
 """Share of the training rows that replaces a missing validation or test split."""
+
+NO_LABEL = -1
+"""Class id of unlabelled reviews."""
 
 Shares = Mapping[str, float]
 """Splits and their shares of the rows, which add up to 1."""
@@ -25,8 +28,8 @@ class Row(NamedTuple):
 
     split: str
     text: str
-    label: Label
-    """As it was read; the store has class ids."""
+    label: RowLabel
+    """As it was read; the store has class ids. That of an unlabelled review is `NO_LABEL`."""
 
 
 class Part(NamedTuple):
@@ -68,6 +71,11 @@ def expected_rows(
             if rows is None:
                 return None
             expected += rows * wanted
+    if UNLABELLED in splits:
+        rows = count(UNLABELLED)
+        if rows is None:
+            return None
+        expected += rows
     return round(expected)
 
 
@@ -77,6 +85,8 @@ def stream_rows(
     parts: Callable[[str], Iterable[Part]],
     splits: Collection[str],
     data: DataConfig,
+    *,
+    measured: bool = False,
 ) -> Iterator[Row]:
     """Yield the rows of `splits` in one pass over the source's splits that they come from.
 
@@ -84,8 +94,10 @@ def stream_rows(
         origin: The source as it is typed, such as "data.path=reviews.csv".
         shares: From `split_shares`, for the source's splits.
         parts: Opens the streams of one of the source's splits.
-        splits: The wanted splits.
+        splits: The wanted splits; unlabelled reviews come last, and nothing is read of them but their texts.
         data: The data configuration, for the columns' names in messages.
+        measured: Whether a model is only measured on the rows: a split cut from others may have none, and labels are
+            those of `data.classes`.
 
     Raises:
         InputError: a text or a label is refused, a wanted split has no rows, or the training rows are of one class.
@@ -95,30 +107,53 @@ def stream_rows(
     for held, destinations in shares.items():
         if not any(split in splits for split in destinations):
             continue
-        seen: Counter[tuple[str, Label]] = Counter()
-        first: dict[Label, str] = {}  # rows of other splits
-        for part in parts(held):
-            with contextlib.closing(part.examples):
-                for number, (text, label) in enumerate(part.examples):
-                    if not isinstance(text, str):
-                        raise InputError(f"{origin}: {_name(part, number, text)} {_refusal(text, data)}")
-                    try:
-                        row = Row(split_of(text, destinations), text, labels.read(label))
-                    except NotALabel as error:
-                        raise InputError(f"{origin}: {_name(part, number, text)} {error}") from error
-                    if row.split != "train" and row.label not in first:
-                        first[row.label] = _name(part, number, text)
-                    seen[row.split, row.label] += 1
-                    if row.split in splits:
-                        yield row
+        seen: Counter[tuple[str, RowLabel]] = Counter()
+        first: dict[RowLabel, str] = {}  # rows of other splits
+        with contextlib.closing(_examples(origin, parts(held), data)) as examples:
+            for part, number, text, label in examples:
+                try:
+                    row = Row(split_of(text, destinations), text, labels.read(label))
+                except NotALabel as error:
+                    raise InputError(f"{origin}: {_name(part, number, text)} {error}") from error
+                if row.split != "train" and row.label not in first:
+                    first[row.label] = _name(part, number, text)
+                seen[row.split, row.label] += 1
+                if row.split in splits:
+                    yield row
         whole = origin if len(shares) == 1 else f"{origin}: its {held} split"
-        _check_split(origin, whole, [split for split in destinations if split in splits], seen)
-        if held == "train":
-            trained = {label for split, label in seen if split == "train"}
+        wanted = [] if measured else [split for split in destinations if split in splits]
+        _check_split(origin, whole, wanted, seen)
+        if held == "train" and not measured:
+            trained = {single for split, label in seen if split == "train" for single in single_labels(label)}
             labels.check_training(trained, sum(count for (split, _), count in seen.items() if split == "train"))
         for label, name in first.items():
-            if trained and (refusal := labels.unseen(label, trained)) is not None:
-                raise InputError(f"{origin}: {name} {refusal}")
+            for single in single_labels(label):
+                if trained and (refusal := labels.unseen(single, trained)) is not None:
+                    raise InputError(f"{origin}: {name} {refusal}")
+    if UNLABELLED in splits:
+        yield from _unlabelled_rows(origin, parts(UNLABELLED), data)
+
+
+def _unlabelled_rows(origin: str, parts: Iterable[Part], data: DataConfig) -> Iterator[Row]:
+    rows = 0
+    with contextlib.closing(_examples(origin, parts, data)) as examples:
+        for _, _, text, _ in examples:
+            rows += 1
+            yield Row(UNLABELLED, text, NO_LABEL)
+    if not rows:
+        raise InputError(f"{origin}: its {UNLABELLED} split has no rows; give it rows, or type data.unlabelled=false")
+
+
+def _examples(
+    origin: str, parts: Iterable[Part], data: DataConfig
+) -> Generator[tuple[Part, int, str, object], None, None]:
+    """Yield part, number, text and label of each row; close each part."""
+    for part in parts:
+        with contextlib.closing(part.examples):
+            for number, (text, label) in enumerate(part.examples):
+                if not isinstance(text, str):
+                    raise InputError(f"{origin}: {_name(part, number, text)} {_refusal(text, data)}")
+                yield part, number, text, label
 
 
 def _name(part: Part, number: int, text: object) -> str:
@@ -135,7 +170,7 @@ def _refusal(text: object, data: DataConfig) -> str:
     )
 
 
-def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[tuple[str, Label], int]) -> None:
+def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[tuple[str, RowLabel], int]) -> None:
     rows = sum(seen.values())
     if not rows:
         raise InputError(f"{whole} has no rows; give it rows with a text and a label")
@@ -147,11 +182,13 @@ def _check_split(origin: str, whole: str, wanted: Iterable[str], seen: Mapping[t
                 f"give it more, or put a {split} file beside them in a folder"
             )
         if split == "train" and len(found) == 1:
-            raise InputError(f"{origin} has only training rows of class {found[0]}; give it rows of another class too")
+            (only,) = found
+            name = f"with the labels ({', '.join(map(str, only))})" if isinstance(only, tuple) else f"of class {only}"
+            raise InputError(f"{origin} has only training rows {name}; give it rows of another class too")
 
 
 class Source(Protocol):
-    """Labeled reviews in the splits train, validation and test."""
+    """Labeled reviews in the splits train, validation and test, and with `data.unlabelled` those without labels."""
 
     name: str
     """Name for messages: "stanfordnlp/imdb@main", a path, or "synthetic reviews"."""
@@ -165,7 +202,7 @@ class Source(Protocol):
         """
 
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
-        """Stream the rows of `splits` in one pass: training rows first, the test rows last.
+        """Stream the rows of `splits` in one pass: training rows first, then validation, test and unlabelled rows.
 
         With `interleave`, training rows are read from many places at a time, in a fixed order, so that a file sorted by
         label doesn't begin with thousands of rows of one class. The caller must read to the end or close the iterator

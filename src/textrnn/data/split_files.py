@@ -13,10 +13,10 @@ from typing import Any
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
-from textrnn.config.schema import SPLITS
+from textrnn.config.schema import SPLITS, UNLABELLED
 from textrnn.data.class_folders import texts_of_classes
 from textrnn.data.formats import COMPRESSED, READERS, is_data, reader_of, zipped_name, zipped_names
-from textrnn.data.split_names import exactly, listed, named_splits, real, refuse_glued_names
+from textrnn.data.split_names import exactly, is_unlabelled, listed, named_splits, real, refuse_glued_names
 
 FORMATS = "a folder or a csv, tsv, json, jsonl, parquet or arrow file"
 _SAVED = ("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
@@ -45,25 +45,42 @@ def choose_splits(names: Collection[str], origin: str) -> dict[str, str]:
     return chosen
 
 
-def files_by_split(paths: Sequence[Path], origin: str) -> tuple[Path, dict[str, list[Path]]]:
+def files_by_split(
+    paths: Sequence[Path], origin: str, *, unlabelled: bool = False, measured: bool = False
+) -> tuple[Path, dict[str, list[Path]]]:
     """The folder of all files, and the files to read in each split, at least in train; says which are not read.
 
     Args:
         paths: A folder, or a file, which is cut; or several of them.
         origin: Where the rows come from as it is typed, such as "data.path=reviews.csv".
+        unlabelled: Whether there are to be files in the split `UNLABELLED` too.
+        measured: Whether a model is only measured on the files: there need be none in train, and there may be any.
 
     Raises:
-        InputError: there is no training file, or a file's split is not certain.
+        InputError: there is no training file, or no unlabelled one, or a file's split is not certain.
     """
+    root, files = _labeled_and_unlabelled(paths, origin, unlabelled=unlabelled, measured=measured)
+    if unlabelled and UNLABELLED not in files:
+        raise InputError(
+            f"data.unlabelled=true: {origin} holds no unlabelled reviews; put a file such as unlabelled.csv, or a "
+            "folder of texts called unlabelled, beside the training files"
+        )
+    return root, files
+
+
+def _labeled_and_unlabelled(
+    paths: Sequence[Path], origin: str, *, unlabelled: bool, measured: bool
+) -> tuple[Path, dict[str, list[Path]]]:
     if len(paths) == 1 and paths[0].is_file():
-        return paths[0].parent, {"train": [_one_file(paths[0], origin)]}
+        return paths[0].parent, {"train": [_one_file(paths[0], origin, measured=measured)]}
     root = paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.parent for path in paths]))
     walked = list(dict.fromkeys(file for p in paths for file in (_walk(p, origin) if p.is_dir() else [p])))
     if any(reader_of(file) and file.name not in _SAVED for file in walked):
-        files, others, unread = _sorted_out(walked, root, origin)
+        files, others, unread = _sorted_out(walked, root, origin, unlabelled=unlabelled)
         _report_unread(unread, root, files, origin)
     else:
-        files, others = texts_of_classes([file for file in walked if file.is_file()], root, origin)
+        texts = [file for file in walked if file.is_file()]
+        files, others = texts_of_classes(texts, root, origin, unlabelled=unlabelled)
     if not files and not others:
         raise InputError(
             f"{origin} holds no file ending in {', '.join(READERS)}, and no folder of text files for each class; put "
@@ -75,13 +92,15 @@ def files_by_split(paths: Sequence[Path], origin: str) -> tuple[Path, dict[str, 
             LOGGER.info(f"{origin}: named after no split, so not read: {listed(names)}")
         return root, files
     if not others:
+        if measured:
+            return root, files
         raise InputError(
             f"{origin} holds only files for {' and '.join(files)}; put a train file there, such as train.csv"
         )
-    return root, {"train": _as_training(others, root, origin, alone=len(paths) == 1), **files}
+    return root, {"train": _as_training(others, root, origin, alone=len(paths) == 1, measured=measured), **files}
 
 
-def _one_file(path: Path, origin: str) -> Path:
+def _one_file(path: Path, origin: str, *, measured: bool) -> Path:
     if reader_of(path) is None:
         inside = zipped_names(path)
         if len(inside) > 1:
@@ -90,17 +109,21 @@ def _one_file(path: Path, origin: str) -> Path:
             f"{origin} has the unknown ending {path.suffix!r}; type data.path={FORMATS} ({', '.join(READERS)}; csv and "
             f"json may be compressed, {', '.join(COMPRESSED)})"
         )
+    if measured:
+        return path
     for file in (path, real(path)):
         _refuse_to_train_on(_named(file, file.parent) | exactly(file.parent), origin)
     _report_beside(path, origin)
     return path
 
 
-def _as_training(files: list[Path], root: Path, origin: str, *, alone: bool) -> list[Path]:
+def _as_training(files: list[Path], root: Path, origin: str, *, alone: bool, measured: bool) -> list[Path]:
     """Return files that are named after no split as the training files; `alone`: they are of one folder."""
     shown = files if reader_of(files[0]) else dict.fromkeys(file.parent for file in files)
     names = [path.relative_to(root).as_posix() for path in shown]
     refuse_glued_names(names, origin)
+    if measured:
+        return files
     for folder in (root, real(root)):
         _refuse_to_train_on(exactly(folder), origin)
     LOGGER.info(f"{origin}: named after no split, so read as training reviews: {listed(names)}")
@@ -120,7 +143,7 @@ def _named(file: Path, root: Path) -> set[str]:
 
 
 def _sorted_out(
-    walked: Iterable[Path], root: Path, origin: str
+    walked: Iterable[Path], root: Path, origin: str, *, unlabelled: bool
 ) -> tuple[dict[str, list[Path]], list[Path], list[tuple[Path, set[str]]]]:
     """The files by split, those named after none, and those named after one that are not read."""
     names: dict[Path, set[str]] = {}
@@ -149,6 +172,8 @@ def _sorted_out(
                 f"{origin}: {file.relative_to(root).as_posix()} is named after several splits "
                 f"({', '.join(sorted(named))}; its folders and links count); rename it, or move it elsewhere"
             )
+        elif unlabelled and named <= {"train"} and is_unlabelled(*file.relative_to(root).parts):
+            files.setdefault(UNLABELLED, []).append(file)
         else:
             (files.setdefault(next(iter(named)), []) if named else others).append(file)
     return files, others, unread

@@ -13,6 +13,7 @@ _NAMES = {
     "test": "test|testing|tst|eval|evaluation",
 }
 _SPLITS = {split: re.compile(rf"({names})(data)?(set|split)?s?") for split, names in _NAMES.items()}
+UNLABELLED_NAMES = {"unlabelled", "unlabeled", "unsupervised", "unsup"}
 _HELD_OUT = re.compile(r"(?<![^\W\d_])(held|hold)[\W\d_]*out", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 _CAMEL_CASE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -30,6 +31,12 @@ def named_splits(*names: str) -> set[str]:
         words = {*_WORD.findall(plain.lower()), *(word.lower() for word in _CAMEL_CASE.findall(plain))}
         found |= {split for split, names in _SPLITS.items() if any(map(names.fullmatch, words))}
     return found
+
+
+def is_unlabelled(*names: str) -> bool:
+    """Return whether names stand for training reviews without labels: with a whole word, and no held-out split."""
+    words = {word for name in names for word in _WORD.findall(name.lower())}
+    return bool(words & UNLABELLED_NAMES) and named_splits(*names) <= {"train"}
 
 
 def exactly(folder: Path) -> set[str]:

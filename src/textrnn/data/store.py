@@ -17,7 +17,8 @@ from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.files import making, typed_path, user_cache
 from textrnn.config.data_paths import typed_data
-from textrnn.config.schema import SPLITS, DataConfig
+from textrnn.config.schema import ALL_SPLITS, SPLITS, UNLABELLED, DataConfig
+from textrnn.data.duplicates import LEAVING_OUT
 from textrnn.data.hub import HubSource, HubUnreachable
 from textrnn.data.local_files import LocalSource
 from textrnn.data.review_file import Split, file_summary
@@ -42,7 +43,8 @@ class Store:
         meta: Contents of `meta.json`: `fingerprint`, `key` (the fingerprinted values), `request` (the typed source of
             the reviews), `created` (UTC, ISO 8601), `splits` (`reviews` and `tokens` of each),
             `empty_reviews`, `repeated_reviews` (those of validation and test that are training reviews too; {} with
-            segments), `classes` (names by class id), `files` (`bytes` and `crc32` of each).
+            segments), `classes` (names by class id), `files` (`bytes` and `crc32` of each), and with
+            `data.unlabelled` `left_out` (the unlabelled reviews that are or nearly are held-out ones, by kind).
         fingerprint: Name of the folder.
         classes: The classes' names by class id, at least two.
         tokenizer_json: The tokenizer, for `load_tokenizer`.
@@ -64,7 +66,8 @@ class Store:
             self.classes: tuple[str, ...] = tuple(self.meta["classes"])
             self.tokenizer_json = (path / "tokenizer.json").read_text(encoding="utf-8")
             self.vocabulary = vocabulary(load_tokenizer(self.tokenizer_json))
-            self._splits = {name: Split(path / f"{name}.arrow") for name in SPLITS}
+            names = ALL_SPLITS if UNLABELLED in self.meta["splits"] else SPLITS
+            self._splits = {name: Split(path / f"{name}.arrow") for name in names}
             counts = {n: {"reviews": len(s), "tokens": int(s.lengths.sum())} for n, s in self._splits.items()}
             if counts != self.meta["splits"]:
                 raise DamagedStoreError(f"{path} holds {counts} instead of {self.meta['splits']}")
@@ -72,8 +75,13 @@ class Store:
             raise DamagedStoreError(f"{path} cannot be read: {error}") from error
         self.vocab_size = len(self.vocabulary)
 
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether there is a split "unlabelled": reviews without labels, of which none is a held-out one."""
+        return UNLABELLED in self._splits
+
     def split(self, name: str) -> Split:
-        """Return the reviews of "train", "validation" or "test"."""
+        """Return the reviews of "train", "validation", "test" or, if the store has them, "unlabelled"."""
         return self._splits[name]
 
     def record(self) -> dict[str, Any]:
@@ -85,7 +93,7 @@ class Store:
             "fingerprint": self.fingerprint,
             "revision": self.meta["key"]["source"].get("revision"),
             "classes": list(self.classes),
-            "splits": {name: self._content(name) for name in SPLITS},
+            "splits": {name: self._content(name) for name in self._splits},
         }
 
     def differing(self, record: dict[str, Any], names: Sequence[str] = SPLITS) -> list[str]:
@@ -109,7 +117,11 @@ def cache_dir(data: DataConfig) -> Path:
 
 def store_key(data: DataConfig, identity: dict[str, Any]) -> dict[str, Any]:
     """Return everything that determines a store: the source's `identity`, the tokenizer's settings, the format."""
-    rules = {"spacy": f"en {spacy_version()}"} if data.tokenizer == "spacy" else {}
+    rules: dict[str, Any] = {"spacy": f"en {spacy_version()}"} if data.tokenizer == "spacy" else {}
+    if data.unlabelled:
+        rules |= {"unlabelled": LEAVING_OUT, "vocabulary_from": data.vocabulary_from}
+    if data.many_labels():
+        rules["labels_per_text"] = data.labels_per_text
     return rules | {
         "source": identity,
         "tokenizer": data.tokenizer,
@@ -222,7 +234,10 @@ def _stand_in(stores: Path, data: DataConfig, unreachable: HubUnreachable) -> St
 def _request(data: DataConfig) -> dict[str, Any]:
     """Return the source of the reviews, as typed."""
     names = ("source", "path", "delimiter", "encoding", "repo", "revision", "config", "text_column", "label_column")
-    return {**{name: getattr(data, name) for name in names}, "splits": asdict(data.splits)}
+    splits = asdict(data.splits)
+    if not data.unlabelled:
+        del splits[UNLABELLED]
+    return {**{name: getattr(data, name) for name in names}, "splits": splits}
 
 
 def open_source(data: DataConfig) -> Source:

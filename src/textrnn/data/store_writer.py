@@ -7,7 +7,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,18 +19,20 @@ from textrnn.base.console import LOGGER, Progress
 from textrnn.base.errors import InputError
 from textrnn.base.files import disk_errors, replacing_folder
 from textrnn.base.process import in_advance
-from textrnn.config.schema import SPLITS, DataConfig
-from textrnn.data.classes import Label, choose_classes
+from textrnn.config.schema import ALL_SPLITS, SPLITS, UNLABELLED, DataConfig
+from textrnn.data.classes import RowLabel, choose_classes
+from textrnn.data.duplicates import leave_out_held_out
 from textrnn.data.review_file import (
-    REVIEWS,
     ROWS_PER_BATCH,
     TEXTS,
     ReviewWriter,
     file_summary,
+    label_type,
     lists_of_ids,
     read_texts,
+    reviews_schema,
 )
-from textrnn.data.sources import Row, Source
+from textrnn.data.sources import NO_LABEL, Row, Source
 from textrnn.data.tokenizer import encode_batch, encoding_threads, lack_spaces, load_tokenizer, train_tokenizer
 
 TEXTS_AT_A_TIME = 50
@@ -51,25 +53,30 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
         InputError: the source has no reviews for a split, or the disk refuses.
     """
     started = time.monotonic()
+    names = ALL_SPLITS if data.unlabelled else SPLITS
     with replacing_folder(path) as draft:
         labels, empty, repeated = _read(source, data, draft)
         reviews = Counter({name: labels.of_split[name].total() for name in SPLITS})
         _check_counts(reviews)
         classes = choose_classes(labels.of_split, data)
-        tokenizer_json = _train(draft, data, reviews["train"])
-        ids = pa.array([classes.get(label) for label in labels.numbers], pa.int16())
-        tokens = _encode(draft, tokenizer_json, ids, reviews.total())
+        if data.unlabelled:
+            reviews[UNLABELLED], left_out = leave_out_held_out(draft)
+            facts = facts | {"left_out": left_out}
+        tokenizer_json = _train(draft, data, reviews)
+        kind = label_type(len(classes.names), many=data.many_labels())
+        ids = pa.array([classes.row(label) for label in labels.numbers], kind)
+        tokens = _encode(draft, tokenizer_json, ids, reviews)
         meta = {
             **facts,
             "created": datetime.datetime.now(datetime.UTC).isoformat(),
-            "splits": {name: {"reviews": reviews[name], "tokens": tokens[name]} for name in SPLITS},
+            "splits": {name: {"reviews": reviews[name], "tokens": tokens[name]} for name in names},
             "empty_reviews": empty,
             "repeated_reviews": repeated,
             "classes": classes.names,
-            "files": {name: file_summary(draft / name) for name in ("tokenizer.json", *(f"{s}.arrow" for s in SPLITS))},
+            "files": {name: file_summary(draft / name) for name in ("tokenizer.json", *(f"{s}.arrow" for s in names))},
         }
         _write_text(draft / "meta.json", json.dumps(meta, indent=2))
-    counts = ", ".join(f"{reviews[name]:,} {name}" for name in SPLITS)
+    counts = ", ".join(f"{reviews[name]:,} {name}" for name in names)
     LOGGER.info(f"token store made in {time.monotonic() - started:.0f} s: {counts} reviews in {path}")
     if empty:
         LOGGER.warning(f"kept {empty:,} empty reviews; the model reads each as one unknown token")
@@ -81,7 +88,7 @@ def make_store(path: Path, data: DataConfig, source: Source, facts: dict[str, An
 def _rows(source: Source, data: DataConfig) -> Generator[Row]:
     """Yield the rows of the store: all, or with segments the first segment, the validation and the test set."""
     if data.segment_size is None:
-        yield from source.rows(SPLITS)
+        yield from source.rows(ALL_SPLITS if data.unlabelled else SPLITS)
         return
     training = validation = 0
     with closing_rows(source.rows(("train", "validation"), interleave=True)) as rows:
@@ -109,8 +116,8 @@ def closing_rows(rows: Iterator[Row]) -> Iterator[Iterator[Row]]:
 class _Labels(NamedTuple):
     """The labels of a source."""
 
-    of_split: dict[str, Counter[Label]]
-    numbers: dict[Label, int]
+    of_split: dict[str, Counter[RowLabel]]
+    numbers: dict[RowLabel, int]
     """Numbers in the order in which they occurred: class ids are only known after reading."""
 
 
@@ -122,21 +129,25 @@ def _read(source: Source, data: DataConfig, draft: Path) -> tuple[_Labels, int, 
     """
     found = _Labels({name: Counter() for name in SPLITS}, {})
     empty = 0
+    names = ALL_SPLITS if data.unlabelled else SPLITS
     hashes = {name: array("q") for name in SPLITS}
-    waiting: dict[str, tuple[list[int], list[str]]] = {name: ([], []) for name in SPLITS}
-    total = source.expected_rows(SPLITS) if data.segment_size is None else None
+    waiting: dict[str, tuple[list[int], list[str]]] = {name: ([], []) for name in names}
+    total = source.expected_rows(names) if data.segment_size is None else None
     with contextlib.ExitStack() as stack:
-        writers = {name: stack.enter_context(ReviewWriter(draft / f"{name}.texts", TEXTS)) for name in SPLITS}
+        writers = {name: stack.enter_context(ReviewWriter(draft / f"{name}.texts", TEXTS)) for name in names}
         progress = stack.enter_context(Progress("read", total))
         rows = stack.enter_context(closing_rows(_rows(source, data)))
         for row in rows:
             labels, texts = waiting[row.split]
-            labels.append(found.numbers.setdefault(row.label, len(found.numbers)))
             texts.append(row.text)
-            found.of_split[row.split][row.label] += 1
             empty += not row.text.strip()
-            if data.segment_size is None:  # with segments, most training reviews are never here
-                hashes[row.split].append(hash(row.text))
+            if row.split == UNLABELLED:
+                labels.append(0)
+            else:
+                labels.append(found.numbers.setdefault(row.label, len(found.numbers)))
+                found.of_split[row.split][row.label] += 1
+                if data.segment_size is None:  # with segments, most training reviews are never here
+                    hashes[row.split].append(hash(row.text))
             if len(texts) == ROWS_PER_BATCH:
                 writers[row.split].write(labels, texts)
                 waiting[row.split] = ([], [])
@@ -163,11 +174,12 @@ def _check_counts(reviews: Counter[str]) -> None:
             )
 
 
-def _train(draft: Path, data: DataConfig, total: int) -> str:
-    """Train the tokenizer on the training texts and write it."""
+def _train(draft: Path, data: DataConfig, reviews: Counter[str]) -> str:
+    """Train the tokenizer on the texts of `data.vocabulary_from` and write it."""
+    names = ("train",) if data.vocabulary_from == "train" else ("train", UNLABELLED)
 
     def texts() -> Iterator[str]:
-        for number, batch in enumerate(read_texts(draft / "train.texts")):
+        for number, batch in enumerate(chain.from_iterable(read_texts(draft / f"{name}.texts") for name in names)):
             rows = batch.column("text").to_pylist()
             if number == 0 and data.tokenizer != "bpe" and lack_spaces(rows):
                 LOGGER.warning(
@@ -177,20 +189,21 @@ def _train(draft: Path, data: DataConfig, total: int) -> str:
             yield from rows
             progress.advance(len(batch))
 
-    with Progress("learned from", total) as progress:
+    with Progress("learned from", sum(reviews[name] for name in names)) as progress:
         tokenizer_json = train_tokenizer(texts(), data.tokenizer, data.vocab_size).to_str()
     _write_text(draft / "tokenizer.json", tokenizer_json)
     return tokenizer_json
 
 
-def _encode(draft: Path, tokenizer_json: str, ids: pa.Array, total: int) -> Counter[str]:
+def _encode(draft: Path, tokenizer_json: str, ids: pa.Array, reviews: Counter[str]) -> Counter[str]:
     """Turn each split's texts into its file of reviews; return tokens per split."""
     tokenizer = load_tokenizer(tokenizer_json)
     tokens: Counter[str] = Counter()
-    with Progress("encoded", total) as progress:
-        for name in SPLITS:
-            texts = draft / f"{name}.texts"
-            tokens[name] = encode_file(texts, draft / f"{name}.arrow", tokenizer, ids, progress.advance)
+    no_class = pa.array([NO_LABEL], pa.int16())
+    with Progress("encoded", reviews.total()) as progress:
+        for name in reviews:
+            texts, class_ids = draft / f"{name}.texts", no_class if name == UNLABELLED else ids
+            tokens[name] = encode_file(texts, draft / f"{name}.arrow", tokenizer, class_ids, progress.advance)
             texts.unlink()
     return tokens
 
@@ -208,23 +221,25 @@ def encode_file(
 
     Args:
         texts: File with the columns `TEXTS`.
-        reviews: The file to write, with the columns `REVIEWS`.
+        reviews: The file to write, with the columns of `reviews_schema`.
         tokenizer: Encodes.
-        class_ids: int16, the class ids of the numbers that the texts' labels are.
+        class_ids: The labels, of a `label_type`, of the numbers that the texts have as labels.
         advance: Called with the number of newly written reviews.
 
     Raises:
         InputError: the disk refuses.
     """
 
+    schema = reviews_schema(class_ids.type)
+
     def encode(rows: pa.RecordBatch) -> pa.RecordBatch:
         texts = rows.column("text")
         ids = lists_of_ids(encode_batch(tokenizer, texts.to_pylist()))
-        return pa.record_batch([class_ids.take(rows.column("label")), texts, ids], schema=REVIEWS)
+        return pa.record_batch([class_ids.take(rows.column("label")), texts, ids], schema=schema)
 
     tokens = 0
     with (
-        ReviewWriter(reviews, REVIEWS) as writer,
+        ReviewWriter(reviews, schema) as writer,
         encoding_threads(tokenizer) as threads,
         # Closed, so that the threads end before the file does.
         contextlib.closing(

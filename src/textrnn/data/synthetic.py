@@ -21,7 +21,7 @@ from random import Random
 from typing import TypeVar
 
 from textrnn.base.errors import InputError
-from textrnn.config.schema import LABELS, SPLITS, DataConfig
+from textrnn.config.schema import ALL_SPLITS, LABELS, UNLABELLED, DataConfig
 from textrnn.data.sources import HASHED_SHARE, Part, Row, expected_rows, split_shares, stream_rows
 from textrnn.data.synthetic_words import FACTS, POOLS, PREDICATES, SENTENCES
 
@@ -194,8 +194,8 @@ def class_names(classes: int) -> tuple[str, ...]:
 
 
 def _check(split: str, index: int, difficulty: float) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; the generator's splits are {', '.join(SPLITS)}")
+    if split not in ALL_SPLITS:
+        raise ValueError(f"split is {split!r}; the generator's splits are {', '.join(ALL_SPLITS)}")
     if index < 0:
         raise ValueError(f"review {index} of split {split!r} does not exist; the first is 0")
     if not 0 <= difficulty <= 1:
@@ -234,13 +234,18 @@ def generate_reviews(
 
 
 class SyntheticSource:
-    """The generator's reviews: `data.synthetic.train_reviews` for train and validation, `test_reviews` for test."""
+    """The generator's reviews: `data.synthetic.train_reviews` for train and validation, `test_reviews` for test.
+
+    With `data.unlabelled` also `unlabelled_reviews`, which are generated like the others.
+    """
 
     name = "synthetic reviews"
 
     def __init__(self, data: DataConfig) -> None:
         self._data = data
         self._counts = {"train": data.synthetic.train_reviews, "test": data.synthetic.test_reviews}
+        if data.unlabelled:
+            self._counts[UNLABELLED] = data.synthetic.unlabelled_reviews
         self._shares = split_shares(self._counts)
 
     def identity(self) -> dict[str, str | int | float | None]:
@@ -255,6 +260,7 @@ class SyntheticSource:
             "classes": settings.classes,
             "seed": settings.seed,
             "hashed_share": HASHED_SHARE,
+            **({"unlabelled_reviews": settings.unlabelled_reviews} if self._data.unlabelled else {}),
         }
 
     def expected_rows(self, splits: Collection[str]) -> int | None:

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import random
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,12 +52,38 @@ def table_rows(path: Path, columns: Sequence[str], *, delimiter: str | None, enc
     with opened_text(path, encoding) as file:
         table = _table(path, file, delimiter)
         if table.delimiter is not None:
-            yield from _cells(table, columns)
+            try:
+                yield from _cells(table, columns)
+            except (csv.Error, ValueError) as error:
+                if isinstance(error, UnicodeError) or not _has_escaped_quotes(path, encoding, table.delimiter):
+                    raise
+                raise ValueError(
+                    'quotes within its texts are written \\", and csv doubles them: ""; with pandas, '
+                    "read_csv(FILE, escapechar='\\\\').to_csv(FILE, index=False) rewrites them"
+                ) from error
             return
-        for number, row in enumerate(table.rows):
+    for row in table_objects(path, encoding=encoding):
+        yield [row.get(column) for column in columns]
+
+
+def table_objects(path: Path, *, encoding: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a json file with all their columns, which may differ from row to row.
+
+    Raises:
+        UNREADABLE: it can't be read; ValueError says why a row can't.
+    """
+    with opened_text(path, encoding) as file:
+        for number, row in enumerate(_json_rows(file)):
             if not isinstance(row, dict):
                 raise ValueError(f"row {number} is no object with columns")
-            yield [row.get(column) for column in columns]
+            yield row
+
+
+def _has_escaped_quotes(path: Path, encoding: str, delimiter: str) -> bool:
+    """Return whether a csv file has a backslash before a quote that doesn't end its cell."""
+    escaped = re.compile(rf'\\"[^"\r\n{re.escape(delimiter)}]')
+    with opened_text(path, encoding) as file:
+        return any(escaped.search(line) for line in file)
 
 
 def _table(path: Path, file: TextIO, delimiter: str | None) -> Table:

@@ -1,16 +1,45 @@
 """The texts of a table without labels: the csv, json, parquet and arrow files that `predict.py` labels."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from textrnn.base.errors import InputError
 from textrnn.base.files import typed_path
 from textrnn.config.schema import DataConfig
 from textrnn.data.columns import TEXT_NAMES, joined, likely, listed_columns, refuse_missing_header
 from textrnn.data.formats import UNREADABLE, reader_of
-from textrnn.data.table_files import table_rows, table_start
+from textrnn.data.table_files import table_objects, table_rows, table_start
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+TEXTS_AT_A_TIME = 64
+"""Rows of a `Rows`: so few that a thread encodes their texts within its core's cache."""
+
+
+class Rows(NamedTuple):
+    """Some rows of a table, with all their columns."""
+
+    texts: list[str]
+    """The text of each."""
+    cells: Any
+    """The rows as a `pyarrow.RecordBatch`, or as a list of dictionaries."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTable:
+    """A table with all its columns, read once."""
+
+    columns: list[str]
+    schema: Any
+    """Types of the columns, a `pyarrow.Schema`; None of a json file, whose rows show them."""
+    total: int | None
+    """Number of rows, if known."""
+    rows: Iterator[Rows]
+    """At most `TEXTS_AT_A_TIME` rows at a time. Raises InputError: a row can't be read, or has no text."""
 
 
 def text_columns(name: str, typed: Sequence[str] | None, trained: Sequence[str]) -> list[str]:
@@ -57,14 +86,100 @@ def read_texts_of(name: str, columns: Sequence[str]) -> Iterator[str]:
     number = 0
     try:
         for number, values in enumerate(_rows(path, columns), 1):
-            text = joined(values)
-            if not isinstance(text, str):
-                raise InputError(
-                    f"--file {name}: row {number} has no text in column {', '.join(columns)!r}; correct or remove it."
-                )
-            yield text
+            yield _text(values, name, number, columns)
     except UNREADABLE as error:
         raise _refusal(name, path, number, error) from error
+
+
+def _text(values: Sequence[Any], name: str, number: int, columns: Sequence[str]) -> str:
+    text = joined(values)
+    if not isinstance(text, str):
+        raise InputError(
+            f"--file {name}: row {number} has no text in column {', '.join(columns)!r}; correct or remove it."
+        )
+    if _SURROGATE.search(text):  # of an escape in json
+        raise InputError(f"--file {name}: row {number} has half a character (a surrogate) in its text; correct it.")
+    return text
+
+
+def whole_table(name: str, text_columns: Sequence[str]) -> WholeTable:
+    """A table with all its columns.
+
+    Args:
+        name: The file as it was typed.
+        text_columns: From `text_columns`; texts of several are joined as in training.
+
+    Raises:
+        InputError: it can't be read, or has two columns of one name.
+    """
+    import pyarrow as pa
+
+    path, reader = typed_path(name, f"--file {name}"), reader_of(Path(name))
+    try:
+        columns, schema, total = _columns(path), None, None
+        if reader == "parquet":
+            from pyarrow import parquet
+
+            footer = parquet.ParquetFile(path)
+            schema, total = footer.schema_arrow, footer.metadata.num_rows
+        elif reader == "arrow":
+            with _arrow_batches(path) as (schema, _):
+                pass
+        elif reader == "csv":
+            schema = pa.schema([(column, pa.string()) for column in columns])
+    except UNREADABLE as error:
+        raise _refusal(name, path, 0, error) from error
+    for column in columns:
+        if columns.count(column) > 1:
+            raise InputError(f"--file {name} has {columns.count(column)} columns called {column!r}; rename one.")
+    return WholeTable(columns, schema, total, _whole_rows(name, path, columns, text_columns))
+
+
+def table_of_texts(texts: Iterable[str]) -> WholeTable:
+    """A table of one column, `text`."""
+    import pyarrow as pa
+
+    stream = iter(texts)
+    chunks = iter(lambda: list(islice(stream, TEXTS_AT_A_TIME)), [])
+    rows = (Rows(chunk, [{"text": text} for text in chunk]) for chunk in chunks)
+    return WholeTable(["text"], pa.schema([("text", pa.string())]), None, rows)
+
+
+def _whole_rows(name: str, path: Path, columns: Sequence[str], text_columns: Sequence[str]) -> Iterator[Rows]:
+    number = 0
+    try:
+        with contextlib.closing(_cells(path, columns)) as parts:
+            for cells in parts:
+                values: Iterable[Sequence[Any]]
+                if isinstance(cells, list):
+                    values = ([row.get(column) for column in text_columns] for row in cells)
+                else:
+                    values = zip(*(cells.column(column).to_pylist() for column in text_columns), strict=True)
+                texts = [_text(row, name, number + place, text_columns) for place, row in enumerate(values, 1)]
+                number += len(texts)
+                yield Rows(texts, cells)
+    except UNREADABLE as error:
+        raise _refusal(name, path, number, error) from error
+
+
+def _cells(path: Path, columns: Sequence[str]) -> Generator[Any]:
+    """Yield the rows of a table as in `Rows.cells`."""
+    reader = reader_of(path)
+    if reader == "parquet":
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(path) as file:
+            yield from file.iter_batches(TEXTS_AT_A_TIME)
+    elif reader == "arrow":
+        with _arrow_batches(path) as (_, batches):
+            for batch in batches:
+                yield from (batch.slice(start, TEXTS_AT_A_TIME) for start in range(0, len(batch), TEXTS_AT_A_TIME))
+    else:
+        rows: Iterator[dict[str, Any]] = table_objects(path, encoding="utf-8")
+        if reader == "csv":
+            table = table_rows(path, columns, delimiter=None, encoding="utf-8")
+            rows = (dict(zip(columns, row, strict=True)) for row in table)
+        yield from iter(lambda: list(islice(rows, TEXTS_AT_A_TIME)), [])
 
 
 def _refusal(name: str, path: Path, number: int, error: Exception) -> InputError:
@@ -83,8 +198,8 @@ def _columns(path: Path) -> list[str]:
 
         return [str(name) for name in parquet.read_schema(path).names]
     if reader == "arrow":
-        with _arrow_batches(path) as (names, _):
-            return names
+        with _arrow_batches(path) as (schema, _):
+            return list(schema.names)
     return table_start(path, delimiter=None, encoding="utf-8")[0]
 
 
@@ -105,15 +220,15 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
 
 
 @contextlib.contextmanager
-def _arrow_batches(path: Path) -> Iterator[tuple[list[str], Iterator[Any]]]:
-    """Yield the columns and the batches of an Arrow stream, as `datasets` writes it, or of an Arrow file."""
+def _arrow_batches(path: Path) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Yield the schema and the batches of an Arrow stream, as `datasets` writes it, or of an Arrow file."""
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:
         if source.read(6) == b"ARROW1":
             file = pa.ipc.open_file(source)
-            yield list(file.schema.names), map(file.get_batch, range(file.num_record_batches))
+            yield file.schema, map(file.get_batch, range(file.num_record_batches))
         else:
             source.seek(0)
             reader = pa.ipc.open_stream(source)
-            yield list(reader.schema.names), iter(reader)
+            yield reader.schema, iter(reader)

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -83,6 +83,8 @@ _CLEAN_FOR_SPACY = normalizers.Sequence(
         normalizers.Replace(Regex(r"(?i)<(?=(?:pad|unk)>)"), " < "),
     ]
 )
+_BLANK = re.compile(r"<br */?>|[\s\x00-\x1f\x7f-\x9f]+", re.IGNORECASE)
+"""What `_CLEAN` makes a space of, and space."""
 _SEPARATOR = "\x1f"  # not in any cleaned text
 _SPACY = "words of spaCy "
 
@@ -186,6 +188,49 @@ def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     # Rust code, which releases the interpreter's lock.
     encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids or [UNKNOWN_ID] for encoding in encodings]
+
+
+class TokenSpan(NamedTuple):
+    """Where a token is in its text."""
+
+    word: int
+    """Number of its word; the pieces of one word have the same."""
+    start: int
+    """Its first character in the text as it was given."""
+    end: int
+    """The character after its last one."""
+
+
+def token_spans(tokenizer: Tokenizer, text: str) -> list[TokenSpan]:
+    """Return where the tokens of `encode_batch` are in the text; without a token `<unk>` is the whole text.
+
+    Spans are in the order of the text. Pieces of one character, as byte-level BPE has them, share its span.
+    """
+    if _spacy_that_cuts(tokenizer) is not None:
+        spans = _spacy_spans(text)
+    else:
+        found = tokenizer.encode(text, add_special_tokens=False)
+        spans = [TokenSpan(w, *span) for w, span in zip(found.word_ids, found.offsets, strict=True) if w is not None]
+    blank = {place for match in _BLANK.finditer(text) for place in range(*match.span())}
+    return [_without_blank(span, blank) for span in spans] or [TokenSpan(0, 0, len(text))]
+
+
+def _without_blank(span: TokenSpan, blank: set[int]) -> TokenSpan:
+    """Leave out the space before a word, which is a part of BPE's tokens; a token of space alone keeps its place."""
+    start = next((place for place in range(span.start, span.end) if place not in blank), span.start)
+    return span._replace(start=start)
+
+
+def _spacy_spans(text: str) -> list[TokenSpan]:
+    characters = Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
+    characters.normalizer = _CLEAN_FOR_SPACY
+    characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    places = characters.encode(text, add_special_tokens=False).offsets  # of each cleaned character
+    words = [token for token in _english().tokenizer(_CLEAN_FOR_SPACY.normalize_str(text)) if not token.is_space]
+    return [
+        TokenSpan(number, places[token.idx][0], places[token.idx + len(token) - 1][1])
+        for number, token in enumerate(words)
+    ]
 
 
 @contextlib.contextmanager

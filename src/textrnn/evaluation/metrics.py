@@ -5,71 +5,28 @@ torchmetrics takes as long to import as everything else here, so only the functi
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from textrnn.config.schema import DataConfig
-from textrnn.data.batches import BatchLoader
+from textrnn.base.intervals import wilson_interval
 from textrnn.data.review_file import Split
-from textrnn.model.network import TextClassifier, class_probabilities, predicted_classes
-
-CONFIDENCE_95 = 1.959964
-"""Half width, in standard deviations, of the interval that holds 95 % of a normal distribution."""
+from textrnn.evaluation.figures import (
+    ClassFigures,
+    ConfidenceBin,
+    Curve,
+    LengthBin,
+    confidence_bins,
+    length_bins,
+    mean_curve,
+)
+from textrnn.model.network import class_probabilities, predicted_classes
 
 CONFIDENCE_BINS = 15
 """Bins of equal width of the calibration error (Guo et al. 2017)."""
-
-Curve = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
-"""x and y of a curve's points, in order."""
-
-
-@dataclass(kw_only=True, slots=True)
-class LengthBin:
-    """The reviews of similar length."""
-
-    shortest: int
-    """Tokens of the shortest review: of the whole review, even if the model reads only a part."""
-    longest: int
-    """Tokens of the longest."""
-    reviews: int
-    accuracy: float
-    low: float
-    """Lower end of the 95 % interval of the accuracy (Wilson 1927)."""
-    high: float
-    """Upper end."""
-
-
-@dataclass(kw_only=True, slots=True)
-class ClassFigures:
-    """The reviews of one class."""
-
-    name: str
-    reviews: int
-    accuracy: float
-    """Share that is predicted to be of the class: its recall."""
-    low: float
-    """Lower end of the 95 % interval of the accuracy (Wilson 1927)."""
-    high: float
-    """Upper end."""
-    precision: float
-    """Share of the class among the reviews that are predicted to be of it; 0 without any."""
-    f1: float
-
-
-@dataclass(kw_only=True, slots=True)
-class ConfidenceBin:
-    """The reviews whose prediction has a similar probability."""
-
-    confidence: float
-    """Mean probability of the predicted labels."""
-    reviews: int
-    accuracy: float
 
 
 @dataclass(kw_only=True, slots=True)
@@ -86,16 +43,22 @@ class SplitPredictions:
     """(reviews,) int64, each review's row in its split."""
     classes: tuple[str, ...]
     """Names of the classes, by id."""
+    temperature: float | None = None
+    """What `calibrated` divides the logits by, fitted on validation; None: no temperature is known."""
 
-    @classmethod
-    def of_rows(cls, split: Split, indices: Tensor, logits: Tensor, classes: tuple[str, ...]) -> Self:
+    @staticmethod
+    def of_rows(split: Split, indices: Tensor, logits: Tensor, classes: tuple[str, ...]) -> "SplitPredictions":
         """Join the logits of the rows `indices`, (reviews,), with the rows' labels and lengths."""
         rows = indices.numpy()
         labels, lengths = (torch.from_numpy(column[rows]).long() for column in (split.labels, split.lengths))
-        return cls(logits=logits, labels=labels, lengths=lengths, indices=indices, classes=classes)
+        return predictions_of(logits=logits, labels=labels, lengths=lengths, indices=indices, classes=classes)
 
     def __len__(self) -> int:
         return len(self.logits)
+
+    def calibrated(self) -> Self:
+        """Return the predictions with logits in float64, divided by the temperature if there is one."""
+        return replace(self, logits=self.logits.double() / (self.temperature or 1.0), temperature=None)
 
     @property
     def probabilities(self) -> Tensor:
@@ -112,6 +75,14 @@ class SplitPredictions:
     def confidences(self) -> Tensor:
         """Probability of each predicted label, (reviews,) float64."""
         return self.probabilities.gather(1, self.predicted.unsqueeze(1)).squeeze(1)
+
+    def true_names(self, place: int) -> list[str]:
+        """Return the names of the labels of the review at a place."""
+        return [self.classes[int(self.labels[place])]]
+
+    def predicted_names(self, place: int) -> list[str]:
+        """Return the names of the predicted labels of the review at a place."""
+        return [self.classes[int(self.predicted[place])]]
 
     @property
     def correct(self) -> Tensor:
@@ -142,12 +113,15 @@ class SplitPredictions:
 
         All are NaN if the model has diverged: torchmetrics would count a NaN as a prediction.
         """
-        metrics = self._metrics_of_two() if len(self.classes) == 2 else self._metrics_of_more()
+        metrics = self._own_metrics()
         if areas := self.areas():
             metrics["auroc"] = torch.stack(list(areas.values())).mean()
         if self.has_diverged:
             return dict.fromkeys(metrics, math.nan)
         return {name: value.item() for name, value in metrics.items()}
+
+    def _own_metrics(self) -> dict[str, Tensor]:
+        return self._metrics_of_two() if len(self.classes) == 2 else self._metrics_of_more()
 
     def _metrics_of_two(self) -> dict[str, Tensor]:
         from torchmetrics.functional.classification import binary_accuracy, binary_f1_score
@@ -237,16 +211,7 @@ class SplitPredictions:
 
     def by_confidence(self) -> list[ConfidenceBin]:
         """Return the accuracy by the predicted label's probability: the bins of `calibration_error` with reviews."""
-        confidences, correct = self.confidences.numpy(), self.correct.numpy()
-        bins = np.digitize(confidences, np.linspace(0, 1, CONFIDENCE_BINS + 1)[1:-1])
-        return [
-            ConfidenceBin(
-                confidence=float(confidences[bins == number].mean()),
-                reviews=int((bins == number).sum()),
-                accuracy=float(correct[bins == number].mean()),
-            )
-            for number in np.unique(bins)
-        ]
+        return confidence_bins(self.confidences.numpy(), self.correct.numpy(), CONFIDENCE_BINS)
 
     def mistakes(self, most: int) -> list[int]:
         """Return the indices of up to `most` wrong predictions, the most confident first, ties by row."""
@@ -277,9 +242,7 @@ class SplitPredictions:
 
     def mean_roc(self, points: int = 501) -> Curve:
         """Return the mean of the true positive rates of all `curve_classes` at each false positive rate."""
-        across = np.linspace(0, 1, points)
-        up = np.mean([np.interp(across, *curve) for curve in self.rocs().values()], axis=0)
-        return np.concatenate(([0.0], across)), np.concatenate(([0.0], up))
+        return mean_curve(list(self.rocs().values()), points)
 
     def precision_recall(self) -> Curve:
         """Return recall, growing, and precision of class 1 of two; needs both labels."""
@@ -302,60 +265,121 @@ class SplitPredictions:
 
         Reviews of one length are in one group.
         """
-        lengths, correct = self.lengths.numpy(), self.correct.numpy()
-        bounds = np.unique(np.quantile(lengths, np.linspace(0, 1, bins + 1)[1:-1], method="lower"))
-        groups = np.searchsorted(bounds, lengths)
-        return [_length_bin(lengths[groups == group], correct[groups == group]) for group in np.unique(groups)]
+        return length_bins(self.lengths.numpy(), self.correct.numpy(), bins)
 
 
-def predict_split(
-    network: TextClassifier, split: Split, data: DataConfig, *, classes: tuple[str, ...], batch_size: int
-) -> SplitPredictions:
-    """Run the network over a whole split, once, on a GPU if there is one.
+@dataclass(kw_only=True, slots=True)
+class LabelSetPredictions(SplitPredictions):
+    """Predictions with several labels a review: each class is a question of its own.
 
-    Args:
-        network: In evaluation mode.
-        split: The reviews.
-        data: Says how much of a review is read.
-        classes: Names of the classes, by id.
-        batch_size: Reviews at a time.
+    `logits` and `labels` are (reviews, classes); a label is 1 or 0, and predicted where its probability is above 0.5.
+    A review is correct if all its labels are. `f1` is the mean over the classes that the split has or that are
+    predicted; `auroc` is the mean over those that some reviews have and some lack.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    batches = BatchLoader(split, batch_size=batch_size, max_length=data.max_length, truncate=data.truncate)
-    indices, logits = [], []
-    with torch.inference_mode():
-        for batch in batches:
-            indices.append(batch["indices"])
-            logits.append(network(batch["token_ids"].to(device), batch["lengths"].to(device)).float().cpu())
-    return SplitPredictions.of_rows(split, torch.cat(indices), torch.cat(logits), classes)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Probability of each class, (reviews, classes) float64; NaN where a logit is NaN."""
+        return class_probabilities(self.logits, many_labels=True)
+
+    @property
+    def predicted(self) -> Tensor:
+        """The predicted labels, (reviews, classes) int64."""
+        return (self.logits > 0).long()
+
+    @property
+    def confidences(self) -> Tensor:
+        """Probability of each predicted set of labels, (reviews,) float64: the product over the classes."""
+        return self._certainties().prod(dim=1)
+
+    def _certainties(self) -> Tensor:
+        """Probability of the answer to each class's question, (reviews, classes)."""
+        return torch.where(self.logits > 0, self.probabilities, 1 - self.probabilities)
+
+    def true_names(self, place: int) -> list[str]:
+        """Return the names of the labels of the review at a place."""
+        return self._names(self.labels[place])
+
+    def predicted_names(self, place: int) -> list[str]:
+        """Return the names of the predicted labels of the review at a place."""
+        return self._names(self.predicted[place])
+
+    def _names(self, labels: Tensor) -> list[str]:
+        return [name for name, has in zip(self.classes, labels.tolist(), strict=True) if has]
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether all predicted labels are those of the review, (reviews,) bool."""
+        return (self.predicted == self.labels).all(dim=1)
+
+    @property
+    def curve_classes(self) -> list[int]:
+        """The classes that have a ROC curve: those that some reviews have and some lack."""
+        counts = self.labels.sum(dim=0).tolist()
+        return [number for number, count in enumerate(counts) if 0 < count < len(self)]
+
+    def _own_metrics(self) -> dict[str, Tensor]:
+        hits, predicted, true = self._counts()
+        counted = predicted + true > 0
+        f1 = (2 * hits / (predicted + true))[counted]
+        return {
+            "loss": binary_cross_entropy_with_logits(self.logits, self.labels.to(self.logits.dtype)),
+            "accuracy": self.correct.float().mean(),
+            "f1": f1.mean() if len(f1) else torch.tensor(0.0),
+        }
+
+    def f1_micro(self) -> float:
+        """Return F1 of all classes' answers together; NaN if the model has diverged."""
+        hits, predicted, true = (float(counts.sum()) for counts in self._counts())
+        return math.nan if self.has_diverged else 2 * hits / max(predicted + true, 1)
+
+    def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Reviews that have a class and are predicted to, that are predicted to and that have it, each (classes,)."""
+        predicted = self.predicted
+        return (predicted * self.labels).sum(dim=0), predicted.sum(dim=0), self.labels.sum(dim=0)
+
+    def _against_the_rest(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        probabilities = self.probabilities
+        for number in self.curve_classes:
+            yield number, probabilities[:, number], self.labels[:, number]
+
+    def by_class(self) -> list[ClassFigures]:
+        """Return the figures of each class that the split has."""
+        figures = []
+        for name, hits, predicted, true in zip(self.classes, *(of.tolist() for of in self._counts()), strict=True):
+            if true > 0:
+                recall = hits / true
+                low, high = wilson_interval(recall, true)
+                precision, f1 = hits / max(predicted, 1), 2 * hits / (predicted + true)
+                figures.append(
+                    ClassFigures(
+                        name=name, reviews=true, accuracy=recall, low=low, high=high, precision=precision, f1=f1
+                    )
+                )
+        return figures
+
+    def calibration_error(self) -> float:
+        """Return the expected calibration error of all classes' answers, in bins (Guo et al. 2017)."""
+        if self.has_diverged:
+            return math.nan
+        bins = self.by_confidence()
+        answers = self.labels.numel()
+        return sum(of.reviews / answers * abs(of.accuracy - of.confidence) for of in bins)
+
+    def by_confidence(self) -> list[ConfidenceBin]:
+        """Return the accuracy of all classes' answers by their probability; `reviews` counts answers."""
+        return confidence_bins(
+            self._certainties().flatten().numpy(), (self.predicted == self.labels).flatten().numpy(), CONFIDENCE_BINS
+        )
+
+    def _log_odds(self) -> Tensor:
+        """Log-probability of the predicted set, (reviews,), which has the order of its log-odds."""
+        return torch.nn.functional.logsigmoid(self.logits.abs()).sum(dim=1)
 
 
-def _length_bin(lengths: npt.NDArray[np.int64], correct: npt.NDArray[np.bool_]) -> LengthBin:
-    accuracy, reviews = float(correct.mean()), len(correct)
-    low, high = wilson_interval(accuracy, reviews)
-    return LengthBin(
-        shortest=int(lengths.min()), longest=int(lengths.max()), reviews=reviews, accuracy=accuracy, low=low, high=high
-    )
-
-
-def wilson_interval(share: float, count: int, width: float = CONFIDENCE_95) -> tuple[float, float]:
-    """Return the interval of a binomial share of `count`, within 0 and 1 and with the share in it (Wilson 1927)."""
-    spread = width**2 / count
-    center = (share + spread / 2) / (1 + spread)
-    half = width / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    # At 0 and 1 one end is the share itself, which rounding may miss.
-    return min(share, max(0.0, center - half)), max(share, min(1.0, center + half))
-
-
-def most_confused(counts: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
-    """Return the ids, growing, of the `most` classes with the most mistakes, as label or prediction, in a matrix."""
-    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-    return np.sort(np.argsort(-wrong, kind="stable")[:most])
-
-
-def thinned(curve: Curve, points: int = 500) -> Curve:
-    """Return at most `points` of a curve's points, both ends among them."""
-    x, y = curve
-    kept = np.unique(np.linspace(0, len(x) - 1, min(points, len(x))).round().astype(int))
-    return x[kept], y[kept]
+def predictions_of(
+    *, logits: Tensor, labels: Tensor, lengths: Tensor, indices: Tensor, classes: tuple[str, ...]
+) -> SplitPredictions:
+    """Return predictions with one label a review, or with several where `labels` is (reviews, classes)."""
+    kind = LabelSetPredictions if labels.ndim == 2 else SplitPredictions
+    return kind(logits=logits, labels=labels, lengths=lengths, indices=indices, classes=classes)

@@ -1,12 +1,14 @@
-"""One picture of a split's predictions: confusion matrix, ROC curves, precision or calibration, accuracy by length."""
+"""Pictures of a split's predictions: confusion matrix, ROC curves, precision, accuracy by length; calibration."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textrnn.evaluation.metrics import LengthBin, SplitPredictions, most_confused, wilson_interval
-from textrnn.tracking.plots import BLUE, GRAY, SERIES, new_figure, save_figure, shortened
+from textrnn.base.intervals import wilson_interval
+from textrnn.evaluation.figures import LengthBin, most_confused
+from textrnn.evaluation.metrics import LabelSetPredictions, SplitPredictions
+from textrnn.tracking.plots import BLUE, GRAY, SERIES, class_label, drawable, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,14 +30,19 @@ def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max
     """Draw four panels and write the PNG `out` atomically.
 
     The third panel is precision and recall of two classes, and the calibration of more. The curves need reviews of two
-    labels; without, their panels say so. The model reads up to `max_length` tokens of a review.
+    labels; without, their panels say so. With several labels a review the first
+    panel is F1 by class. The model reads up to
+    `max_length` tokens of a review.
     """
     figure, (matrix, roc, third, lengths) = _panels(len(predictions.classes))
-    figure.suptitle(title, parse_math=False)  # a run's name, in which a $ begins no formula
-    _confusion_matrix(matrix, predictions)
+    figure.suptitle(drawable(title), parse_math=False)  # a run's name, in which a $ begins no formula
+    if isinstance(predictions, LabelSetPredictions):
+        _f1_by_class(matrix, predictions)
+    else:
+        _confusion_matrix(matrix, predictions)
     cut = float((predictions.lengths > max_length).float().mean())
     _lengths(lengths, predictions.by_length(), max_length, cut)
-    of_two = len(predictions.classes) == 2
+    of_two = len(predictions.classes) == 2 and not isinstance(predictions, LabelSetPredictions)
     if predictions.curve_classes:
         (_roc if of_two else _rocs)(roc, predictions)
     else:
@@ -46,6 +53,18 @@ def plot_evaluation(predictions: SplitPredictions, out: Path, *, title: str, max
         _precision_recall(third, predictions)
     else:
         _empty(third, "precision and recall")
+    save_figure(figure, out)
+
+
+def plot_calibration(predictions: SplitPredictions, out: Path, *, title: str) -> None:
+    """Draw accuracy by probability, of the model's own and, with a temperature, of the scaled ones; write a PNG."""
+    temperature = predictions.temperature
+    figure = new_figure(5.5 if temperature is None else 10.5, 5)
+    figure.suptitle(drawable(title), parse_math=False)
+    axes = figure.subplots(1, 1 if temperature is None else 2, squeeze=False)[0]
+    _calibration(axes[0], predictions)
+    if temperature is not None:
+        _calibration(axes[1], predictions.calibrated(), f"temperature {temperature:.3g}, expected error")
     save_figure(figure, out)
 
 
@@ -71,7 +90,7 @@ def _confusion_matrix(axes: "Axes", predictions: SplitPredictions) -> None:
     counts = np.asarray(predictions.confusion_matrix())
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = most_confused(counts, MATRIX)
-    names = [shortened(predictions.classes[number], 18) for number in shown]
+    names = [class_label(predictions.classes[number], number, 18) for number in shown]
     axes.imshow(
         shares[np.ix_(shown, shown)], cmap="Blues", vmin=0, vmax=1, aspect="equal" if len(shown) <= FEW else "auto"
     )
@@ -104,6 +123,22 @@ def _confusion_matrix(axes: "Axes", predictions: SplitPredictions) -> None:
             )
 
 
+def _f1_by_class(axes: "Axes", predictions: LabelSetPredictions) -> None:
+    """F1 of each class, or of the lowest of many, the most frequent class on top."""
+    figures = predictions.by_class()
+    shown = sorted(sorted(figures, key=lambda of: of.f1)[:MATRIX], key=lambda of: -of.reviews)
+    axes.barh(range(len(shown)), [of.f1 for of in shown], color=BLUE)
+    names = [f"{class_label(of.name, predictions.classes.index(of.name), 18)} ({of.reviews:,})" for of in shown]
+    axes.set_yticks(range(len(shown)), names, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("F1 (and reviews with the label)")
+    title = f"accuracy {predictions.metrics()['accuracy']:.4f} (all labels of a review)"
+    if len(shown) < len(figures):
+        title += f"\nthe {len(shown)} of {len(figures):,} classes that are lowest in F1"
+    axes.set_title(title)
+
+
 def _roc(axes: "Axes", predictions: SplitPredictions) -> None:
     axes.plot(*predictions.rocs()[1], color=BLUE)
     axes.plot([0, 1], [0, 1], **HINT)
@@ -118,7 +153,7 @@ def _rocs(axes: "Axes", predictions: SplitPredictions) -> None:
         name = f"ROC, mean of {len(areas)} classes, area"
     else:
         for place, (number, curve) in enumerate(predictions.rocs().items()):
-            label = f"{shortened(predictions.classes[number], 18)}: {areas[number]:.4f}"
+            label = f"{class_label(predictions.classes[number], number, 18)}: {areas[number]:.4f}"
             style = "-" if place < len(SERIES) else "--"
             axes.plot(*curve, color=SERIES[place % len(SERIES)][0], linestyle=style, label=label)
         for text in axes.legend(loc="lower right", fontsize=8).get_texts():
@@ -128,18 +163,19 @@ def _rocs(axes: "Axes", predictions: SplitPredictions) -> None:
     _unit_square(axes, name, predictions.metrics()["auroc"], "false positive rate", "true positive rate")
 
 
-def _calibration(axes: "Axes", predictions: SplitPredictions) -> None:
+def _calibration(axes: "Axes", predictions: SplitPredictions, name: str = "calibration, expected error") -> None:
     """Accuracy by the probability of the predicted label, with the share of the reviews as bars."""
     bins = predictions.by_confidence()
     confidences, accuracies = [b.confidence for b in bins], [b.accuracy for b in bins]
-    axes.bar(confidences, [b.reviews / len(predictions) for b in bins], width=0.04, color=GRAY, alpha=0.4)
+    total = sum(b.reviews for b in bins)  # with several labels a review, answers: one for each class
+    axes.bar(confidences, [b.reviews / total for b in bins], width=0.04, color=GRAY, alpha=0.4)
     ends = [wilson_interval(b.accuracy, b.reviews) for b in bins]
     errors = [[b.accuracy - low for b, (low, _) in zip(bins, ends, strict=True)]]
     errors += [[high - b.accuracy for b, (_, high) in zip(bins, ends, strict=True)]]
     axes.errorbar(confidences, accuracies, yerr=errors, fmt="o", capsize=3, color=BLUE)
     axes.plot([0, 1], [0, 1], **HINT)
     labels = "probability of the predicted label", "accuracy; bars: share of the reviews"
-    _unit_square(axes, "calibration, expected error", predictions.calibration_error(), *labels)
+    _unit_square(axes, name, predictions.calibration_error(), *labels)
 
 
 def _precision_recall(axes: "Axes", predictions: SplitPredictions) -> None:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from textrnn.base.console import LOGGER
 from textrnn.data.review_file import Split
+from textrnn.evaluation.calibration import fit_temperature
 from textrnn.evaluation.metrics import SplitPredictions
 
 
@@ -37,9 +38,10 @@ class Predictions(pl.Callback):
         self._monitor = monitor
         self._sign = 1 if mode == "max" else -1
         self._best_value: float | None = None
+        self._best_step = -1
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
         self.validation: SplitPredictions | None = None
-        """Predictions of the validation that chose the checkpoint; None before the first one."""
+        """Predictions of the validation that chose the checkpoint, and their temperature; None before the first one."""
         self.test: SplitPredictions | None = None
         """Predictions of the test; None before it."""
 
@@ -68,7 +70,8 @@ class Predictions(pl.Callback):
         value = self._sign * _log_metrics(pl_module, predictions, "val")[self._monitor]
         value = -math.inf if math.isnan(value) else value
         if not trainer.sanity_checking and (self._best_value is None or value > self._best_value):
-            self._best_value, self.validation = value, predictions
+            predictions.temperature = fit_temperature(predictions.logits, predictions.labels)
+            self._best_value, self._best_step, self.validation = value, trainer.global_step, predictions
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -94,6 +97,10 @@ class Predictions(pl.Callback):
         self.test = self._gather(trainer, self._splits["test"])
         _log_metrics(pl_module, self.test, "test")
 
+    def temperature_at(self, step: int) -> float | None:
+        """Return the temperature of the weights of a step, if they are those of the best validation."""
+        return self.validation.temperature if self.validation is not None and self._best_step == step else None
+
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return the best validation so far."""
@@ -101,6 +108,7 @@ class Predictions(pl.Callback):
             return {}
         return {
             "best_value": self._best_value,
+            "best_step": self._best_step,
             "indices": self.validation.indices,
             "logits": self.validation.logits,
         }
@@ -109,9 +117,11 @@ class Predictions(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best validation so far."""
         self._best_value = state_dict["best_value"]
+        self._best_step = state_dict.get("best_step", -1)  # earlier versions did not store it
         self.validation = SplitPredictions.of_rows(
             self._splits["validation"], state_dict["indices"], state_dict["logits"], self._classes
         )
+        self.validation.temperature = fit_temperature(self.validation.logits, self.validation.labels)
 
     def _add(self, logits: Tensor, batch: Any) -> None:
         # The values are not read here, so that no step waits for the device.

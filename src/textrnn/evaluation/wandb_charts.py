@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textrnn.evaluation.metrics import Curve, SplitPredictions, most_confused, thinned
+from textrnn.evaluation.calibration import calibration_line
+from textrnn.evaluation.figures import Curve, most_confused, thinned
+from textrnn.evaluation.metrics import LabelSetPredictions, SplitPredictions
 from textrnn.evaluation.plots import CURVES, MATRIX
 from textrnn.evaluation.report import MistakeTable
 
@@ -20,36 +22,34 @@ CONFUSION_MATRIX, CURVE = "wandb/confusion_matrix/v1", "wandb/area-under-curve/v
 def evaluation_charts(
     predictions: SplitPredictions, *, prefix: str, picture: Path, mistakes: MistakeTable
 ) -> dict[str, Any]:
-    """Return what to log by key: charts, `evaluation.png` and, if there are mistakes, their table.
+    """Return what to log by key: charts, both pictures and, if there are mistakes, their table.
 
     Args:
         predictions: The predictions; if all reviews have the same label, there are no curves.
         prefix: Prefix of the split's metrics, "val" or "test".
-        picture: Path of `evaluation.png`.
+        picture: Path of `evaluation.png`, beside which `calibration.png` is.
         mistakes: The table of mistakes, with the reviews' texts.
     """
     import wandb
 
-    counts, names = predictions.confusion_matrix(), predictions.classes
-    shown = most_confused(np.asarray(counts), MATRIX).tolist()
-    cells = [[names[true], names[predicted], counts[true][predicted]] for true in shown for predicted in shown]
+    names, many_labels = predictions.classes, isinstance(predictions, LabelSetPredictions)
     bins = [[f"{group.shortest}–{group.longest}", group.accuracy, group.reviews] for group in predictions.by_length()]
-    columns = ["Actual", "Predicted", "nPredictions"]
     charts: dict[str, Any] = {
-        "confusion_matrix": wandb.plot_table(
-            CONFUSION_MATRIX, _table(columns, cells), {name: name for name in columns}, {"title": "confusion matrix"}
-        ),
+        **({} if many_labels else {"confusion_matrix": _confusion_matrix(predictions)}),
         "accuracy_by_length": wandb.plot.bar(
             _table(["tokens", "accuracy", "reviews"], bins), "tokens", "accuracy", title="accuracy by length"
         ),
         "evaluation": wandb.Image(str(picture)),
     }
+    calibration = picture.with_name("calibration.png")
+    if calibration.is_file():  # an evaluation of an earlier version has none
+        charts["calibration"] = wandb.Image(str(calibration), caption=calibration_line(predictions))
     if predictions.curve_classes:
         many = len(predictions.curve_classes) > CURVES
         rocs = {"mean": predictions.mean_roc()} if many else {names[c]: roc for c, roc in predictions.rocs().items()}
         title = f"ROC, area {predictions.metrics()['auroc']:.4f}"
         charts["roc"] = _curves(rocs, "false positive rate", "true positive rate", title)
-    if len(names) > 2:
+    if many_labels or len(names) > 2:
         rows = [[figures.name, figures.accuracy, figures.f1, figures.reviews] for figures in predictions.by_class()]
         charts["accuracy_by_class"] = wandb.plot.bar(
             _table(["class", "accuracy", "f1", "reviews"], rows), "class", "accuracy", title="accuracy by class"
@@ -60,6 +60,18 @@ def evaluation_charts(
     if mistakes.rows:
         charts["mistakes"] = _table(mistakes.columns, mistakes.rows)
     return {f"{prefix}/{name}": chart for name, chart in charts.items()}
+
+
+def _confusion_matrix(predictions: SplitPredictions) -> "CustomChart":
+    import wandb
+
+    counts, names = predictions.confusion_matrix(), predictions.classes
+    shown = most_confused(np.asarray(counts), MATRIX).tolist()
+    cells = [[names[true], names[predicted], counts[true][predicted]] for true in shown for predicted in shown]
+    columns = ["Actual", "Predicted", "nPredictions"]
+    return wandb.plot_table(
+        CONFUSION_MATRIX, _table(columns, cells), {name: name for name in columns}, {"title": "confusion matrix"}
+    )
 
 
 def _curves(curves: dict[str, Curve], x: str, y: str, title: str) -> "CustomChart":

@@ -1,6 +1,7 @@
 """Training of a network: the loss, the optimizer and the random state of each step."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import DoublePrecision, MixedPrecision
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,7 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from textrnn.base.lightning_internals import processed_tracker
 from textrnn.config.schema import ModelConfig, OptimizerConfig
 from textrnn.model.loss import Batch, training_loss
-from textrnn.model.network import TextClassifier, predicted_classes
+from textrnn.model.network import TextClassifier, correct_reviews
+
+SHARED = 2**32 - 1
+"""In `step_seed` the rank of a draw that is the same on all ranks."""
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, total_steps: float, schedule: str) -> float:
@@ -56,8 +60,9 @@ class ReviewClassifier(pl.LightningModule):
     batch's position, so a resumed run draws the same dropout as an uninterrupted one.
 
     Logs `train/loss`, `train/accuracy`, `lr` and `train/grad_norm` every `trainer.log_every_n_steps` optimizer steps:
-    the first two as means over the reviews of all ranks since the last row, the others of that step alone. The
-    callback `Predictions` logs `val/...` and `test/...`.
+    the first two as means over the reviews of all ranks since the last row, the others of that step alone. With virtual
+    adversarial training `train/virtual_adversarial` is such a mean too, over unlabelled reviews as well. The callback
+    `Predictions` logs `val/...` and `test/...`.
 
     Args:
         model: The model.
@@ -66,6 +71,7 @@ class ReviewClassifier(pl.LightningModule):
         seed: The run's seed, not negative.
         vectors: (vocab_size, embedding size), initial values of the embedding; None: random.
         classes: Number of classes, at least two.
+        many_labels: Whether a text may have several labels.
 
     """
 
@@ -78,22 +84,24 @@ class ReviewClassifier(pl.LightningModule):
         seed: int,
         vectors: Tensor | None = None,
         classes: int = 2,
+        many_labels: bool = False,
     ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = TextClassifier(model, vocab_size, vectors, classes=classes)
+            self.model = TextClassifier(model, vocab_size, vectors, classes=classes, many_labels=many_labels)
         self.optimizer_config = optimizer
         self.model_config = model
         self.seed = seed
         self.train_metrics: dict[str, float] = {}
-        """`train/loss`, `train/accuracy`, `lr` and `train/grad_norm` of the last logged row."""
+        """`train/...` and `lr` of the last logged row."""
         self.total_steps = math.inf
         """The last optimizer step by the trainer's limits; known when training starts."""
         self._schedule: _Schedule | None = None
-        # Sum of losses, correct reviews and reviews since train/loss was last logged. On the device, so that no step
-        # waits for it; not a buffer, which half precision would round.
-        self._train_sums = torch.zeros(3)
+        # Sum of losses, correct reviews and reviews since train/loss was last logged; with virtual adversarial training
+        # sum of divergences and their reviews, too. On the device, so that no step waits for it; not a buffer, which
+        # half precision would round.
+        self._train_sums = torch.zeros(3 if model.virtual_adversarial == 0 else 5)
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
         """See `TextClassifier.forward`."""
@@ -114,11 +122,14 @@ class ReviewClassifier(pl.LightningModule):
         config = self.optimizer_config
         (optimizer,), scheduler = self.trainer.optimizers, self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
-        scheduler.base_lrs = [config.lr for _ in optimizer.param_groups]
-        lr = config.lr * self._learning_rate_factor(scheduler.last_epoch)
-        for group in optimizer.param_groups:
-            group |= {"lr": lr, "initial_lr": config.lr, "betas": tuple(config.betas)}
-        optimizer.param_groups[0]["weight_decay"] = config.weight_decay  # the other group has none
+        groups = optimizer.param_groups
+        scheduler.base_lrs = []
+        factor = self._learning_rate_factor(scheduler.last_epoch)
+        for group, (depth, decays) in zip(groups, self._parameter_groups(), strict=True):
+            lr = config.lr * config.layer_decay**depth
+            scheduler.base_lrs.append(lr)
+            group |= {"lr": lr * factor, "initial_lr": lr, "betas": tuple(config.betas)}
+            group["weight_decay"] = config.weight_decay if decays else 0.0
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning passes it
         """Seed torch's generators, of the CPU and of all devices, for this batch.
@@ -133,16 +144,18 @@ class ReviewClassifier(pl.LightningModule):
         """Return the loss of a batch."""
         plugin = self.trainer.precision_plugin
         scaler = plugin.scaler if isinstance(plugin, MixedPrecision) else None
+        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
         step = training_loss(
             self.model,
             batch,
             self.model_config,
             world_size=self.trainer.world_size,
             scale=None if scaler is None else scaler.scale,
+            seed=step_seed(self.seed, self.trainer.global_step, micro_batch, SHARED),
         )
         weights = batch["weights"]
-        correct = weights * (predicted_classes(step.logits) == batch["labels"])
-        sums = torch.stack([step.losses.sum(), correct.sum(), weights.sum()])
+        correct = weights * correct_reviews(step.logits, batch["labels"])
+        sums = torch.stack([step.losses.sum(), correct.sum(), weights.sum(), *step.virtual])
         self._train_sums = self._train_sums + sums.to(self._train_sums.dtype)
         self._log_training(batch_idx)
         return step.loss
@@ -160,11 +173,18 @@ class ReviewClassifier(pl.LightningModule):
             return
         if not self._step_is_logged():
             return
-        loss, correct, reviews = self._reduced_train_sums().tolist()
         lr = trainer.optimizers[0].param_groups[0]["lr"]
-        self.train_metrics = {"train/loss": loss / reviews, "train/accuracy": correct / reviews, "lr": lr}
+        self.train_metrics = {**self.training_metrics(self._reduced_train_sums().tolist()), "lr": lr}
         self.log_dict(self.train_metrics, on_step=True, on_epoch=False, logger=False)
         self._train_sums = torch.zeros_like(self._train_sums)
+
+    def training_metrics(self, sums: Sequence[float]) -> dict[str, float]:
+        """Return the means over reviews, from `_train_sums` over all ranks."""
+        loss, correct, reviews, *virtual = sums
+        metrics = {"train/loss": loss / reviews, "train/accuracy": correct / reviews}
+        if virtual:
+            metrics["train/virtual_adversarial"] = virtual[0] / virtual[1]
+        return metrics
 
     def _step_is_logged(self) -> bool:
         """Return whether the current optimizer step is logged."""
@@ -197,7 +217,7 @@ class ReviewClassifier(pl.LightningModule):
         """Store what a resumed run needs for the train/loss and the learning rate of an uninterrupted run."""
         sums = self.all_gather(self._train_sums)
         assert isinstance(sums, Tensor)
-        checkpoint["train_sums"] = sums.reshape(-1, 3).cpu()
+        checkpoint["train_sums"] = sums.reshape(-1, len(self._train_sums)).cpu()
         checkpoint["schedule"] = self._schedule
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -211,7 +231,7 @@ class ReviewClassifier(pl.LightningModule):
         if len(sums) == self.trainer.world_size:
             self._train_sums = sums[self.global_rank]
         else:
-            self._train_sums = sums.sum(dim=0) if self.global_rank == 0 else torch.zeros(3, dtype=sums.dtype)
+            self._train_sums = sums.sum(dim=0) if self.global_rank == 0 else torch.zeros_like(sums[0])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning passes it
         """Return the logits of a batch; a callback measures them."""
@@ -224,14 +244,16 @@ class ReviewClassifier(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return AdamW, with weight decay of weight matrices only, and a schedule that is updated every step."""
         config = self.optimizer_config
-        embeddings = set(self.model.embedding.parameters())
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        decayed = [parameter for parameter in trained if parameter.ndim >= 2 and parameter not in embeddings]
-        others = [parameter for parameter in trained if parameter.ndim < 2 or parameter in embeddings]
         first, second = config.betas
         optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.lr,
+            [
+                {
+                    "params": parameters,
+                    "lr": config.lr * config.layer_decay**depth,
+                    "weight_decay": config.weight_decay if decays else 0.0,
+                }
+                for (depth, decays), parameters in self._parameter_groups().items()
+            ],
             betas=(first, second),
             fused=True,  # one pass over each parameter: 1.5 ms instead of 8.7 for 10,000 embeddings of 100
         )
@@ -240,6 +262,25 @@ class ReviewClassifier(pl.LightningModule):
         optimizer._step_supports_amp_scaling = False
         scheduler = LambdaLR(optimizer, self._learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _parameter_groups(self) -> dict[tuple[int, bool], list[nn.Parameter]]:
+        """Return the trained parameters by depth and whether they decay; the first group is of depth 0.
+
+        The depth is 0 for all that is above the encoder, 1 for its last layer and so on down to the embedding. It is 0
+        for the table of bigrams, too, which no language model has trained. Where all learning rates are the same, it is
+        0 for all.
+        """
+        embedding, layers = set(self.model.embedding.parameters()), self.model.encoder.layers
+        depths = dict.fromkeys(self.model.embedding.table.parameters(), len(layers) + 1)
+        for depth, layer in enumerate(reversed([*layers]), 1):
+            depths |= dict.fromkeys(layer.parameters(), depth)
+        groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                depth = 0 if self.optimizer_config.layer_decay == 1 else depths.get(parameter, 0)
+                decays = parameter.ndim >= 2 and parameter not in embedding
+                groups.setdefault((depth, decays), []).append(parameter)
+        return dict(sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1])))
 
     def _learning_rate_factor(self, step: int) -> float:
         config = self.optimizer_config

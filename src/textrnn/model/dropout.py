@@ -1,5 +1,8 @@
 """Dropout (Srivastava et al. 2014) with cheap random bits on the CPU."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -49,3 +52,11 @@ def dropout_mask(like: Tensor, probability: float) -> Tensor:
     draws = bits.view(torch.int16)[: like.numel()]  # uniform from -32768 to 32767
     kept = (draws >= dropped - LEVELS // 2).view(like.shape)
     return kept.to(like.dtype).mul_(LEVELS / (LEVELS - dropped))
+
+
+@contextlib.contextmanager
+def repeated_draws(device: torch.device) -> Iterator[None]:
+    """Let torch's generators continue afterwards as if nothing had been drawn inside: the next pass draws the same."""
+    devices = [] if device.type == "cpu" else [device.index or 0]
+    with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
+        yield

@@ -18,18 +18,26 @@ class TextClassifier(nn.Module):
         vocab_size: Tokens in the vocabulary, `<pad>` (0) and `<unk>` (1) included.
         vectors: (vocab_size, embedding size), initial values of the embedding; None: random.
         classes: Number of classes, at least two. Two have one logit, that of class 1; more have one each.
+        many_labels: Whether a text may have several labels: each class has its logit, two classes too.
 
     """
 
     def __init__(
-        self, config: ModelConfig, vocab_size: int, vectors: Tensor | None = None, *, classes: int = 2
+        self,
+        config: ModelConfig,
+        vocab_size: int,
+        vectors: Tensor | None = None,
+        *,
+        classes: int = 2,
+        many_labels: bool = False,
     ) -> None:
         super().__init__()
         self.embedding = TokenEmbedding(config, vocab_size, vectors)
         self.encoder = Encoder(config, self.embedding.size)
         self.pooling = Pooling(config.pooling, bidirectional=config.bidirectional, implementation=config.implementation)
         self.dropout = Dropout(config.output_dropout)
-        self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), 1 if classes == 2 else classes)
+        logits = 1 if classes == 2 and not many_labels else classes
+        self.output = nn.Linear(self.pooling.output_size(self.encoder.output_size), logits)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
@@ -69,11 +77,26 @@ def predicted_classes(logits: Tensor) -> Tensor:
     return (logits > 0).long() if logits.ndim == 1 else logits.argmax(dim=1)
 
 
-def class_probabilities(logits: Tensor) -> Tensor:
+def correct_reviews(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether each review is classified correctly, (batch,) bool: with several labels a review, all of them.
+
+    Args:
+        logits: (batch,) or (batch, classes).
+        labels: (batch,) class ids, or (batch, classes), 0 or 1.
+    """
+    if labels.ndim == 2:
+        return ((logits > 0) == (labels > 0)).all(dim=1)
+    return predicted_classes(logits) == labels
+
+
+def class_probabilities(logits: Tensor, *, many_labels: bool = False) -> Tensor:
     """Return the probability of each class, (batch, classes) float64, of logits (batch,) or (batch, classes).
 
-    One logit is that of class 1 of two. A NaN logit makes the probabilities of its review NaN.
+    One logit is that of class 1 of two. A NaN logit makes the probabilities of its review NaN. The probabilities of a
+    review add up to 1, unless it may have several labels.
     """
+    if many_labels:
+        return logits.double().sigmoid()
     if logits.ndim == 1:
         second = logits.sigmoid().double()
         return torch.stack((1 - second, second), dim=1)

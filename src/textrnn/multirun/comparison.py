@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -14,13 +15,17 @@ from rich.text import Text
 from textrnn.base import exits as exits
 from textrnn.base.console import print_table
 from textrnn.base.files import write_atomically
+from textrnn.comparing.comparison import compare, shown_p
+from textrnn.comparing.predictions import other_reviews, read_predictions
+from textrnn.comparing.settings import Setting as Measured
+from textrnn.comparing.statistics import Estimate, over_seeds
 from textrnn.config.compose import load_config
 from textrnn.multirun.jobs import Job, Multirun
 from textrnn.tracking.identity import read_identity
 from textrnn.tracking.metrics_csv import METRICS
 from textrnn.tracking.summary import Status, read_summary
 
-PICTURED = ("test/accuracy", "val/accuracy")
+PICTURED = ("test/accuracy", "val/accuracy", "val/perplexity")
 """The metric in `comparison.png`: the first of these that was measured."""
 
 
@@ -45,6 +50,8 @@ class Setting:
     """Seeds of the finished jobs, each once: a repeated run is no further evidence."""
     metrics: dict[str, dict[int, float]] = field(default_factory=dict)
     """Final values of each metric by seed."""
+    run_dirs: dict[int, Path] = field(default_factory=dict)
+    """Directory of the run of each seed that has values."""
     unfinished: int = 0
     """Jobs without a final value: failed, stopped or never started."""
     diverged: int = 0
@@ -101,6 +108,7 @@ def settings_of(runs: Sequence[ComparedRun]) -> list[Setting]:
         if any(not math.isfinite(value) for metric, value in final.items() if metric.startswith(("val/", "test/"))):
             setting.diverged += 1
             continue
+        setting.run_dirs[seed] = run.run_dir
         for metric, value in final.items():
             setting.metrics.setdefault(metric, {})[seed] = value
     return list(settings.values())
@@ -127,11 +135,7 @@ def conclude(multirun: Multirun) -> None:
     """End a multirun: print the table of its settings; write `comparison.csv` and `comparison.png` beside its jobs."""
     parent, jobs = multirun.parent, multirun.jobs
     runs = compared_runs(jobs)
-    tables = write_comparison(parent, runs)
-    if tables:
-        print_table(*tables)
-        for line in differences_by_seed(settings_of(runs)):
-            print(line)
+    if print_comparison(parent, runs):
         print(f"view: {parent / 'comparison.png'}, {parent / 'comparison.csv'}")
     if (changed := different_sources(run.run_dir for run in runs if run.done)) is not None:
         print(changed)
@@ -142,11 +146,25 @@ def conclude(multirun: Multirun) -> None:
     print(f"{sum(job.exit_code == exits.DONE for job in jobs)} of {len(jobs)} runs done: {parent}")
 
 
-def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
-    """Write `comparison.csv` and `comparison.png` beside the runs; return the table, and one without losses.
+def print_comparison(parent: Path, runs: Sequence[ComparedRun]) -> bool:
+    """Write the comparison, print its table and the differences between settings; return whether a run has finished.
 
-    The second table is for narrow terminals. If no run has finished, nothing is written and there are no tables. The
-    picture shows test accuracy, or validation accuracy if no test was made.
+    Raises:
+        InputError: for a damaged `summary.json`.
+    """
+    tables, differences = write_comparison(parent, runs)
+    if tables:
+        print_table(*tables)
+        for line in differences.lines():
+            print(line)
+    return bool(tables)
+
+
+def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> tuple[list[Table], "Differences"]:
+    """Write `comparison.csv` and `comparison.png` beside the runs; return tables and the differences of settings.
+
+    The first table has all, the second, for narrow terminals, no losses. If no run has finished, nothing is written and
+    there are no tables. The picture shows test accuracy, or validation accuracy if no test was made.
 
     Raises:
         InputError: for a damaged `summary.json`.
@@ -154,8 +172,9 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
     settings = settings_of(runs)
     measured = [metric for metric in METRICS if any(metric in setting.metrics for setting in settings)]
     if not measured:
-        return []
-    write_atomically(parent / "comparison.csv", _csv(settings, measured))
+        return [], Differences(heading="", found={})
+    differences = differences_of(settings)
+    write_atomically(parent / "comparison.csv", _csv(settings, measured, differences))
     metric = next((name for name in PICTURED if name in measured), None)
     if metric is not None:
         from textrnn.tracking.plots import plot_comparison  # matplotlib takes a second to import
@@ -166,31 +185,91 @@ def write_comparison(parent: Path, runs: Sequence[ComparedRun]) -> list[Table]:
             parent / "comparison.png",
             label=metric,
         )
-    wanted = [name for name in ("val/loss", "val/accuracy", "test/loss", "test/accuracy") if name in measured]
+    shown = ("val/loss", "val/accuracy", "val/perplexity", "test/loss", "test/accuracy")
+    wanted = [name for name in shown if name in measured]
     losses = [name for name in wanted if name.endswith("/loss")]
     accuracies = [name for name in wanted if name not in losses]
-    return [table(settings, wanted), table(settings, accuracies, left_out=losses)]
+    return [table(settings, wanted), table(settings, accuracies, left_out=losses)], differences
 
 
-def differences_by_seed(settings: Sequence[Setting]) -> list[str]:
-    """Return a line for each setting but the first, below a heading: its mean difference to the first one.
+class Difference(NamedTuple):
+    """The difference of a setting's metric to that of the first setting."""
 
-    Runs of one seed see the same texts in the same order, so they are compared seed by seed. The interval is Student's
-    t, for 95 %, and needs two seeds that both settings have.
+    estimate: Estimate
+    p: float
+    n: int
+    """Number of pairs of runs."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Differences:
+    """Differences to the first setting, and how they were measured."""
+
+    heading: str
+    found: dict[str, Difference]
+    """By the setting's name."""
+
+    def lines(self) -> list[str]:
+        """Return the heading and a line for each setting; nothing without a difference."""
+        lines = [
+            f"  {name}: {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}), {shown_p(p)}, n = {n}"
+            for name, (found, p, n) in self.found.items()
+        ]
+        return [self.heading, *lines] if lines else []
+
+
+def differences_of(settings: Sequence[Setting]) -> Differences:
+    """Return the differences of all settings to the first one.
+
+    If all runs have predictions of the same reviews, settings are compared review by review, as `textrnn compare` does.
+    Runs of different reviews are compared seed by seed, from two seeds on that both settings have.
     """
     first, *others = settings
     metric = next((name for name in PICTURED if name in first.metrics), "")
-    lines = []
+    minus = f"{metric} minus that of {first.name}"
+    others = [setting for setting in others if metric in setting.metrics]
+    if not others or not metric:
+        return Differences(heading="", found={})
+    if (measured := _predictions([first, *others], metric)) is not None:
+        found = {
+            comparison.setting.name: Difference(comparison.difference, comparison.corrected, comparison.pairs)
+            for comparison in compare(measured, measured[0])
+        }
+        heading = f"{minus}, over reviews and, where n > 1, seeds (95 % interval; p by Holm's method):"
+        return Differences(heading=heading, found=found)
+    found = {}
     for setting in others:
-        ours, theirs = (compared.metrics.get(metric, {}) for compared in (setting, first))
-        found = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
-        if len(found) > 1:
-            from textrnn.tracking.plots import interval  # matplotlib takes a second to import
+        ours, theirs = (compared.metrics[metric] for compared in (setting, first))
+        by_seed = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+        if len(by_seed) > 1:
+            estimate = over_seeds(by_seed)
+            found[setting.name] = Difference(estimate, estimate.p, len(by_seed))
+    return Differences(heading=f"{minus}, seed by seed (95 % interval):", found=found)
 
-            mean, half = statistics.fmean(found), interval(found)
-            spread = f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
-            lines.append(f"  {setting.name}: {spread}, n = {len(found)}")
-    return [f"{metric} minus that of {first.name}, seed by seed (95 % interval):", *lines] if lines else []
+
+def _predictions(settings: Sequence[Setting], metric: str) -> list[Measured] | None:
+    """Return the settings' predictions; None without them, or for different reviews."""
+    folder = f"evaluation-{'validation' if metric.startswith('val/') else 'test'}"
+    try:
+        measured = [
+            Measured(
+                name=setting.name,
+                by_seed={seed: read_predictions(path / folder) for seed, path in setting.run_dirs.items()},
+            )
+            for setting in settings
+        ]
+    except FileNotFoundError:
+        return None
+    runs = [run for setting in measured for run in setting.by_seed.values()]
+    return None if other_reviews(runs) is not None else measured
+
+
+def _cells(difference: Difference | None) -> list[str]:
+    """Return the cells of a difference in `comparison.csv`, empty without one."""
+    if difference is None:
+        return [""] * 5
+    found, p, n = difference
+    return [*(f"{number:.6g}" for number in (found.value, found.low, found.high, p)), str(n)]
 
 
 def _failure(job: Job, overrides: str) -> str:
@@ -243,14 +322,16 @@ def _spread(setting: Setting, metric: str) -> str:
     return f"{mean:.4f}" if math.isnan(deviation) else f"{mean:.4f} ± {deviation:.4f}"
 
 
-def _csv(settings: Sequence[Setting], metrics: Sequence[str]) -> str:
+def _csv(settings: Sequence[Setting], metrics: Sequence[str], differences: Differences) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     spreads = [f"{metric} {statistic}" for metric in metrics for statistic in ("mean", "sd")]
-    writer.writerow(["setting", "seeds", "unfinished", "diverged", *spreads])
+    compared = [f"difference{part}" for part in ("", " low", " high", " p", " n")]
+    writer.writerow(["setting", "seeds", "unfinished", "diverged", *spreads, *compared])
     for setting in settings:
         numbers = [number for metric in metrics for number in (setting.mean(metric), setting.deviation(metric))]
         cells = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
         seeds = " ".join(map(str, setting.seeds))
-        writer.writerow([setting.name, seeds, setting.unfinished, setting.diverged, *cells])
+        difference = differences.found.get(setting.name)
+        writer.writerow([setting.name, seeds, setting.unfinished, setting.diverged, *cells, *_cells(difference)])
     return text.getvalue()

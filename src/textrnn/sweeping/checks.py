@@ -8,8 +8,10 @@ from typing import Any
 from textrnn.base.errors import InputError
 from textrnn.config.compose import compose
 from textrnn.config.overrides import check_override, parse_overrides
-from textrnn.config.schema import EARLY_STOPPING_MONITORS, Config, TrainerConfig
+from textrnn.config.schema import MONITORS, Config, TrainerConfig
 from textrnn.sweeping.engine import Engine, check_hyperband, ends
+from textrnn.sweeping.metric import Metric
+from textrnn.sweeping.optuna_search import check_optuna
 from textrnn.sweeping.sweep_file import OWN_KEYS, Sweep
 from textrnn.tracking.wandb_internals import sweep_arguments
 
@@ -45,12 +47,17 @@ def _check(sweep: Sweep) -> Config:
                 raise InputError(
                     f"parameter {name}: {left} and {right} make the same run; is it fixed by {' '.join(sweep.fixed)}?"
                 )
-    if sweep.config["method"] == "grid" and math.prod(map(len, choices.values())) <= COMBINATIONS:
+    if sweep.search == "grid" and math.prod(map(len, choices.values())) <= COMBINATIONS:
         for combination in itertools.product(*choices.values()):
             _compose(sweep, dict(zip(choices, combination, strict=True)))
-    if sweep.config["method"] == "bayes":
+    if sweep.search == "bayes":
         _check_bayes(sweep)
-    _check_logged(sweep, base)
+    if sweep.search == "optuna":
+        check_optuna(sweep)
+    for metric in sweep.metrics:
+        _check_logged(sweep, metric, base)
+    if "early_terminate" in sweep.config:
+        _check_rungs(sweep, base)
     Engine(sweep).propose([])
     return base
 
@@ -106,10 +113,11 @@ def _check_chosen(sweep: Sweep, config: Config) -> None:
     name, monitor = "" if sweep.metric is None else sweep.metric.name, config.early_stopping.monitor
     if not name.startswith("val/") or name == monitor:
         return
-    if name in EARLY_STOPPING_MONITORS:
+    monitors = MONITORS[config.objective]
+    if name in monitors:
         hint = f"type early_stopping.monitor={name}"
     else:
-        hint = f"write {monitor} as the metric's name, or the other one of {' and '.join(EARLY_STOPPING_MONITORS)}"
+        hint = f"write {monitor} as the metric's name, or the other one of {' and '.join(monitors)}"
     raise InputError(f"metric: {name} is not what chooses a trial's epoch, early_stopping.monitor={monitor}; {hint}.")
 
 
@@ -121,22 +129,26 @@ def _check_bayes(sweep: Sweep) -> None:
             raise InputError(f"parameter {name}: probabilities: don't go with method: bayes; write method: random.")
 
 
-def _check_logged(sweep: Sweep, config: Config) -> None:
-    """Refuse a metric that this configuration never logs, or not often enough for early stopping."""
-    if sweep.metric is None:
-        return
-    name = sweep.metric.name
+def _check_logged(sweep: Sweep, metric: Metric, config: Config) -> None:
+    """Refuse a metric that this configuration never logs."""
+    name = metric.name
     split = name.partition("/")[0]
     if split == "test" and not config.test:
-        raise InputError(f"metric: {name} is never logged with test=false; write test=true, or select by val/accuracy.")
-    if split == "test" and sweep.config["method"] == "bayes":
+        monitor = config.early_stopping.monitor
+        raise InputError(f"metric: {name} is never logged with test=false; write test=true, or select by {monitor}.")
+    if split == "test" and sweep.search in ("bayes", "optuna"):
         raise InputError(
-            f"method: bayes would search by {name}, and validation chooses; use a metric such as val/loss."
+            f"method: {sweep.search} would search by {name}, and validation chooses; use a metric such as val/loss."
         )
     if split == "val" and (config.trainer.limit_val_batches == 0 or config.trainer.fast_dev_run):
         raise InputError(f"metric: {name} is never logged: validation is off; leave out trainer.limit_val_batches.")
-    if "early_terminate" not in sweep.config:
-        return
+
+
+def _check_rungs(sweep: Sweep, config: Config) -> None:
+    """Refuse early stopping by a metric that isn't logged often enough."""
+    assert sweep.metric is not None, "the file's reader has refused early_terminate: without a metric"
+    name = sweep.metric.name
+    split = name.partition("/")[0]
     if split == "test":
         raise InputError(
             f"early_terminate: {name} is only logged when a trial has ended; use a metric such as val/loss."

@@ -1,10 +1,14 @@
 """W&B's open-source engine, package `sweeps`: proposes parameters and stops trials early."""
 
+import random
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from textrnn.base.errors import InputError
+from textrnn.sweeping import optuna_search
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.sweeping.trials import Trial
 from textrnn.tracking.summary import Status
@@ -22,8 +26,12 @@ class Engine:
     """Proposes parameters and stops trials; it has no state but the sweep file and the trials so far."""
 
     def __init__(self, sweep: Sweep) -> None:
-        # Not in its schema: run_cap, and hyperband's strict.
-        self._config = {key: value for key, value in sweep.config.items() if key != "run_cap"}
+        self._sweep = sweep
+        # Not in its schema: these, and hyperband's strict.
+        others = ("run_cap", "seed", "scheduler", "metrics")
+        self._config = {key: value for key, value in sweep.config.items() if key not in others}
+        if sweep.metric is not None and "metrics" in sweep.config:  # the first one decides about early stopping
+            self._config["metric"] = {"name": sweep.metric.name, "goal": sweep.metric.goal}
         if "early_terminate" in self._config:
             self._config["early_terminate"] = _without_strict(self._config["early_terminate"])
         self._is_strict = bool(sweep.config.get("early_terminate", {}).get("strict"))
@@ -35,11 +43,19 @@ class Engine:
         Raises:
             InputError: for a combination of method and parameters that the engine does not support.
         """
+        trials = list(trials)
+        # The number of trials is part of the seed, so that a resumed search draws what the whole one would have drawn.
+        seed = None if self._sweep.seed is None else _seed(self._sweep.seed, len(trials))
+        if self._sweep.search == "optuna":
+            return optuna_search.propose(self._sweep, trials, seed)
         with warnings.catch_warnings():
             # The package causes them: renamed settings of pydantic, means of empty lists.
             warnings.simplefilter("ignore")
             from sweeps.run import next_run
 
+            if seed is not None:  # it draws from both global generators
+                random.seed(seed)
+                np.random.seed(seed)  # noqa: NPY002  # the generator that the package reads
             try:
                 run = next_run(self._config, self._runs(trials))
             except ValueError as error:
@@ -110,6 +126,11 @@ class Engine:
         information = run.early_terminate_info
         rungs = zip(information["bands"], information["thresholds"], strict=True)
         return [(rung, threshold) for rung, threshold in rungs if rung < len(values)]
+
+
+def _seed(seed: int, trials: int) -> int:
+    """Return the seed of one proposal, from 0 to 2**32 - 1."""
+    return int(np.random.SeedSequence([seed, trials]).generate_state(1)[0])
 
 
 def _without_strict(early_terminate: Mapping[str, Any]) -> dict[str, Any]:

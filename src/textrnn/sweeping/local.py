@@ -10,8 +10,9 @@ from textrnn.config.experiment_files import as_override
 from textrnn.config.schema import TrackingConfig
 from textrnn.distributed.slurm import TRIAL
 from textrnn.sweeping.engine import Engine
+from textrnn.sweeping.metric import Metric
 from textrnn.sweeping.processes import TrialProcess, Worker, trial_command
-from textrnn.sweeping.sweep_file import Metric, Sweep
+from textrnn.sweeping.sweep_file import Sweep
 from textrnn.sweeping.sweep_loop import POLL, SweepLoop, settle
 from textrnn.sweeping.trials import SweepDirectory, Trial, new_id, next_number
 from textrnn.tracking.summary import Status

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from textrnn.base.errors import InputError
 from textrnn.base.locks import FileLock
 from textrnn.sweeping.agents import CANCELLED, DELETED, STOPPED, Agent, left_to_us, without_service
+from textrnn.sweeping.metric import Metric
 from textrnn.sweeping.processes import TrialProcess, Worker, last_line, trial_command
-from textrnn.sweeping.sweep_file import Metric, Sweep
+from textrnn.sweeping.sweep_file import Sweep
 from textrnn.sweeping.sweep_loop import POLL, SweepLoop, settle
 from textrnn.sweeping.trials import SweepDirectory, Trial
 from textrnn.tracking.run_directory import LOCK_NAME

@@ -8,9 +8,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from textrnn.sweeping.sweep_file import Metric
+from textrnn.sweeping.metric import Metric
 from textrnn.sweeping.trials import Trial
-from textrnn.tracking.plots import BLUE, GRAY, VERMILLION, new_figure, save_figure
+from textrnn.tracking.plots import BLUE, GRAY, VERMILLION, drawable, new_figure, save_figure
 from textrnn.tracking.summary import Status
 
 COLUMNS = 3
@@ -31,7 +31,7 @@ def plot_sweep(
     columns = min(COLUMNS, len(parameters))
     rows = math.ceil(len(parameters) / columns)
     figure = new_figure(0.6 + 3.6 * columns, 1.2 + 2.9 * rows)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes, (name, specification) in zip(figure.axes, parameters.items(), strict=False):
         _panel(axes, trials, metric, name, specification)
@@ -66,7 +66,7 @@ def _panel(axes: Axes, trials: Sequence[Trial], metric: Metric, name: str, speci
             label=f"{status} ({len(points)})",
         )
     if listed:
-        texts = [str(value) for value in listed]
+        texts = [drawable(str(value)) for value in listed]
         slanted: dict[str, Any] = {}
         if sum(map(len, texts)) > CHARACTERS:
             slanted = {"rotation": 30, "ha": "right"} if len(texts) < 8 else {"rotation": 90}

@@ -17,9 +17,10 @@ from textrnn.base.files import write_atomically, write_csv
 from textrnn.config.compose import compose
 from textrnn.config.experiment_files import write_experiment
 from textrnn.config.schema import Config, differences
-from textrnn.multirun.comparison import ComparedRun, different_sources, write_comparison
+from textrnn.multirun.comparison import ComparedRun, different_sources, print_comparison
 from textrnn.sweeping.checks import STAND_IN
-from textrnn.sweeping.sweep_file import Metric, Sweep
+from textrnn.sweeping.metric import Metric
+from textrnn.sweeping.sweep_file import Sweep
 from textrnn.sweeping.trials import SweepDirectory, Trial, described
 from textrnn.tracking.summary import Status
 from textrnn.tracking.wandb_internals import sweep_arguments
@@ -36,7 +37,12 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
         return
     varied = sweep.varied()
     print_ranking(trials, metric, varied)
-    write_leaderboard(trials, metric, list(sweep.parameters), directory)
+    others = sweep.metrics[1:]
+    write_leaderboard(trials, metric, list(sweep.parameters), directory, others)
+    if others:
+        best = ", ".join(str(trial.number) for trial in undominated(trials, sweep.metrics))
+        names = " and ".join(each.name for each in sweep.metrics)
+        print(f"Pareto front of {names}: trials {best or 'none'}; the ranking is by {metric.name} alone")
     if varied and any(trial.history for trial in trials):
         from textrnn.sweeping.plots import plot_sweep  # matplotlib takes a second to import
 
@@ -52,8 +58,7 @@ def record(sweep: Sweep, metric: Metric, directory: SweepDirectory, trials: Sequ
             )
             for trial in trials
         ]
-        if comparison := write_comparison(directory.path, runs):
-            print_table(*comparison)
+        print_comparison(directory.path, runs)
     finished = [trial for trial in trials if trial.status == Status.FINISHED and trial.best(metric.sign) is not None]
     if (line := different_sources(directory.run_directory(trial).path for trial in finished)) is not None:
         print(line)
@@ -111,16 +116,39 @@ def _ranking(trials: Sequence[Trial], metric: Metric, varied: Sequence[str], *, 
     return table
 
 
+def undominated(trials: Iterable[Trial], metrics: Sequence[Metric]) -> list[Trial]:
+    """Return the finished trials that no other one beats in all metrics (the Pareto front), in their order."""
+    first, *others = metrics
+    points = {
+        trial.number: (trial, [first.sign * best, *(each.sign * trial.finals[each.name] for each in others)])
+        for trial in trials
+        if trial.status == Status.FINISHED
+        and (best := trial.best(first.sign)) is not None
+        and all(each.name in trial.finals for each in others)
+    }
+
+    def beats(other: Sequence[float], values: Sequence[float]) -> bool:
+        return other != values and all(theirs >= ours for theirs, ours in zip(other, values, strict=True))
+
+    return [trial for trial, values in points.values() if not any(beats(other, values) for _, other in points.values())]
+
+
 def write_leaderboard(
-    trials: Sequence[Trial], metric: Metric, parameters: Sequence[str], directory: SweepDirectory
+    trials: Sequence[Trial],
+    metric: Metric,
+    parameters: Sequence[str],
+    directory: SweepDirectory,
+    others: Sequence[Metric] = (),
 ) -> None:
     """Write the trials to `leaderboard.csv`, the best first; only those that have finished have a rank."""
-    columns = ["rank", "trial", "run", "status", f"best {metric.name}", f"last {metric.name}", *parameters]
+    columns = ["rank", "trial", "run", "status", f"best {metric.name}", f"last {metric.name}"]
+    columns += [*(each.name for each in others), *parameters]
     rows = [
         [
             rank if trial.status == Status.FINISHED else "",
             *(trial.number, trial.run_id, trial.status, trial.best(metric.sign)),
             trial.history[-1] if trial.history else "",
+            *(trial.finals.get(each.name, "") for each in others),
             *(trial.parameters.get(name, "") for name in parameters),
             *(round(trial.seconds, 1), directory.run_directory(trial).path, trial.reason),
         ]
@@ -173,7 +201,7 @@ def _write_best(sweep: Sweep, metric: Metric, directory: SweepDirectory, group: 
     }
     runs = ", ".join(trial.run_id for trial in group)
     header = [
-        f"The best setting of sweep {directory.path.name} ({sweep.config['method']}): {metric.name} "
+        f"The best setting of sweep {directory.path.name} ({sweep.search}): {metric.name} "
         f"{_mean(group, metric):.4f}{f', mean of {len(group)} seeds' if len(group) > 1 else ''}.",
         f"From {runs}: {described(parameters)}",
         f"  python train.py experiment={directory.shown()}/best.yaml",

@@ -13,13 +13,17 @@ from hydra.core.override_parser.types import Override
 
 from textrnn.base.errors import InputError
 from textrnn.config.overrides import check_override, first_line, nearest, parse_overrides, quote_texts
-from textrnn.tracking.metrics_csv import BEST, METRICS
+from textrnn.sweeping.metric import Metric, metrics_of
 
 KEYS = (
-    *("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap"),
-    *("name", "description", "project", "entity"),
+    *("program", "command", "method", "metric", "metrics", "parameters", "early_terminate", "run_cap"),
+    *("name", "description", "project", "entity", "scheduler", "seed"),
 )
 METHODS = ("grid", "random", "bayes")
+ENGINES = ("wandb", "optuna")
+"""Engines that propose settings on this machine; `scheduler:` names one."""
+CODE = ("source", "optimizer", "search_space")
+"""Keys of `scheduler:` that name Python code."""
 ARGUMENTS = ("${args_no_hyphens}", "${args_append_hydra}", "${args_override_hydra}")
 """Macros that W&B's agent replaces by the parameters as key=value, +key=value or ++key=value; `train.py` reads all."""
 ENVIRONMENT = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
@@ -27,33 +31,15 @@ ENVIRONMENT = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
 ELSEWHERE = {
     "controller": "W&B's server proposes the trials, without an account W&B's engine on this machine; leave it out",
     **dict.fromkeys(
-        ("job", "image_uri", "scheduler", "resource", "resource_args"),
+        ("job", "image_uri", "resource", "resource_args"),
         "it is for W&B Launch, which sweep.py doesn't use; write program: and command: instead",
     ),
 }
 """Keys of W&B's format for other ways to run a sweep, with what to do."""
 PROGRAM = "${program}"
-GOALS = {"min": "minimize", "max": "maximize"}
-"""W&B's names, by which value of a metric is the best."""
 NUMBERS = ("min", "max", "q", "mu", "sigma", "a", "b")
 OWN_KEYS = ("run_dir",)
 """Keys that each trial has for itself: they can be neither fixed nor swept."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Metric:
-    """The metric that trials are ranked by."""
-
-    name: str
-    goal: str
-    """minimize or maximize."""
-    target: float | None
-    """A value that ends the sweep when a trial reaches it."""
-
-    @property
-    def sign(self) -> int:
-        """1 where higher is better, else -1."""
-        return 1 if self.goal == "maximize" else -1
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,9 +53,26 @@ class Sweep:
     """The command up to the program."""
     fixed: list[str]
     """Overrides of all trials, with environment variables filled in."""
-    metric: Metric | None
+    metrics: list[Metric]
+    """The first one ranks; only Optuna takes others."""
     typed: list[str] = field(default_factory=list)
     """Those of `fixed` that were typed beside the file."""
+
+    @property
+    def metric(self) -> Metric | None:
+        """The metric that ranks, if the file has one."""
+        return self.metrics[0] if self.metrics else None
+
+    @property
+    def search(self) -> str:
+        """What proposes settings: W&B's grid, random or bayes, or optuna."""
+        return "optuna" if self.config.get("scheduler", {}).get("engine") == "optuna" else str(self.config["method"])
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of a search on this machine; None: another search each time."""
+        seed: int | None = self.config.get("seed")
+        return seed
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
@@ -92,14 +95,22 @@ class Sweep:
         ]
 
 
-def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None) -> Sweep:
-    """Read a sweep file; `typed` are overrides of all trials, `count` is the maximum number of trials.
+def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None, seed: int | None = None) -> Sweep:
+    """Read a sweep file.
+
+    Args:
+        path: The file.
+        typed: Overrides of all trials.
+        count: Maximum number of trials, instead of the file's `run_cap`.
+        seed: Seed of the search, instead of the file's.
 
     Raises:
         InputError: for a file that can't be read, or the first mistake in it.
     """
     try:
-        return _sweep(path, _load(path), typed, count)
+        given = {"run_cap": count, "seed": seed}
+        config = _load(path) | {key: value for key, value in given.items() if value is not None}
+        return _sweep(path, config, typed)
     except InputError as error:
         sentence = str(error)
         raise InputError(sentence if str(path) in sentence else f"{path}: {sentence}") from error
@@ -107,7 +118,7 @@ def read_sweep(path: Path, typed: Sequence[str] = (), count: int | None = None) 
 
 def added_settings(given: Sweep, begun: Sweep) -> int:
     """Return how many settings a grid has gained by more values of its parameters; 0 where it differs otherwise."""
-    if given.config["method"] != "grid" or list(given.parameters) != list(begun.parameters):
+    if given.search != "grid" or list(given.parameters) != list(begun.parameters):
         return 0
     grids = [
         [[each["value"]] if "value" in each else each["values"] for each in sweep.parameters.values()]
@@ -154,36 +165,87 @@ def _anchored(text: str) -> set[str]:
     return found
 
 
-def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str], count: int | None) -> Sweep:
+def _sweep(path: Path, config: dict[str, Any], typed: Sequence[str]) -> Sweep:
     for key in config:
         if key in ELSEWHERE:
             raise InputError(f"{key}: {ELSEWHERE[key]}.")
         if key not in KEYS:
             raise InputError(f"there is no key {key} in a sweep file; {nearest(str(key), KEYS)}")
+    _check_scheduler(config)
     for key in ("method", "parameters", "program", "command"):
         if key not in config:
             raise InputError(f"{key}: is missing; sweeps/smoke.yaml shows what it looks like.")
-    if config["method"] not in METHODS:
-        raise InputError(f"method: {config['method']} is not known; write {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
     _check_names(config)
+    config["parameters"] = _flat(config["parameters"])
     _check_parameters(config["parameters"])
     prefix, fixed, arguments = _command(config, typed)
-    if count is not None:
-        config["run_cap"] = count
+    seed = config.get("seed")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise InputError(f"seed: {seed} is not a seed of the search; write a whole number from 0.")
     cap = config.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
         raise InputError(f"run_cap: {cap} is not a number of trials; write a whole number from 1.")
-    if cap is None and config["method"] != "grid":
-        raise InputError(f"method: {config['method']} never ends by itself; type --count N or write run_cap: N.")
     config["command"] = [*prefix, *fixed, arguments]
-    return Sweep(
+    sweep = Sweep(
         path=path,
         config=config,
         prefix=[_filled(part) for part in prefix],
         fixed=[_read(text) for text in fixed],
-        metric=_metric(config),
+        metrics=metrics_of(config),
         typed=list(typed),
     )
+    if cap is None and sweep.search != "grid":
+        raise InputError(f"method: {sweep.search} never ends by itself; type --count N or write run_cap: N.")
+    if len(sweep.metrics) > 1 and sweep.search != "optuna":
+        raise InputError("metrics: W&B's engine takes one metric; write scheduler: with engine: optuna for several.")
+    return sweep
+
+
+def _check_scheduler(config: dict[str, Any]) -> None:
+    """Check what proposes settings; with Optuna `method:` says nothing and may be missing."""
+    scheduler = config.get("scheduler", {"engine": "wandb"})
+    if not isinstance(scheduler, dict) or scheduler.get("engine") not in ENGINES:
+        raise InputError(
+            f"scheduler: {scheduler!r} is not run by sweep.py; write engine: {' or engine: '.join(ENGINES)} below it."
+        )
+    for key in scheduler:
+        if key in CODE:
+            raise InputError(f"scheduler: {key}: names code to run, which a sweep file can't; leave it out.")
+        if key != "engine":
+            raise InputError(f"scheduler: there is no key {key}; {nearest(str(key), ('engine',))}")
+    known: tuple[str, ...] = METHODS
+    if scheduler["engine"] == "optuna":
+        known = (*METHODS, "custom")
+        config.setdefault("method", "custom")
+    else:
+        config.pop("scheduler", None)  # with it, W&B would wait for a scheduler that somebody starts
+    method = config.get("method", METHODS[0])
+    if method == "custom" and "custom" not in known:
+        raise InputError("method: custom needs something that proposes; write scheduler: with engine: optuna.")
+    if method not in known:
+        raise InputError(f"method: {method} is not known; write {', '.join(METHODS[:-1])} or {METHODS[-1]}.")
+
+
+def _flat(parameters: Any, prefix: str = "") -> Any:
+    """Return parameters with dotted names in place of nested ones, which a run's command line doesn't have.
+
+    Raises:
+        InputError: for other keys beside a nested `parameters:`, or a name that is there twice.
+    """
+    if not isinstance(parameters, dict):
+        return parameters
+    flat: dict[str, Any] = {}
+    for name, specification in parameters.items():
+        key = f"{prefix}{name}"
+        inner = {key: specification}
+        if isinstance(specification, dict) and isinstance(specification.get("parameters"), dict):
+            if others := [other for other in specification if other != "parameters"]:
+                raise InputError(f"parameter {key}: {others[0]}: can't stand beside nested parameters:; leave it out.")
+            inner = _flat(specification["parameters"], f"{key}.")
+        if twice := flat.keys() & inner.keys():
+            raise InputError(f"parameter {min(twice)}: is there twice; leave one out.")
+        flat |= inner
+    return flat
 
 
 def _check_names(config: Mapping[str, Any]) -> None:
@@ -204,10 +266,6 @@ def _check_parameters(parameters: Any) -> None:
             raise InputError(f"parameter {name}: is not a key of a run; write a dotted name such as optimizer.lr.")
         if not isinstance(specification, dict):
             raise InputError(f"parameter {name}: {specification!r} is not a choice; write values: [..] below it.")
-        if "parameters" in specification:
-            raise InputError(
-                f"parameter {name}: nested parameters don't reach a run; write its keys with dots, such as {name}.KEY."
-            )
         for key in NUMBERS:
             bound = specification.get(key)
             if key in specification and (isinstance(bound, bool) or not isinstance(bound, int | float)):
@@ -288,30 +346,3 @@ def _refuse_own(override: Override, parameters: Mapping[str, Any]) -> None:
         raise InputError(f"{override.input_line}: the sweep varies {key}; leave it out here or among its parameters.")
     if key in OWN_KEYS:
         raise InputError(f"{override.input_line}: each trial has its own {key}, runs/SWEEP/TRIAL; leave it out.")
-
-
-def _metric(config: Mapping[str, Any]) -> Metric | None:
-    metric = config.get("metric")
-    if metric is None:
-        for key, needs in (("method", config["method"] == "bayes"), ("early_terminate", "early_terminate" in config)):
-            if needs:
-                raise InputError(f"{key}: needs a metric; write metric: with name: val/loss and goal: minimize.")
-        return None
-    if not isinstance(metric, dict) or "name" not in metric:
-        raise InputError("metric: needs name: and goal:, such as val/loss and minimize.")
-    name, goal, target = metric["name"], metric.get("goal"), metric.get("target")
-    if name not in METRICS:
-        raise InputError(f"metric: no run logs {name}; {nearest(str(name), METRICS)}")
-    natural = GOALS.get(BEST.get(name.rpartition("/")[2], ""))
-    if goal is None and natural != "minimize":
-        raise InputError(
-            f"metric: goal: is missing and W&B would minimize {name}; write goal: {natural or 'minimize'}."
-        )
-    goal = str(goal or natural)
-    if goal not in GOALS.values():
-        raise InputError(f"metric: goal: {goal} is not known; write minimize or maximize.")
-    if natural not in (None, goal):
-        raise InputError(f"metric: goal: {goal} would look for the worst {name}; write goal: {natural}.")
-    if target is not None and (isinstance(target, bool) or not isinstance(target, int | float)):
-        raise InputError(f"metric: target: {target!r} is not a number.")
-    return Metric(name=name, goal=goal, target=target)

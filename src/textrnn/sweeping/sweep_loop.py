@@ -8,10 +8,12 @@ from pathlib import Path
 
 from textrnn.base import exits
 from textrnn.base.console import duration
+from textrnn.sweeping.metric import Metric
 from textrnn.sweeping.processes import Interrupts, Worker, last_line
-from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.trials import SweepDirectory, Trial, described
+from textrnn.tracking.metrics_csv import METRICS
 from textrnn.tracking.summary import Status
+from textrnn.tracking.wandb_offline import pass_over_empty
 
 POLL = 0.5
 """Seconds between two checks of the trials."""
@@ -52,7 +54,8 @@ def outcome(
 def settle(directory: SweepDirectory, trial: Trial, exit_code: int | None, *, interrupted: bool) -> None:
     """Give a trial that has ended its status and save it; the arguments are those of `outcome`."""
     run, log = directory.run_directory(trial), directory.log(trial)
-    summary = directory.summary_status(trial)
+    values = directory.summary(trial)
+    summary = Status(values["status"]) if values else None
     if trial.status == Status.RUNNING and trial.started is not None:
         written = [path.stat().st_mtime for path in (log, run.summary_json) if path.exists()]
         ended = time.time() if exit_code is not None else max([trial.started, *written])
@@ -61,6 +64,8 @@ def settle(directory: SweepDirectory, trial: Trial, exit_code: int | None, *, in
     trial.status, trial.reason = outcome(exit_code, summary, run.early_stop, last_line(log), interrupted=interrupted)
     if trial.status == Status.FINISHED:  # before it saw the request to stop
         run.early_stop.unlink(missing_ok=True)
+    trial.finals = {name: values[name] for name in METRICS if name in values}
+    pass_over_empty(run.path / "wandb", trial.run_id)
     directory.save(trial)
 
 

@@ -31,7 +31,7 @@ from textrnn.sweeping.sweep_file import Sweep
 from textrnn.tracking.identity import ID_LENGTH
 from textrnn.tracking.metrics_csv import read_metrics
 from textrnn.tracking.run_directory import RunDirectory
-from textrnn.tracking.summary import Status, read_status
+from textrnn.tracking.summary import Status, read_summary
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,6 +53,8 @@ class Trial:
     """Exit code of its last process, negative for a signal; None where nobody waited for the process."""
     reason: str | None = None
     """The reason of its stop, or the last line of a failed trial."""
+    finals: dict[str, float] = field(default_factory=dict)
+    """Final values of the run's metrics, from its `summary.json`."""
     history: list[float] = field(default_factory=list)
     """The metric's values so far; read from the run directory."""
     steps: list[int] = field(default_factory=list)
@@ -257,13 +259,25 @@ class SweepDirectory:
         trial.steps = [int(row["step"]) for row in rows]
         return changed
 
+    def summary(self, trial: Trial) -> dict[str, Any]:
+        """Return the content of the run's `summary.json`; {} without one.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        try:
+            return read_summary(self.run_directory(trial).summary_json)
+        except FileNotFoundError:
+            return {}
+
     def summary_status(self, trial: Trial) -> Status | None:
         """Return the status in the run's `summary.json`; None without one.
 
         Raises:
-            InputError: its `summary.json` is damaged.
+            InputError: it is damaged.
         """
-        return read_status(self.run_directory(trial).summary_json)
+        values = self.summary(trial)
+        return Status(values["status"]) if values else None
 
     def shown(self) -> str:
         """Return the path as a user would type it."""

@@ -32,7 +32,7 @@ class RunIdentity:
     id: str
     """The W&B run id: 8 characters of a-z and 0-9, or WANDB_RUN_ID."""
     name: str
-    """Display name: `tracking.name`, WANDB_NAME, or cell, size and seed such as `gru-128x1-bi s0`."""
+    """Display name: `tracking.name`, WANDB_NAME, or cell, size and seed such as `gru-128x1-bi s0` (`lm-gru-...`)."""
     group: str | None
     """`tracking.group`, or WANDB_RUN_GROUP."""
     created: str
@@ -59,6 +59,8 @@ class RunIdentity:
     """The SLURM batch job that the run began in, which resumes it when SLURM requeues the job."""
     classes: list[str] | None = None
     """Names of the classes by id; None until the reviews have been read."""
+    pretrained: str | None = None
+    """Id of the run whose weights it started from, by `model.pretrained`."""
 
     def described_source(self) -> str:
         """Return the source in words: the commit or else the version, whether it was edited, and the digest."""
@@ -117,10 +119,15 @@ def source_digest() -> str:
 
 
 def default_name(config: Config) -> str:
-    """Return cell, hidden size x layers, direction and seed, such as `gru-128x1-bi s0`."""
+    """Return cell, hidden size x layers, direction and seed, such as `gru-128x1-bi s0` or `lm-gru-128x1-bi s0`."""
     model = config.model
     direction = "-bi" if model.bidirectional else ""
-    return f"{model.cell}-{model.hidden_size}x{model.num_layers}{direction} s{config.seed}"
+    return f"{model_kind(config)}-{model.hidden_size}x{model.num_layers}{direction} s{config.seed}"
+
+
+def model_kind(config: Config) -> str:
+    """Return the cell, of a language model after lm-: as names of runs begin."""
+    return f"lm-{config.model.cell}" if config.objective == "language_model" else config.model.cell
 
 
 def refuse_one_id_for_all() -> None:

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.metrics_csv import MetricsFile, Row, check_names, read_metrics
+from textrnn.tracking.trackers import OpenTracker
 from textrnn.tracking.wandb_run import WandbRun
 
 
@@ -24,7 +25,8 @@ class RunLogger(Logger):
     the test.
 
     W&B can't change a logged row, so a row is logged there once it is complete: when the next one begins or at the end
-    of the run. A resumed run first logs the rows that are missing in W&B.
+    of the run. A resumed run first logs the rows that are missing in W&B. Another tracker gets all
+    rows.
     """
 
     def __init__(self, run_dir: Path, identity: RunIdentity) -> None:
@@ -32,6 +34,7 @@ class RunLogger(Logger):
         self._run_dir = run_dir
         self._identity = identity
         self._wandb_run: WandbRun | None = None
+        self._tracker: OpenTracker | None = None
         self._trainer: pl.Trainer | None = None
         self._file: MetricsFile | None = None
         self._open_row: Row | None = None  # the last row, which may get more values
@@ -40,10 +43,13 @@ class RunLogger(Logger):
         """The last value of each metric, for progress lines and the summary; empty on ranks above 0."""
 
     @rank_zero_only
-    def attach(self, trainer: pl.Trainer, wandb_run: WandbRun | None = None) -> None:
-        """Open `metrics.csv`, take steps and epochs from `trainer`, log to `wandb_run` too; once, before `fit`."""
+    def attach(
+        self, trainer: pl.Trainer, wandb_run: WandbRun | None = None, tracker: OpenTracker | None = None
+    ) -> None:
+        """Open `metrics.csv`, take steps and epochs from `trainer`, log to W&B or a tracker too; once, before `fit`."""
         self._trainer = trainer
         self._wandb_run = wandb_run
+        self._tracker = tracker
         path = self._run_dir / "metrics.csv"
         self._file = MetricsFile(path)
         for row in read_metrics(path):
@@ -106,9 +112,11 @@ class RunLogger(Logger):
     def _send(self, row: Row) -> None:
         step = int(row["step"])
         media = self._media.pop(step, {})
+        metrics = {name: value for name, value in row.items() if name != "step"}
         if self._wandb_run is not None:
-            metrics = {name: value for name, value in row.items() if name != "step"}
             self._wandb_run.log({**metrics, **media}, step=step)
+        if self._tracker is not None:
+            self._tracker.log(metrics, step=step)
 
     @property
     def save_dir(self) -> str:

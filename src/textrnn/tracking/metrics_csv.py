@@ -12,9 +12,14 @@ from typing import Any
 from textrnn.base.errors import InputError
 from textrnn.base.files import write_atomically
 
+PREFIXES = {"train": "train", "validation": "val", "test": "test"}
+"""How the names of a split's metrics and charts begin."""
+PERPLEXITIES = ("perplexity", "perplexity_forward", "perplexity_backward")
+"""Of a language model: of all predictions, and with two directions of each."""
 METRICS = (
     "train/loss",
     "train/accuracy",
+    "train/virtual_adversarial",
     "train/grad_norm",
     "train/tokens_per_second",
     "train/padding",
@@ -23,13 +28,15 @@ METRICS = (
     "val/accuracy",
     "val/f1",
     "val/auroc",
+    *(f"val/{name}" for name in PERPLEXITIES),
     "test/loss",
     "test/accuracy",
     "test/f1",
     "test/auroc",
 )
 """All metrics that a run may log. Any other name is an error, not a new column."""
-BEST = {"loss": "min"} | dict.fromkeys(("accuracy", "f1", "auroc", "tokens_per_second"), "max")
+_LARGEST = ("accuracy", "f1", "auroc", "tokens_per_second")
+BEST = dict.fromkeys(("loss", *PERPLEXITIES), "min") | dict.fromkeys(_LARGEST, "max")
 """Whether the smallest or the largest value is the best, by the last part of a metric's name; others have no best."""
 COLUMNS = ("step", "epoch", *METRICS)
 HEADER = (",".join(COLUMNS) + "\n").encode()
@@ -112,7 +119,16 @@ def read_metrics(path: Path) -> list[Row]:
 
     Raises `InputError` for another file, or for a torn last line.
     """
-    return [_parse(path, line) for line in _lines(path)]
+    header, *lines = path.read_text(encoding="utf-8").split("\n")
+    if not _is_header(header) or lines[-1:] != [""]:
+        raise InputError(f"{str(path)!r} is not a metrics.csv that textrnn wrote whole.")
+    return [_parse(path, header, line) for line in lines[:-1]]
+
+
+def _is_header(line: str) -> bool:
+    """Return whether these are our columns; earlier versions had fewer metrics."""
+    columns = line.split(",")
+    return columns[:2] == ["step", "epoch"] and columns == [name for name in COLUMNS if name in columns]
 
 
 def repair(path: Path, last_step: int) -> None:
@@ -134,28 +150,22 @@ def surviving_rows(path: Path) -> list[Row]:
     A row that overwrote a longer one may also leave the rest of that one as a last line.
 
     Raises:
-        InputError: for any other line that is not a row.
+        InputError: for other columns, and for any other line that is not a row.
     """
     content = path.read_bytes() if path.exists() else b""
-    lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines()[1:]
-    rows = [_parse(path, line) for line in lines[:-1]]
+    header, *lines = content[: content.rfind(b"\n") + 1].decode(errors="replace").splitlines() or [""]
+    if lines and not _is_header(header):
+        raise InputError(f"{str(path)!r} holds a line that is no row of metrics: {header.strip()!r}.")
+    rows = [_parse(path, header, line) for line in lines[:-1]]
     with contextlib.suppress(InputError):
-        rows += [_parse(path, line) for line in lines[-1:]]
+        rows += [_parse(path, header, line) for line in lines[-1:]]
     return rows
 
 
-def _lines(path: Path) -> list[str]:
-    content = path.read_text(encoding="utf-8")
-    header, *lines = content.split("\n")
-    if header != ",".join(COLUMNS) or lines[-1:] != [""]:
-        raise InputError(f"{str(path)!r} is not a metrics.csv that textrnn wrote whole.")
-    return lines[:-1]
-
-
-def _parse(path: Path, line: str) -> Row:
+def _parse(path: Path, header: str, line: str) -> Row:
     cells = next(csv.reader([line]))
     try:
-        row: Row = {name: float(cell) for name, cell in zip(COLUMNS, cells, strict=True) if cell}
+        row: Row = {name: float(cell) for name, cell in zip(header.split(","), cells, strict=True) if cell}
         return {**row, "step": int(cells[0]), "epoch": int(cells[1])}
     except ValueError as error:
         raise InputError(f"{str(path)!r} holds a line that is no row of metrics: {line.strip()!r}.") from error

@@ -1,9 +1,9 @@
 """Pictures in the run directory. Drawn without pyplot, which would keep global state and look for a display."""
 
-import math
+import functools
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,13 @@ from textrnn.base.files import replacing, writable_cache
 # Before matplotlib is imported: it would make a folder of settings in the home; its cache of fonts is all it needs.
 os.environ["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR") or writable_cache("matplotlib")
 
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from textrnn.tracking.metrics_csv import Row, read_metrics
+from textrnn.base.intervals import interval
+from textrnn.tracking.metrics_csv import PREFIXES, Row, read_metrics
 
 BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK, GRAY = (
     *("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000"),
@@ -33,9 +35,6 @@ DPI = 240
 """Pixels an inch: twice what a page needs, for screens with twice the pixels."""
 BARS = 12
 """Operations in the picture of a profile; the others are one bar."""
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Student's t that 2.5 % exceed, for 1 degree of freedom and more; beyond, a series in their inverse is as exact."""
-PREFIXES = {"train": "train", "validation": "val"}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,15 +54,16 @@ class Operation:
 def plot_curves(
     metrics_csv: Path, out: Path, *, name: str, monitor: str, best_step: int | None = None, tested: bool = True
 ) -> None:
-    """Draw loss and accuracy of training and validation by step, and write the PNG `out` atomically.
+    """Draw loss and accuracy, or perplexity, of training and validation by step, and write the PNG `out` atomically.
 
     `name` is the run's. `best_step` marks the step whose checkpoint was chosen, by `monitor`. The last test is a line,
     unless the run was continued and not `tested` again. A run without one of the metrics has an empty panel.
     """
     rows = read_metrics(metrics_csv)
     figure = new_figure(10, 4.8)
-    figure.suptitle(name, parse_math=False)  # in a run's name a $ begins no formula
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    figure.suptitle(drawable(name), parse_math=False)  # in a run's name a $ begins no formula
+    second = "perplexity" if any("val/perplexity" in row for row in rows) else "accuracy"
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", second), strict=True):
         draw_quantity(axes, rows, quantity, best_step, monitor=monitor, tested=tested)
     save_figure(figure, out)
 
@@ -90,8 +90,29 @@ def plot_profile(operations: Sequence[Operation], out: Path, *, title: str) -> N
     save_figure(figure, out)
 
 
+@functools.cache
+def _glyphs() -> Collection[int]:
+    """Return the code points of the characters that the pictures' font has."""
+    return frozenset(font_manager.get_font(font_manager.findfont(font_manager.FontProperties())).get_charmap())
+
+
+def drawable(text: str) -> str:
+    r"""Return a text whose characters outside the pictures' font are escaped, such as \u597d: it has a box for them."""
+    return "".join(
+        one if one == "\n" or ord(one) in _glyphs() else one.encode("ascii", "backslashreplace").decode()
+        for one in text
+    )
+
+
+def class_label(name: str, number: int, most: int) -> str:
+    """Return a class's name of at most `most` characters; with its id where the font lacks some of them."""
+    shown = drawable(" ".join(name.split()))
+    return shortened(name if shown == name else f"{number}: {shown}", most)
+
+
 def shortened(name: str, most: int = 44) -> str:
-    """Return a name with at most `most` characters."""
+    """Return a name that can be drawn, with at most `most` characters."""
+    name = drawable(name)
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -99,9 +120,9 @@ def draw_quantity(
     axes: Axes, rows: Sequence[Row], quantity: str, best_step: int | None, *, monitor: str, tested: bool
 ) -> None:
     """Draw one quantity of all splits against the step."""
-    for split, prefix in PREFIXES.items():
+    for split in ("train", "validation"):
         color, marker = SPLITS[split]
-        steps, values = _series(rows, f"{prefix}/{quantity}")
+        steps, values = _series(rows, f"{PREFIXES[split]}/{quantity}")
         if steps:
             axes.plot(steps, values, color=color, marker=marker, markersize=5, label=split)
     for row in rows:
@@ -159,7 +180,7 @@ def plot_comparison(names: Sequence[str], values: Sequence[Sequence[float]], out
         if len(own) > 1:
             mean = statistics.fmean(own)
             axes.errorbar(mean, row + 0.25, xerr=interval(own), fmt="d", color=color, capsize=4, markersize=7)
-    counted = [f"{name}\nn = {len(own)}" for name, own in zip(names, values, strict=True)]
+    counted = [f"{drawable(name)}\nn = {len(own)}" for name, own in zip(names, values, strict=True)]
     axes.set_yticks(range(len(names)), counted, parse_math=False)  # as typed, in which a $ begins no formula
     axes.set_ylim(len(names) - 0.4, -0.5)
     axes.set_xlim(*_shown_range(values))
@@ -182,15 +203,6 @@ def looks(names: Sequence[str]) -> list[tuple[str, str]]:
     if len(cells) == len(names) == len(set(cells)):
         return [CELLS[cell] for cell in cells]
     return [SERIES[number % len(SERIES)] for number in range(len(names))]
-
-
-def interval(values: Sequence[float]) -> float:
-    """Return half the width of the 95 % interval of the mean (Student's t); 0 for a single value."""
-    freedom = len(values) - 1
-    if freedom == 0:
-        return 0.0
-    quantile = T_975[freedom - 1] if freedom <= len(T_975) else 1.96 + 2.372 / freedom + 2.82 / freedom**2
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def _shown_range(values: Sequence[Sequence[float]]) -> tuple[float, float]:

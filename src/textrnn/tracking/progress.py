@@ -17,7 +17,7 @@ from textrnn.tracking.logger import RunLogger
 
 SECONDS_BETWEEN_LINES = 12.0
 SECONDS_BETWEEN_DRAWINGS = 0.1
-SHOWN = {"train/loss": "loss", "val/accuracy": "val acc"}
+SHOWN = {"train/loss": "loss", "val/accuracy": "val acc", "val/perplexity": "val ppl"}
 """The metrics that are shown while training, by their short names."""
 
 

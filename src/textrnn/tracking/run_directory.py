@@ -15,7 +15,7 @@ from textrnn.base.errors import InputError
 from textrnn.base.files import TEMPORARY_SUFFIX, make_folders, remove_folders
 from textrnn.base.locks import FileLock
 from textrnn.config.schema import Config
-from textrnn.tracking.identity import RunIdentity
+from textrnn.tracking.identity import RunIdentity, model_kind
 
 LOCK_NAME = ".lock"
 
@@ -32,9 +32,9 @@ def default_run_dir(config: Config, identity: RunIdentity) -> Path:
     if identity.slurm_job is not None:
         settings = json.dumps(asdict(replace(config, resume=None)), sort_keys=True)
         digest = hashlib.sha256(settings.encode()).hexdigest()[:6]
-        return Path("runs", f"slurm-{identity.slurm_job}-{config.model.cell}-s{config.seed}-{digest}")
+        return Path("runs", f"slurm-{identity.slurm_job}-{model_kind(config)}-s{config.seed}-{digest}")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs", f"{stamp}-{config.model.cell}-s{config.seed}-{identity.id}")
+    return Path("runs", f"{stamp}-{model_kind(config)}-s{config.seed}-{identity.id}")
 
 
 class RunDirectory:
@@ -153,6 +153,11 @@ class RunDirectory:
     def wandb_unsent(self) -> Path:
         """Exists from the run's start until W&B has all of it."""
         return self.path / "wandb-unsent"
+
+    @property
+    def wandb_url(self) -> Path:
+        """Exists once W&B has taken the run; contains the address of its page."""
+        return self.path / "wandb-url"
 
     @property
     def diff_patch(self) -> Path:

@@ -14,7 +14,7 @@ from textrnn.base import exits
 from textrnn.base.console import duration
 from textrnn.base.errors import InputError
 from textrnn.base.files import write_atomically
-from textrnn.tracking.metrics_csv import METRICS
+from textrnn.tracking.metrics_csv import METRICS, PERPLEXITIES
 
 REMEDY = "remove it, and the run, resumed, writes another"
 
@@ -75,6 +75,8 @@ class RunSummary:
     """Step of `best.ckpt`; None before the first validation."""
     best_epoch: int | None
     """Epoch of `best.ckpt`, from 0."""
+    temperature: float | None = None
+    """What the logits of `best.ckpt` are divided by for calibrated probabilities; None: nothing."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `summary.json`, metrics first."""
@@ -86,13 +88,14 @@ class RunSummary:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the summary that `to_dict` made; raises `InputError` when a key is missing."""
-        names = [item.name for item in fields(cls) if item.name not in ("metrics", "coverage")]
+        others = ("metrics", "coverage", "temperature")  # earlier versions had no temperature
+        names = [item.name for item in fields(cls) if item.name not in others]
         if missing := [name for name in names if name not in values]:
             raise InputError(f"the run's summary has no {', '.join(missing)}: it was not written by textrnn.")
         metrics = {name: values[name] for name in METRICS if name in values}
         coverage = {name: value for name, value in values.items() if name.startswith("vectors/")}
         kept = {name: values[name] for name in names} | {"status": Status(values["status"])}
-        return cls(metrics=metrics, coverage=coverage, **kept)
+        return cls(metrics=metrics, coverage=coverage, temperature=values.get("temperature"), **kept)
 
 
 def write_summary(summary_json: Path, summary: RunSummary) -> None:
@@ -135,7 +138,8 @@ def summary_table(name: str, summary: RunSummary) -> Table:
     table.add_column("")
     for split in ("train", "validation", "test"):
         table.add_column(split, justify="right")
-    for quantity in ("loss", "accuracy", "f1", "auroc"):
+    others = PERPLEXITIES if "val/perplexity" in summary.metrics else ("accuracy", "f1", "auroc")
+    for quantity in ("loss", *others):
         cells = [summary.metrics.get(f"{prefix}/{quantity}") for prefix in ("train", "val", "test")]
         table.add_row(quantity, *("" if cell is None else f"{cell:.4f}" for cell in cells))
     best = "none" if summary.best_epoch is None else f"epoch {summary.best_epoch + 1}, step {summary.best_step}"

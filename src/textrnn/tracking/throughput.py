@@ -59,8 +59,10 @@ class Throughput(pl.Callback):
     ) -> None:
         """Count the batch and report when the trainer logs."""
         assert self._pending is not None
-        real = batch["weights"] > 0
-        self._pending += torch.stack(((batch["lengths"] * real).sum(), real.sum() * batch["token_ids"].shape[1]))
+        for reviews in (batch, batch["unlabelled"]) if "unlabelled" in batch else (batch,):
+            real = reviews["weights"] > 0
+            positions = real.sum() * reviews["token_ids"].shape[1]
+            self._pending += torch.stack(((reviews["lengths"] * real).sum(), positions))
         step = trainer.global_step
         if self._log_every_n_steps and step != self._reported_step and step % self._log_every_n_steps == 0:
             self._read_clock(trainer)

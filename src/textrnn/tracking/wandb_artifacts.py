@@ -21,6 +21,8 @@ from urllib.parse import unquote, urlsplit
 from textrnn.base.errors import InputError
 from textrnn.base.files import making, replacing_folder, user_cache
 from textrnn.base.process import in_time
+from textrnn.config.tracking_checks import REGISTRY
+from textrnn.tracking.hub_models import is_hub_model, local_model
 from textrnn.tracking.wandb_internals import answer_errors, give_up_soon
 from textrnn.tracking.wandb_settings import check_account
 
@@ -37,12 +39,14 @@ SCHEMES = ("https", "http")
 CLOUD = ("wandb.ai", "www.wandb.ai", "api.wandb.ai", "forge.coreweave.com", "api.forge.coreweave.com")
 """Names of W&B's own service (`sdk/lib/urls.py` of the client)."""
 RUN_HELP = (
-    "run directory (its best checkpoint), checkpoint, or model in W&B as wandb:ENTITY/PROJECT/NAME:best or the address "
-    "of a run's page"
+    "run directory (its best checkpoint), checkpoint, model in W&B as wandb:ENTITY/PROJECT/NAME:best or the address of "
+    "a run's page, or model on the Hugging Face Hub as hub:OWNER/NAME"
 )
 """`--help` of the commands that take a RUN; `local_run` reads it."""
 ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must resolve a name."""
+LINK_TIMEOUT = 30.0
+"""Seconds in which a model must be linked; on a busy machine the client alone needs ten."""
 DOWNLOAD_TIMEOUT = 600.0
 """Seconds in which a checkpoint must be downloaded."""
 
@@ -88,6 +92,25 @@ def dataset_artifact(fingerprint: str, metadata: Mapping[str, Any]) -> "wandb.Ar
     return wandb.Artifact(f"reviews-{fingerprint}", type=DATASET, metadata=dict(metadata))
 
 
+def link_model(path: str, registry: str) -> str:
+    """Link the best version of the model ENTITY/PROJECT/NAME to a collection of a registry; return what it is there.
+
+    It must have been uploaded. A version that is linked already stays as it is.
+
+    Args:
+        path: The model.
+        registry: The collection, as `tracking.registry` has it. W&B makes it if the registry hasn't got it.
+
+    Raises:
+        answer_errors(): W&B refuses it, or does not answer.
+    """
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True))  # it would print about the key
+    api = wandb.Api(timeout=math.ceil(LINK_TIMEOUT))
+    return in_time(lambda: str(api.artifact(f"{path}:best").link(registry).qualified_name), LINK_TIMEOUT)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
     """A model in W&B, typed as `wandb:ENTITY/PROJECT/NAME:ALIAS`, or a run that has logged one."""
@@ -102,7 +125,7 @@ class Reference:
 
 
 def parse_reference(typed: str) -> Reference:
-    """Read a reference; without ENTITY it is the account's default one, without ALIAS it is `best`.
+    """Read a reference; without ENTITY it is the account's default one, without ALIAS `best`, in a registry `latest`.
 
     Raises:
         InputError: it is malformed.
@@ -121,7 +144,8 @@ def parse_reference(typed: str) -> Reference:
     names = [*parts[:-1], name, *([alias] if colon else [])]
     if len(parts) < 2 or not all(re.fullmatch(NAME, part) for part in names):
         raise InputError(f"{typed}: that is not a model in W&B; type {shape}.")
-    return Reference(typed=typed, path="/".join([*parts[:-1], f"{name}:{alias or 'best'}"]))
+    default = "latest" if parts[-2].startswith(REGISTRY) else "best"
+    return Reference(typed=typed, path="/".join([*parts[:-1], f"{name}:{alias or default}"]))
 
 
 def _page(typed: str) -> Reference:
@@ -143,14 +167,15 @@ def _page(typed: str) -> Reference:
 
 
 def is_reference(run: str) -> bool:
-    """Return whether a RUN of the command line is a model in W&B."""
-    return run.startswith((PREFIX, *(f"{scheme}://" for scheme in SCHEMES)))
+    """Return whether a RUN of the command line is a model in W&B or on the Hub."""
+    return is_hub_model(run) or run.startswith((PREFIX, *(f"{scheme}://" for scheme in SCHEMES)))
 
 
 def local_run(run: str) -> Path:
-    """Return the local path of a RUN of the command line; the checkpoint of a `wandb:` reference is downloaded.
+    """Return the local path of a RUN of the command line; a model in W&B or on the Hub is downloaded.
 
-    The checkpoint is kept in `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`; the alias is resolved each time.
+    A checkpoint from W&B is kept in `$XDG_CACHE_HOME/textrnn/artifacts/DIGEST/NAME-vN`, and the folder of a model on
+    the Hub by the Hub's client; an alias or a branch is resolved each time.
 
     Raises:
         InputError: the reference is malformed, or the model can't be downloaded: no account, no answer, a wrong key, no
@@ -158,6 +183,8 @@ def local_run(run: str) -> Path:
     """
     if not is_reference(run):
         return Path(run)
+    if is_hub_model(run):
+        return local_model(run)
     reference = parse_reference(run)
     check_account(needed_for=run, instead="give a run directory")
     artifact = _find(reference)

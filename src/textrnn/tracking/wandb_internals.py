@@ -7,11 +7,13 @@ import math
 import os
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from textrnn.base.signals import PREEMPTING, kept_from_children
 
 if TYPE_CHECKING:
     import wandb
@@ -25,11 +27,35 @@ def service_errors() -> tuple[type[Exception], ...]:
 
 
 def answer_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of a question to the server that it refuses, or does not answer; its client mixes them."""
+    """Return the errors of a question to the server that gets no answer; its client mixes them.
+
+    The server refuses it or is silent, or the client's own service has died.
+    """
     import wandb
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
-    return wandb.errors.Error, WandbApiFailedError, OSError, ValueError
+    return wandb.errors.Error, WandbApiFailedError, OSError, ValueError, *service_errors()
+
+
+def is_of_dead_service(error: Exception) -> bool:
+    """Return whether a question has no answer because the client's own service has died: somewhere it has said so."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, service_errors()):
+        cause = cause.__context__  # of an error that is raised `from None` too
+    return cause is not None
+
+
+def leave_dead_service() -> None:
+    """Forget the client's service: the next run starts one, and at Python's exit the client prints no traceback."""
+    import wandb
+    from wandb.sdk import wandb_setup
+
+    connection = wandb_setup.singleton()._connection
+    try:
+        wandb.teardown()
+    except (ConnectionError, SystemExit):  # it doesn't answer; or it has just died, and the client exits with its code
+        if connection is not None and connection._proc is not None:
+            connection._proc.join()  # or it would stay a zombie
 
 
 def is_uploaded_as_artifact(value: object) -> bool:
@@ -123,6 +149,26 @@ def sweep_arguments(parameters: Mapping[str, Any]) -> list[str]:
     return typed
 
 
+def run_plain_agent(arguments: Sequence[str]) -> None:
+    """Run `wandb agent ARGUMENT ...`, whose trials keep signals that come while Python starts.
+
+    A program that isn't textrnn's never gets them: it has to unblock `PREEMPTING` itself.
+
+    Raises:
+        SystemExit: at its end, with its exit code.
+    """
+    from wandb import wandb_agent
+    from wandb.cli.cli import cli
+
+    class StartedProcess(wandb_agent.AgentProcess):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            with kept_from_children(PREEMPTING):
+                super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    wandb_agent.AgentProcess = StartedProcess  # type: ignore  # the client uses this name
+    cli(["agent", *arguments])
+
+
 def run_agent(
     sweep: str, begin: Callable[[str, dict[str, Any]], Path], end: Callable[[str, int, bool, bool], None]
 ) -> bool:
@@ -156,7 +202,8 @@ def run_agent(
                 os._exit(1)  # the agent would log the error, take the next trial, and so lose them all
             # `exec`: the process that the agent signals is the trial itself.
             command = ["/bin/sh", "-c", 'exec "$@" >> "$0" 2>&1', str(log), *command]
-            super().__init__(env=env, command=command, **options)  # type: ignore[no-untyped-call]
+            with kept_from_children(PREEMPTING):
+                super().__init__(env=env, command=command, **options)  # type: ignore[no-untyped-call]
             # A thread, which outlives the agent's loop: that doesn't wait for what it kills.
             threading.Thread(target=self._record).start()
 

@@ -4,9 +4,8 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from textrnn.base import exits
 from textrnn.base.console import LOGGER
@@ -16,18 +15,14 @@ from textrnn.base.process import in_time
 from textrnn.config.schema import Config
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.wandb_identity import (
-    flat,
-    is_at_wandb,
-    labels,
-    labels_typed_since,
     reason_of,
     refusal,
-    refuse_deleted,
 )
 from textrnn.tracking.wandb_internals import (
     answer_errors,
     is_chart,
     is_uploaded_as_artifact,
+    leave_dead_service,
     log_lines,
     service_errors,
     show_chart,
@@ -38,13 +33,13 @@ from textrnn.tracking.wandb_log import LogUpload
 from textrnn.tracking.wandb_offline import last_recorded_step, pass_over_empty, supersede
 from textrnn.tracking.wandb_received import Logged, local_files
 from textrnn.tracking.wandb_settings import (
+    by_hand,
     is_trial,
     must_be_online,
     offline_line,
     says_it_waits,
-    start_timeout,
-    timeout,
 )
+from textrnn.tracking.wandb_start import init_run, open_run
 
 if TYPE_CHECKING:
     import wandb
@@ -52,8 +47,6 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 10.0
 """Seconds in which the server must answer each request at the end of a run."""
-FINISH_TIMEOUT = 120.0
-"""Seconds that the end of a run waits for its last uploads, unless WANDB_FINISH_TIMEOUT is set."""
 
 
 class WandbRun:
@@ -73,6 +66,8 @@ class WandbRun:
         self._inputs: set[str] = set()
         self._tags: set[str] = set()
         self._charts: set[str] = set()
+        self.links: dict[str, str] = {}
+        """By the model's name, the collection of a registry to link it to when it has been uploaded."""
         self._stages_here = "WANDB_DATA_DIR" not in os.environ
         if self._stages_here:
             # The client copies each table there, and `wandb sync` of an offline run needs the copies; the home, where
@@ -120,13 +115,13 @@ class WandbRun:
         recorded = last_recorded_step(files, identity.id) if resume and mode == "offline" else -1
         try:
             with says_it_waits() if mode == "online" else contextlib.nullcontext():
-                run = _open(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
+                run = open_run(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = reason_of(error)
             if (sentence := refusal(error, identity, run_dir)) is not None:
                 raise InputError(sentence) from error
             if mode == "offline" or must_be_online(config.tracking):
-                remedy = "start the agent again when it does" if is_trial() else "type tracking=offline"
+                remedy = by_hand() if is_trial() else "type tracking=offline"
                 raise InputError(f"tracking: W&B did not take the run ({reason}): {remedy}.") from error
             wandb.teardown()  # the client's service still has the id of the run that it could not start
             LOGGER.warning(offline_line(reason, run_dir))
@@ -136,7 +131,7 @@ class WandbRun:
             raise InputError(f"tracking: W&B refuses the run ({reason}): correct it, or type tracking=none.") from error
 
         def again() -> "wandb.Run":
-            return _init(config, identity, run_dir, mode=mode, resume="allow", on_stop=None)
+            return init_run(config, identity, run_dir, mode=mode, resume="allow", on_stop=None)
 
         if mode == "offline":
             return cls(run, recorded, again)
@@ -222,9 +217,11 @@ class WandbRun:
         if tag not in (self._run.tags or ()):
             self._guarded(lambda: setattr(self._run, "tags", (*(self._run.tags or ()), tag)))
 
-    def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str]) -> None:
-        """Log an artifact; it is uploaded by the end of the run."""
+    def log_artifact(self, artifact: "wandb.Artifact", aliases: Sequence[str], *, registry: str | None = None) -> None:
+        """Log an artifact; it is uploaded by the end of the run, which then links it to a collection of a registry."""
         self._outputs[artifact.name] = artifact.digest
+        if registry is not None:
+            self.links[artifact.name] = registry
         self._request(lambda: self._run.log_artifact(artifact, aliases=list(aliases)))
 
     def use_artifact(self, artifact: "wandb.Artifact") -> None:
@@ -252,7 +249,10 @@ class WandbRun:
             LOGGER.warning("W&B does not answer")
             return False
         if self._broken:
-            _leave_dead_service()
+            leave_dead_service()
+            # An agent starts a finished trial again, and it uploads what is missing.
+            if exit_code == exits.DONE and is_trial() and self.url is not None:
+                self._mark_preempted_anew()
         return not self._broken
 
     def logged(self, steps: Sequence[int], summary: Mapping[str, Any]) -> Logged:
@@ -284,7 +284,7 @@ class WandbRun:
         """
         import wandb
 
-        _leave_dead_service()
+        leave_dead_service()
         try:
             run = self._again()
             run.mark_preempting()
@@ -346,81 +346,3 @@ class WandbRun:
         except service_errors() as error:
             self._broken = True
             LOGGER.warning(f"W&B's client has died ({error}); the run continues, its metrics are in metrics.csv")
-
-
-def _leave_dead_service() -> None:
-    """Forget the client's service: the next run starts one, and at Python's exit the client prints no traceback."""
-    import wandb
-
-    with contextlib.suppress(ConnectionError):  # it no longer answers
-        wandb.teardown()
-
-
-def _open(
-    config: Config,
-    identity: RunIdentity,
-    run_dir: Path,
-    *,
-    mode: str,
-    resume: bool,
-    on_stop: Callable[[], None] | None,
-) -> "wandb.Run":
-    """Start a W&B run, or continue the one that the server has, whatever WANDB_RESUME says.
-
-    Raises:
-        InputError: W&B has a run of this id that is not this one.
-    """
-    if mode == "offline":
-        return _init(config, identity, run_dir, mode=mode, resume="allow" if resume else None, on_stop=on_stop)
-    # Any other id is random, and new.
-    may_be_there = resume or "WANDB_RUN_ID" in os.environ
-    continued = may_be_there and is_at_wandb(config, identity, run_dir)
-    if may_be_there and not continued:
-        refuse_deleted(config, identity, run_dir)
-    how: Literal["allow", "never"] = "allow" if continued else "never"
-    return _init(config, identity, run_dir, mode=mode, resume=how, on_stop=on_stop)
-
-
-def _init(
-    config: Config,
-    identity: RunIdentity,
-    run_dir: Path,
-    *,
-    mode: str,
-    resume: Literal["never", "allow"] | None,
-    on_stop: Callable[[], None] | None,
-) -> "wandb.Run":
-    import wandb
-
-    tracking = config.tracking
-    settings = wandb.Settings(
-        silent=True,  # we report the important messages
-        console="off",  # the console belongs to the progress bar; `follow` uploads train.log
-        symlink=False,
-        save_code=False,
-        disable_code=True,
-        # The client would record the repository of the working directory, which may be another project's.
-        disable_git=True,
-        git_commit=identity.git_commit,
-        init_timeout=start_timeout(),
-        finish_timeout=timeout("WANDB_FINISH_TIMEOUT", default=FINISH_TIMEOUT),
-        finish_timeout_raises=True,
-        # Otherwise W&B would send Ctrl-C. It is a function because the client copies its settings deeply, with a method
-        # also the object of that method.
-        stop_fn=None if on_stop is None else lambda: on_stop(),
-    )
-    wandb.setup(wandb.Settings(silent=True))  # the login prints before it reads the run's settings
-    continued = resume == "allow" and mode == "online"
-    # What is None here, the client takes from WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES.
-    return wandb.init(
-        id=identity.id,
-        resume=resume,
-        project=tracking.effective_project(),
-        entity=tracking.entity,
-        **(labels_typed_since(tracking, run_dir) if continued else labels(tracking, identity)),
-        dir=str(run_dir.resolve()),
-        config=flat({**asdict(config), "run": identity.to_dict()}),
-        mode="online" if mode == "online" else "offline",
-        reinit="finish_previous",
-        settings=settings,
-    )

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from textrnn.base.console import LOGGER, duration
 from textrnn.base.errors import InputError
 from textrnn.base.process import in_time
-from textrnn.config.schema import TrackingConfig
+from textrnn.config.schema import TRACKERS, TrackingConfig
 
 PROBE_TIMEOUT = 3.0
 """Seconds in which W&B's server must answer to count as reachable, name lookup included."""
@@ -34,7 +34,7 @@ _MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "
 
 
 def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
-    """Decide on "online", "offline" or "none"; return it with the line to print about it, if any.
+    """Decide on "online", "offline", "none" or another tracker; return it with the line to print about it, if any.
 
     `tracking.mode=auto` follows WANDB_MODE where that is set; otherwise it is online with credentials (environment,
     netrc, settings file) and a server that answers within `PROBE_TIMEOUT` seconds, and offline without. The start of
@@ -45,7 +45,7 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
             number of seconds.
     """
     mode, line = _mode(tracking, run_dir)
-    if mode != "none":
+    if mode in ("online", "offline"):
         for variable in ("WANDB_INIT_TIMEOUT", "WANDB_FINISH_TIMEOUT"):
             timeout(variable, default=0)
     return mode, line
@@ -54,6 +54,16 @@ def resolve_mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | No
 def is_trial() -> bool:
     """Return whether this run is a trial that W&B's agent has started."""
     return "WANDB_SWEEP_ID" in os.environ
+
+
+def by_hand() -> str:
+    """Return what starts this trial again: W&B gives no agent a trial that has failed."""
+    names = ("WANDB_ENTITY", "WANDB_PROJECT", "WANDB_SWEEP_ID", "WANDB_RUN_ID")
+    typed = " ".join(f"{name}={shlex.quote(os.environ[name])}" for name in names if name in os.environ)
+    return (
+        "no agent gets this trial again; when W&B answers, type python sweep.py --resume if sweep.py runs the sweep, "
+        f"else this trial's command with {typed} before it"
+    )
 
 
 def start_timeout() -> float:
@@ -97,7 +107,7 @@ def timeout(variable: str, *, default: float) -> float:
 
 
 def _mode(tracking: TrackingConfig, run_dir: Path) -> tuple[str, str | None]:
-    if tracking.mode in ("none", "offline"):
+    if tracking.mode in ("none", "offline", *TRACKERS):
         return tracking.mode, offline_line("as asked", run_dir) if tracking.mode == "offline" else None
     settings = _client_settings()
     wanted = tracking.mode

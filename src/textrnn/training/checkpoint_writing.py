@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from textrnn.base.files import replacing
 from textrnn.config.schema import Config
+from textrnn.evaluation.predictions import Predictions
 from textrnn.training.checkpoints import FORMAT, read_checkpoint
 
 
@@ -49,7 +50,11 @@ def _write_more(file: Path) -> None:
 
 
 class CheckpointRecord(Callback):
-    """Add everything to each checkpoint that is needed to load it anywhere."""
+    """Add everything to each checkpoint that is needed to load it anywhere.
+
+    That includes the temperature of its weights, if the best validation so far has measured them. So `best.ckpt` has it
+    from the start and is written once, whatever ends the run.
+    """
 
     def __init__(
         self,
@@ -60,7 +65,9 @@ class CheckpointRecord(Callback):
         identity: dict[str, Any],
         data: dict[str, Any],
         coverage: dict[str, float],
+        predictions: Predictions | None,
     ) -> None:
+        self._predictions = predictions
         self._record = {
             "format": FORMAT,
             "config": asdict(config),
@@ -73,5 +80,7 @@ class CheckpointRecord(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the record to Lightning's checkpoint."""
-        del trainer, pl_module
-        checkpoint["textrnn"] = self._record
+        del pl_module
+        measured = self._predictions
+        temperature = None if measured is None else measured.temperature_at(trainer.global_step)
+        checkpoint["textrnn"] = {**self._record, "temperature": temperature}

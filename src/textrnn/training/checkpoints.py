@@ -18,6 +18,8 @@ from textrnn.base.files import typed_path
 from textrnn.config.compose import from_dict
 from textrnn.config.schema import Config
 from textrnn.model.network import TextClassifier
+from textrnn.tracking.hub_models import WEIGHTS
+from textrnn.training.shared_model import is_shared, read_shared
 
 FORMAT = 1
 
@@ -44,6 +46,8 @@ class Checkpoint:
     """Name of the file with the best weights so far; "" if none have been chosen."""
     waited: int
     """Validations since then, as early stopping counts them; 0 without early stopping."""
+    temperature: float | None = None
+    """What logits are divided by for calibrated probabilities, fitted on validation; None: nothing."""
 
     def diverged(self) -> InputError:
         """Return the error for NaN logits."""
@@ -53,13 +57,19 @@ class Checkpoint:
         """Rebuild the network with the stored weights, in evaluation mode.
 
         Raises:
-            InputError: if weights and configuration don't fit.
+            InputError: if weights and configuration don't fit, or for a language model.
         """
+        if self.config.objective != "classification":
+            raise InputError(
+                f"{self.path} is a language model, which labels nothing; train a classifier from it by "
+                "model.pretrained=RUN, and name that run."
+            )
         # The initial weights are replaced, so they are not orthogonal, which takes over a second on busy cores. The
         # parameters fit every implementation, and that of the training may not run here.
         quick = replace(self.config.model, recurrent_init="uniform", implementation="auto")
         with torch.random.fork_rng(devices=[]):
-            network = TextClassifier(quick, self.vocab_size, classes=len(self.classes))
+            many = self.config.data.many_labels()
+            network = TextClassifier(quick, self.vocab_size, classes=len(self.classes), many_labels=many)
         try:
             # The stored weights are named after `model`, an attribute of the training module.
             nn.ModuleDict({"model": network}).load_state_dict(self.state_dict)
@@ -96,10 +106,14 @@ def read_checkpoint(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
 def load_checkpoint(run: Path) -> Checkpoint:
     """Read a checkpoint file, or the best one of a run directory (the last, where none was chosen).
 
+    A folder that `textrnn push` has written is read too.
+
     Raises:
         InputError: if there is none or it can't be read.
     """
     path = run = typed_path(run, str(run))
+    if is_shared(run):
+        return _checked(run / WEIGHTS, read_shared(run))
     if run.is_dir():
         candidates = [run / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
         found = [candidate for candidate in candidates if candidate.is_file()]
@@ -108,13 +122,24 @@ def load_checkpoint(run: Path) -> Checkpoint:
         path = found[0]
     elif not run.exists():
         raise InputError(f"{run}: there is no such run directory or checkpoint.")
-    checkpoint = read_checkpoint(path)
+    read = _checked(path, read_checkpoint(path))
+    if run.is_dir() and read.best and path.name != read.best:
+        raise InputError(f"{path.parent / read.best} is gone, the best weights of the run; {path} has its last ones.")
+    return read
+
+
+def _checked(path: Path, checkpoint: dict[str, Any]) -> Checkpoint:
+    """Return the content of a checkpoint file as a `Checkpoint`.
+
+    Raises:
+        InputError: it is not of this project or version.
+    """
     record = checkpoint.get("textrnn")
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this project (no textrnn record of format {FORMAT}).")
     callbacks = checkpoint.get("callbacks", {})
     try:
-        read = Checkpoint(
+        return Checkpoint(
             path=path,
             config=from_dict(record["config"]),
             tokenizer_json=record["tokenizer"],
@@ -127,13 +152,11 @@ def load_checkpoint(run: Path) -> Checkpoint:
             epoch=checkpoint["epoch"],
             state_dict=checkpoint["state_dict"],
             best=_best(callbacks),
+            temperature=record.get("temperature"),  # earlier versions did not store it
             waited=max((state.get("wait_count", 0) for state in callbacks.values()), default=0),
         )
     except KeyError as error:
         raise InputError(f"{path}: its record has no {error}; it was not written by this version.") from error
-    if run.is_dir() and read.best and path.name != read.best:
-        raise InputError(f"{path.parent / read.best} is gone, the best weights of the run; {path} has its last ones.")
-    return read
 
 
 def _best(callbacks: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import math
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config
 from textrnn.data.store import Store
+from textrnn.data.training_split import training_split
 from textrnn.distributed.launch import chosen_accelerator
 
 _DTYPES = {"16-true": "float16", "bf16-true": "bfloat16", "64-true": "float64", "64": "float64"}
@@ -22,9 +23,12 @@ def check_batches(config: Config, store: Store) -> None:
         return
     train, evaluation = config.data.batch_size, config.data.effective_eval_batch_size()
     limits = [("limit_train_batches", "train"), ("limit_val_batches", "validation")]
-    counts = {"train": _batches(store, "train", train), "validation": _batches(store, "validation", evaluation)}
+    counts = {
+        "train": math.ceil(len(training_split(config, store)) / train),
+        "validation": math.ceil(len(store.split("validation")) / evaluation),
+    }
     if config.test:
-        counts["test"] = _batches(store, "test", evaluation)
+        counts["test"] = math.ceil(len(store.split("test")) / evaluation)
         limits.append(("limit_test_batches", "test"))
     if trainer.overfit_batches:
         limits = [("overfit_batches", "train"), ("overfit_batches", "validation"), *limits[2:]]
@@ -63,10 +67,6 @@ def _check_last_segment(limit: float | None, every: float | None) -> None:
             f"trainer.val_check_interval={every}: with data.segment_size a pass's last segment may have fewer batches; "
             "type a share such as 0.5, or trainer.check_val_every_n_epoch=null to count over epochs."
         )
-
-
-def _batches(store: Store, split: str, reviews: int) -> int:
-    return math.ceil(len(store.split(split)) / reviews)
 
 
 def _limited(count: int, limit: float | None) -> int:

@@ -10,8 +10,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
+from textrnn.base.files import write_atomically
 from textrnn.base.signals import Signals
 from textrnn.config.compose import from_dict
 from textrnn.config.schema import Config, differences
@@ -26,6 +29,7 @@ from textrnn.tracking.uncommitted import keep_uncommitted
 if TYPE_CHECKING:
     from textrnn.data.vectors.arrays import WordVectors
     from textrnn.training.checkpoints import Checkpoint
+    from textrnn.training.pretrained import Pretrained
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,6 +48,8 @@ class Run:
     """Signals that pre-empt the run."""
     vectors: "WordVectors | None" = None
     """Pretrained vectors that a new run starts from, if any."""
+    pretrained: "Pretrained | None" = None
+    """The run whose weights a new run starts from, if any."""
 
     @property
     def best_ckpt(self) -> Path | None:
@@ -94,7 +100,9 @@ def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
 
 
 def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config, RunDirectory, RunIdentity]:
-    """Return the configuration with its final `resume`, the run's directory and its identity, the same on all ranks.
+    """Return the configuration with its final `resume` and `run_dir`, the run's directory and its identity.
+
+    Configuration and identity are the same on all ranks.
 
     Raises:
         InputError: if the directory can't be claimed, or a rank does not see it.
@@ -118,7 +126,13 @@ def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config,
         if ranks.is_first and shared["resume"] is None:
             claimed[0][0].discard()
         raise
-    return replace(config, resume=shared["resume"]), *claimed[0]
+    directory, identity = claimed[0]
+    return replace(config, resume=shared["resume"], run_dir=str(directory.path)), directory, identity
+
+
+def write_config(directory: RunDirectory, config: Config) -> None:
+    """Write `config.yaml`, by which the settings of a resumed run are known."""
+    write_atomically(directory.config_yaml, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
 
 
 def _take(config: Config, command: Sequence[str]) -> tuple[RunDirectory, RunIdentity, str | None]:

@@ -9,8 +9,10 @@ from dataclasses import fields
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from torch import Tensor
@@ -21,10 +23,15 @@ from textrnn.base.exits import DONE
 from textrnn.base.signals import Preempted
 from textrnn.config.schema import Config
 from textrnn.data.module import ReviewsDataModule
+from textrnn.data.review_file import Split
+from textrnn.data.store import Store
+from textrnn.data.training_split import training_split
 from textrnn.data.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vector_table
 from textrnn.distributed.environment import layout
 from textrnn.distributed.launch import Launch, chosen_accelerator
 from textrnn.model.classifier import ReviewClassifier
+from textrnn.model.kernels.library import computes_in_bfloat16
+from textrnn.model.pretraining import LanguageModelTraining
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics_csv import best_is
 from textrnn.tracking.profiling import StepProfile, lightning_profiler
@@ -32,8 +39,10 @@ from textrnn.tracking.progress import run_progress
 from textrnn.tracking.run_directory import RunDirectory
 from textrnn.tracking.summary import RunSummary, Status, summary_table
 from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.trackers import OpenTracker, open_tracker
 from textrnn.tracking.wandb_run import WandbRun
 from textrnn.tracking.wandb_settings import start_timeout
+from textrnn.training.averaging import AveragedWeights
 from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRecord
 from textrnn.training.claim import Run
 from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
@@ -47,6 +56,9 @@ from textrnn.training.record import (
     watching,
 )
 
+LONG_RUN = 5_000_000
+"""Tokens of training, a minute or more of a GRU on one core."""
+
 STOP_POLL = 20.0
 """Seconds within which W&B's client learns that its run was stopped; it polls the server every 15."""
 
@@ -55,7 +67,7 @@ START_PATIENCE = 180.0
 
 
 def fit(run: Run, *, wandb_mode: str) -> Status:
-    """Train and test; on rank 0 also record, in the run directory and, unless `wandb_mode` is "none", in W&B.
+    """Train and test; on rank 0 also record, in the run directory and in W&B or a tracker, as `wandb_mode` says.
 
     Returns how the run ended: finished, stopped, or pre-empted or interrupted, with `last.ckpt` written.
 
@@ -75,15 +87,16 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
         wandb_run = record_start(run, early_stop, wandb_mode) if run.primary else None
     if not run.primary:
         return _fit_and_test(run, components)
+    components.tracker = open_tracker(wandb_mode, run.config, run.identity, run.directory)
     if early_stop.has_file:  # from a process that was killed before it could stop
         early_stop.ask()
     status = Status.FAILED
     try:
-        components.logger.attach(components.trainer, wandb_run)
+        components.logger.attach(components.trainer, wandb_run, components.tracker)
         reached = _fit_and_test(run, components)
         if reached == Status.PREEMPTED and _may_be_stopped(run, wandb_run) and early_stop.is_asked(within=STOP_POLL):
             reached = Status.STOPPED
-        if reached == Status.FINISHED:
+        if reached == Status.FINISHED and components.predictions is not None:
             record_evaluation(run, components.predictions, components.logger, step=components.trainer.global_step)
         if reached == Status.STOPPED:
             early_stop.keep()
@@ -96,7 +109,7 @@ def fit(run: Run, *, wandb_mode: str) -> Status:
     if status.exit_code == DONE:
         _warn_if_diverged(summary)
         Console().print(summary_table(run.identity.name, summary))
-        print(f"view: {run.directory.curves_png}; {_where_to_view(wandb_run, run.directory)}")
+        print(f"view: {run.directory.curves_png}; {_where_to_view(wandb_run, components.tracker, run.directory)}")
     return status
 
 
@@ -144,16 +157,15 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
     """
     config, store = run.config, run.store
     vectors, coverage = _vectors(run)
-    module = ReviewClassifier(
-        config.model,
-        config.optimizer,
-        vocab_size=store.vocab_size,
-        seed=config.seed,
-        vectors=vectors,
-        classes=len(store.classes),
-    )
+    training = training_split(config, store)
+    module = _module(config, store, training, vectors)
+    if run.pretrained is not None:
+        run.pretrained.start(module.model)
+        if run.primary:
+            LOGGER.info(f"embedding and recurrent layers start from {run.pretrained}")
     logger = RunLogger(run.directory.path, run.identity)
     throughput = Throughput(config.trainer.log_every_n_steps)
+    predictions = predictions_callback(config, store) if config.objective == "classification" else None
     record = CheckpointRecord(
         config,
         tokenizer_json=store.tokenizer_json,
@@ -161,10 +173,14 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
         identity=run.identity.to_dict(),
         data=store.record(),
         coverage=coverage,
+        predictions=predictions,
     )
-    predictions = predictions_callback(config, store)
     preemption = Preemption(run.directory.last_ckpt, early_stop, run.signals)
-    callbacks: list[Callback] = [throughput, predictions, record, ResumedLoops(), preemption, SettledBuckets()]
+    callbacks: list[Callback] = []
+    if config.optimizer.average > 0:
+        callbacks.append(AveragedWeights(config.optimizer.average))
+    callbacks += [throughput, *([] if predictions is None else [predictions]), record]
+    callbacks += [ResumedLoops(), preemption, SettledBuckets()]
     callbacks += watching(config, logger)
     if config.trainer.enable_progress_bar is not False:
         in_segments = config.data.segment_size is not None  # of which the last of a pass is shorter
@@ -173,14 +189,47 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
         callbacks.append(StepProfile(run.directory))
     callbacks += _selection(config, run.directory)
     trainer = _trainer(config, callbacks, logger, run.directory, run.ranks.launch)
+    if run.primary and isinstance(trainer.accelerator, CPUAccelerator):
+        _offer_bfloat16(config, training)
     return Components(
         module=module,
-        data=ReviewsDataModule(config.data, store, config.seed),
+        data=ReviewsDataModule(config.data, store, config.seed, training=training),
         trainer=trainer,
         logger=logger,
         throughput=throughput,
         predictions=predictions,
         coverage=coverage,
+    )
+
+
+def _offer_bfloat16(config: Config, training: Split) -> None:
+    """Say what would about halve the time of a run of minutes, for what docs/speed.md has measured; rnn gains less.
+
+    It is no default, as one command would give two results.
+    """
+    tokens = int(training.lengths.clip(max=config.data.max_length).sum()) * max(config.trainer.max_epochs or 1, 1)
+    is_measured = config.model.cell in ("gru", "lstm") and config.model.implementation in ("auto", "compiled")
+    if not is_measured or tokens <= LONG_RUN or config.trainer.precision not in ("32-true", "32"):
+        return
+    if computes_in_bfloat16():
+        LOGGER.info("for half the time on this processor, at the same accuracy, type trainer.precision=bf16-mixed")
+
+
+def _module(config: Config, store: Store, training: Split, vectors: Tensor | None) -> ReviewClassifier:
+    """Return what is trained, by the objective."""
+    if config.objective == "language_model":
+        counts = torch.from_numpy(training.token_counts(store.vocab_size))
+        return LanguageModelTraining(
+            config.model, config.pretraining, config.optimizer, counts=counts, seed=config.seed, vectors=vectors
+        )
+    return ReviewClassifier(
+        config.model,
+        config.optimizer,
+        vocab_size=store.vocab_size,
+        seed=config.seed,
+        vectors=vectors,
+        classes=len(store.classes),
+        many_labels=config.data.many_labels(),
     )
 
 
@@ -271,7 +320,9 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def _where_to_view(wandb_run: WandbRun | None, directory: RunDirectory) -> str:
+def _where_to_view(wandb_run: WandbRun | None, tracker: OpenTracker | None, directory: RunDirectory) -> str:
+    if tracker is not None:
+        return tracker.view
     if wandb_run is None:
         return "no W&B run (tracking=none)"
     return wandb_run.url or f"wandb leet {shlex.quote(str(directory.path / 'wandb'))}"

@@ -3,19 +3,18 @@
 import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml
 from pytorch_lightning.callbacks import Callback
 
 from textrnn.base.console import LOGGER
-from textrnn.base.files import write_atomically
 from textrnn.config.schema import SPLITS, Config
 from textrnn.data.batches import device_share
 from textrnn.data.module import ReviewsDataModule
 from textrnn.data.store import Store
+from textrnn.evaluation.calibration import calibration_line
 from textrnn.evaluation.metrics import SplitPredictions
 from textrnn.evaluation.predictions import Predictions
 from textrnn.evaluation.report import mistake_table, read_evaluation, write_evaluation
@@ -23,17 +22,18 @@ from textrnn.evaluation.wandb_charts import evaluation_charts
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.network import parameter_counts
 from textrnn.tracking.histograms import Histograms
-from textrnn.tracking.identity import write_identity
+from textrnn.tracking.identity import model_kind, write_identity
 from textrnn.tracking.logger import RunLogger
-from textrnn.tracking.metrics_csv import Row, best_is, read_metrics, repair
+from textrnn.tracking.metrics_csv import PREFIXES, Row, best_is, read_metrics, repair
 from textrnn.tracking.plots import plot_curves
 from textrnn.tracking.summary import RunSummary, Status, write_summary
 from textrnn.tracking.throughput import Throughput
+from textrnn.tracking.trackers import OpenTracker
 from textrnn.tracking.uncommitted import may_be_uploaded
 from textrnn.tracking.wandb_artifacts import ALIASES, ModelFiles, dataset_artifact, model_artifact
 from textrnn.tracking.wandb_end import end_wandb_run, open_record, told_of_failures
 from textrnn.tracking.wandb_run import WandbRun
-from textrnn.training.claim import Run
+from textrnn.training.claim import Run, write_config
 from textrnn.training.preemption import EarlyStop
 
 
@@ -61,6 +61,8 @@ def record_evaluation(run: Run, evaluated: Predictions, logger: RunLogger, *, st
     if predictions is None:
         LOGGER.info("neither test nor validation: no evaluation is written")
         return
+    if evaluated.test is not None and evaluated.validation is not None and run.best_ckpt is not None:
+        evaluated.test.temperature = evaluated.validation.temperature  # of the same weights
     text = run.store.split(name).text
     folder = run.directory.evaluation(name)
     mistakes = run.config.tracking.mistakes
@@ -73,6 +75,7 @@ def record_evaluation(run: Run, evaluated: Predictions, logger: RunLogger, *, st
         mistakes=mistakes,
         text=text,
     )
+    LOGGER.info(f"{name}: {calibration_line(predictions)}")
     if logger.has_wandb_run:
         logger.add_media(step, _charts(run, name, predictions))
 
@@ -88,9 +91,8 @@ def recorded_charts(run: Run, summary: RunSummary) -> dict[str, Any]:
 
 def _charts(run: Run, split: str, predictions: SplitPredictions) -> dict[str, Any]:
     mistakes = mistake_table(predictions, run.config.tracking.mistakes, run.store.split(split).text)
-    prefix = "test" if split == "test" else "val"
     picture = run.directory.evaluation(split) / "evaluation.png"
-    return evaluation_charts(predictions, prefix=prefix, picture=picture, mistakes=mistakes)
+    return evaluation_charts(predictions, prefix=PREFIXES[split], picture=picture, mistakes=mistakes)
 
 
 def report_data(run: Run, wandb_run: WandbRun) -> None:
@@ -106,7 +108,7 @@ def _data(store: Store) -> dict[str, Any]:
 
 
 def report_model(run: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
-    """Log the best checkpoint of a finished run as `<cell>-<run id>`."""
+    """Log the best checkpoint of a finished run as `<cell>-<run id>`, for `tracking.registry` too."""
     config, best = run.config, run.best_ckpt
     if summary.status != Status.FINISHED or not config.tracking.artifact:
         return
@@ -131,7 +133,8 @@ def report_model(run: Run, summary: RunSummary, wandb_run: WandbRun) -> None:
         "version": identity.version,
         "data": _data(store),
     }
-    wandb_run.log_artifact(model_artifact(f"{config.model.cell}-{identity.id}", folder, metadata), ALIASES)
+    model = model_artifact(f"{model_kind(config)}-{identity.id}", folder, metadata)
+    wandb_run.log_artifact(model, ALIASES, registry=config.tracking.registry)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -143,9 +146,23 @@ class Components:
     trainer: pl.Trainer
     logger: RunLogger
     throughput: Throughput
-    predictions: Predictions
+    predictions: Predictions | None
+    """What measures a classifier; None for a language model, which measures itself."""
     coverage: dict[str, float]
     """Coverage by pretrained vectors; see `RunSummary.coverage`."""
+    tracker: OpenTracker | None = None
+    """A tracker other than W&B; on rank 0, once the run has started."""
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of the best validation's weights, if there is one."""
+        validation = None if self.predictions is None else self.predictions.validation
+        return None if validation is None else validation.temperature
+
+    @property
+    def tested(self) -> bool:
+        """Whether this process has tested the model."""
+        return self.predictions is not None and self.predictions.test is not None
 
 
 def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun | None:
@@ -154,7 +171,7 @@ def record_start(run: Run, early_stop: EarlyStop, wandb_mode: str) -> WandbRun |
     Nothing is changed before W&B has accepted the run, so a refused run is unchanged.
     """
     wandb_run = None
-    if wandb_mode != "none":
+    if wandb_mode in ("online", "offline"):
         wandb_run = WandbRun.start(
             run.config,
             run.identity,
@@ -188,8 +205,7 @@ def _begin(run: Run) -> None:
         if directory.evaluation(split).is_dir():
             shutil.rmtree(directory.evaluation(split))
     write_identity(directory.run_json, run.identity)  # with the classes, which are known now
-    config = yaml.safe_dump(asdict(run.config), sort_keys=False, allow_unicode=True)
-    write_atomically(directory.config_yaml, config)
+    write_config(directory, run.config)
     directory.checkpoints.mkdir(exist_ok=True)
     if run.checkpoint is None:
         for leftover in directory.checkpoints.glob("*.ckpt"):  # from a start that was killed before `last.ckpt`
@@ -207,7 +223,7 @@ def record_end(run: Run, components: Components, wandb_run: WandbRun | None, sta
         rows = read_metrics(run.directory.metrics_csv)
         summary = _summary(run, components, rows, status)
         if rows:
-            tested = components.predictions.test is not None
+            tested = components.tested
             plot_curves(
                 run.directory.metrics_csv,
                 run.directory.curves_png,
@@ -219,6 +235,8 @@ def record_end(run: Run, components: Components, wandb_run: WandbRun | None, sta
         if wandb_run is not None:
             report_model(run, summary, wandb_run)
         write_summary(run.directory.summary_json, summary)
+        if components.tracker is not None:
+            components.tracker.finish()
     if wandb_run is not None:
         end_wandb_run(wandb_run, run.directory, summary, status.exit_code)
     return summary
@@ -233,7 +251,7 @@ def _summary(run: Run, components: Components, rows: Sequence[Row], status: Stat
         metrics |= {name: value for name, value in row.items() if name not in ("step", "epoch")}
     if best is not None:
         metrics |= {name: value for name, value in best.items() if name.startswith("val/")}
-    if components.predictions.test is None:  # rows of an earlier test are of the weights that were best then
+    if not components.tested:  # rows of an earlier test are of the weights that were best then
         metrics = {name: value for name, value in metrics.items() if not name.startswith("test/")}
     seconds = components.throughput.seconds
     if seconds > 0:
@@ -252,6 +270,7 @@ def _summary(run: Run, components: Components, rows: Sequence[Row], status: Stat
         step=components.trainer.global_step,
         best_step=None if best is None else int(best["step"]),
         best_epoch=None if best is None else int(best["epoch"]),
+        temperature=None if best is None else components.temperature,
     )
 
 

@@ -84,14 +84,22 @@ def refuse_another_run(checkpoint: "Checkpoint", config: Config) -> None:
         InputError: with the changed keys and their former values.
     """
     before = checkpoint.config
+    changed = ["objective"] if before.objective != config.objective else []
+    changed += [f"pretraining.{key}" for key in differences(before.pretraining, config.pretraining)]
     # The implementation is not part of the model: parameters and results are the same.
-    changed = [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
+    changed += [f"model.{key}" for key in differences(before.model, config.model) if key != "implementation"]
     free = ("cache_dir", "eval_batch_size", "path")  # the reviews themselves are compared when they are loaded
     changed += [f"data.{key}" for key in differences(before.data, config.data) if key not in free]
     # The scores of the epochs so far, including the best one, are those of the monitored metric.
     stopping = differences(before.early_stopping, config.early_stopping)
     changed += ["early_stopping.monitor"] if "monitor" in stopping else []
     changed += ["seed"] if before.seed != config.seed else []
+    # Without an average the checkpoint lacks one, and with one the weights to train on lie elsewhere in it.
+    averages = (before.optimizer.average, config.optimizer.average)
+    changed += ["optimizer.average"] if 0 in averages and any(averages) else []
+    # With one learning rate for all parts the optimizer's state has fewer groups of parameters.
+    decays = (before.optimizer.layer_decay, config.optimizer.layer_decay)
+    changed += ["optimizer.layer_decay"] if decays[0] != decays[1] and 1 in decays else []
     if changed:
         was = " ".join(as_override(key, attrgetter(key)(before)) for key in changed)
         raise InputError(

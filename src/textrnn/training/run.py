@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from textrnn.base.console import LOGGER, log_to_console, log_to_file
 from textrnn.base.exits import DONE, INTERRUPTED, PREEMPTED, exit_code
-from textrnn.base.signals import Signals
+from textrnn.base.signals import Preempted, Signals
 from textrnn.config.schema import Config
 from textrnn.data.store import Store, cache_dir
 from textrnn.distributed.launch import check_devices
@@ -20,13 +20,15 @@ from textrnn.distributed.ranks import Ranks
 from textrnn.distributed.slurm import will_requeue
 from textrnn.tracking.identity import RunIdentity
 from textrnn.tracking.run_directory import RunDirectory
+from textrnn.tracking.wandb_settings import is_trial
 from textrnn.training.checks import check_batches, check_implementation
-from textrnn.training.claim import Run, agree, claim, open_shared_store
+from textrnn.training.claim import Run, agree, claim, open_shared_store, write_config
 from textrnn.training.resume import ResumeState, refuse_other_data, resume_state, store_of
 
 if TYPE_CHECKING:
     from textrnn.data.vectors.arrays import WordVectors
     from textrnn.training.checkpoints import Checkpoint
+    from textrnn.training.pretrained import Pretrained
 
 
 def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals, *, alone: bool = True) -> int:
@@ -48,7 +50,8 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals, 
     if ranks.is_first:
         log_to_console()
     with ranks.reporting_failure():
-        signals.raise_now()
+        if not is_trial():  # which first tells W&B, for which it needs its directory
+            signals.raise_now()
         with ranks.barrier():
             check_devices(config.trainer, ranks.launch)
             check_implementation(config)
@@ -57,7 +60,18 @@ def run(config: Config, command: Sequence[str], ranks: Ranks, signals: Signals, 
         log = directory.train_log if ranks.is_first else directory.path / f"train-rank{ranks.launch.rank}.log"
         with directory, log_to_file(log):
             with exit_code(LOGGER) as outcome, ranks.reporting_failure():
-                outcome.code = _train(config, identity, directory, ranks, signals, alone=alone)
+                try:
+                    signals.raise_now()
+                    outcome.code = _train(config, identity, directory, ranks, signals, alone=alone)
+                except Preempted:  # before `fit`, which only records signals
+                    if ranks.is_first and is_trial():
+                        from textrnn.tracking.wandb_end import mark_as_preempted
+
+                        signals.defer()
+                        if not directory.config_yaml.exists():  # an agent types all of it when it gets the trial again
+                            write_config(directory, config)
+                        mark_as_preempted(config, identity, directory)
+                    raise
             if outcome.code in (PREEMPTED, INTERRUPTED) and ranks.is_first:
                 LOGGER.warning(_how_it_ended(directory, outcome.code, alone=alone))
             elif outcome.code == DONE and ranks.is_first:
@@ -102,17 +116,22 @@ def _train(
                 refuse_another(config, identity, directory.path)
     # A checkpoint holds its vectors; those of a new run are refused, if they are, before reviews are downloaded.
     vectors = _vectors(config, ranks) if checkpoint is None else None
+    pretrained = _pretrained(config, ranks) if checkpoint is None else None
     store = _store(config, ranks, checkpoint)
     with ranks.barrier():
         if checkpoint is not None:
             refuse_other_data(checkpoint, store)
+        if pretrained is not None:
+            pretrained.refuse_other_vocabulary(store)
         check_batches(config, store)
     if line is not None:
         LOGGER.info(line)
     from textrnn.training.fit import fit
 
+    if pretrained is not None:
+        identity = replace(identity, pretrained=pretrained.run_id)
     run = Run(
-        config=replace(config, run_dir=str(directory.path)),
+        config=config,
         identity=replace(identity, classes=list(store.classes)),
         directory=directory,
         checkpoint=checkpoint,
@@ -120,6 +139,7 @@ def _train(
         ranks=ranks,
         signals=signals,
         vectors=vectors,
+        pretrained=pretrained,
     )
     return fit(run, wandb_mode=mode).exit_code
 
@@ -162,3 +182,24 @@ def _vectors(config: Config, ranks: Ranks) -> "WordVectors | None":
     ranks.broadcast(make)
     with ranks.barrier():
         return opened[0] if opened else open_vectors(config.model.embedding, cache_dir(config.data))
+
+
+def _pretrained(config: Config, ranks: Ranks) -> "Pretrained | None":
+    """Return the run that `model.pretrained` names, if any; rank 0 downloads one in W&B before the others read it.
+
+    Raises:
+        InputError: it can't be read, or its model is another one.
+    """
+    if config.model.pretrained is None:
+        return None
+    from textrnn.training.pretrained import open_pretrained
+
+    opened: list[Pretrained] = []
+
+    def read() -> str:
+        opened.append(open_pretrained(config))
+        return ""
+
+    ranks.broadcast(read)
+    with ranks.barrier():
+        return opened[0] if opened else open_pretrained(config)

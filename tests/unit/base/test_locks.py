@@ -1,5 +1,6 @@
 """Locks exclude processes on every disk, whatever its `flock` does."""
 
+import errno
 import logging
 import os
 import subprocess
@@ -188,3 +189,23 @@ def test_locks_of_one_machine_only_are_known_by_the_mount(
     line = f"29 1 {os.major(disk)}:{os.minor(disk)} / {tmp_path} rw,relatime shared:1 - {mount}\n"
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"28 1 0:999 / /proc rw - proc proc rw\n{line}")
     assert locks._local_locks(disk) == reason
+
+
+def test_a_lock_that_may_only_be_read_says_whether_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "name.lock"
+    opened = os.open
+
+    def refusing(path: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, *mode)
+
+    holder = FileLock(path, keep=True)
+    holder.acquire()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)  # as for another user; the tests may be root's
+        patch.setattr(os, "open", refusing)
+        assert FileLock(path).is_held()
+        holder.release()
+        assert not FileLock(path).is_held()
+        assert not FileLock(tmp_path / "absent").is_held()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from textrnn.base.signals import NUMBERS, Preempted, Signals, kept_from_children
+from textrnn.base.signals import NUMBERS, PREEMPTING, Preempted, Signals, kept_from_children
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +59,12 @@ def test_a_process_that_others_wait_for_does_not_leave_alone() -> None:
         signals = Signals()
         signals.raise_now()
     assert signals.received == signal.SIGINT
+
+
+def test_a_trial_keeps_a_signal_of_its_start_until_it_can_tell_w_and_b() -> None:
+    with kept_from_children(PREEMPTING):
+        signal.raise_signal(signal.SIGTERM)
+        signals = Signals()
+    assert signals.received == signal.SIGTERM
+    with pytest.raises(Preempted):
+        signals.raise_now()

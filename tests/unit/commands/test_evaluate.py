@@ -1,75 +1,70 @@
-"""What `evaluate.py` shows."""
+"""What `evaluate.py` takes, and how it names what it measures."""
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
-from textrnn.commands.evaluate import show
-from textrnn.data.review_file import Split
-from textrnn.evaluation.metrics import SplitPredictions
+from textrnn.base.errors import InputError
+from textrnn.commands.evaluate import _check_same_data, _in_flags, data_name, default_output
 
 
-class Texts(Split):
-    """A split of which only the texts are asked."""
+@dataclass
+class Trained:
+    """The parts of a checkpoint that an ensemble compares."""
 
-    def __init__(self, texts: list[str]) -> None:
-        self._all = texts
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def text(self, index: int) -> str:
-        return self._all[index]
+    path: Path
+    classes: tuple[str, ...] = ("negative", "positive")
+    tokenizer_json: str = "{}"
+    data: dict[str, Any] = field(default_factory=lambda: {"splits": {"test": {"reviews": 3}}})
 
 
-@pytest.mark.parametrize("columns", [80, 100, 120])
-def test_title_and_mistakes_are_whole_and_each_mistake_has_its_own_text(
-    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    texts = [f"{'a long review with [b]markup[/b] ' * 20}number {place}" for place in range(1000)]
-    predictions = SplitPredictions(  # read in another order than that of the rows, as batches of similar length are
-        logits=torch.tensor([2.0, -3.0, 1.0, 0.5]),
-        labels=torch.tensor([0, 1, 1, 0]),
-        lengths=torch.tensor([9, 8, 7, 6]),
-        indices=torch.tensor([3, 1, 0, 2]),
-        classes=("negative", "positive"),
-    )
-    path = Path("runs/2026-11-29-10-00-00-gru-s0-abcdefgh/checkpoints/best.ckpt")
-    show("test", predictions, Texts(texts), path)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{path} on test (1,000 reviews)"
-    assert max(map(len, lines[1:])) <= columns
-    rows = [line.split()[:5:2] for line in lines if line.startswith((" positive", " negative"))]
-    wrong = [("positive", "negative", "0.9526"), ("negative", "positive", "0.8808"), ("negative", "positive", "0.6225")]
-    assert rows == [list(row) for row in wrong]
-    assert [line.split()[-1] for line in lines if "number" in line] == ["1", "3", "2"]
+def test_an_ensemble_is_of_different_runs_of_the_same_data() -> None:
+    one, other = Trained(Path("one.ckpt")), Trained(Path("other.ckpt"))
+    _check_same_data([one, other], "test")  # type: ignore[list-item]
+    for second, words in (
+        (replace(other, classes=("a", "b")), "other.ckpt: its classes are not those of one.ckpt"),
+        (replace(other, tokenizer_json="x"), "its words are not those of"),
+        (replace(other, data={"splits": {"test": {"reviews": 4}}}), "its test reviews are not those of"),
+        (replace(other, path=Path("./one.ckpt")), "one.ckpt is given twice"),
+    ):
+        with pytest.raises(InputError, match=words):
+            _check_same_data([one, second], "test")  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("classes", [3, 25])
-def test_each_of_a_few_classes_has_its_row_and_of_many_the_worst_ten(
-    classes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    reviews = 4 * classes
-    labels = torch.arange(reviews) % classes
-    logits = torch.eye(classes)[labels]
-    logits[0] = torch.eye(classes)[1] * 3
-    names = ("[b]World\n news[/b]", *(f"class {number} of a very long name" for number in range(1, classes)))
-    predictions = SplitPredictions(
-        logits=logits,
-        labels=labels,
-        lengths=torch.ones(reviews, dtype=torch.int64),
-        indices=torch.arange(reviews),
-        classes=names,
-    )
-    show("test", predictions, Texts([f"review {number}" for number in range(reviews)]), Path("best.ckpt"))
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert max(map(len, lines)) <= 80
-    figures = [line.split("│") for line in lines if line.count("│") == 4]
-    assert [cell.strip() for cell in figures[0]] == ["[b]World news[/b]", "4", "0.7500", "1.0000", "0.8571"]
-    assert len(figures) == (classes if classes == 3 else 10)
-    assert ("the 10 of 25 classes that are lowest in F1" in lines) == (classes == 25)
-    (mistake,) = (line.split("│") for line in lines if "review 0" in line)
-    assert [cell.strip() for cell in mistake[:2]] == ["[b]World news[/b]", "class 1 of a very long …"]
+@pytest.mark.parametrize(
+    ("path", "split", "name"),
+    [
+        ("other.csv", None, "other"),
+        ("a/new month.2026-11.csv.gz", None, "new-month.2026-11"),
+        ("a/reviews", "test", "reviews-test"),
+        ("a/test.csv", None, "a-test"),
+        ("a/Validation", None, "a-Validation"),
+        ("a/*.csv", None, "data"),
+        ("a/../b/x.parquet", None, "x"),
+    ],
+)
+def test_other_data_have_a_name_that_no_split_has(path: str, split: str | None, name: str) -> None:
+    assert data_name(path, split) == name
+
+
+@pytest.mark.parametrize(
+    ("typed", "run", "folder"),
+    [
+        ("hub:alice/tiny@v1.2", "cache/snapshots/4b825d", "evaluation-test-tiny-v1.2"),
+        ("wandb:films/gru-1:best", "cache/gru-1-v0/best.ckpt", "evaluation-test-gru-1-v0"),
+    ],
+)
+def test_a_fetched_model_is_measured_in_a_folder_here(typed: str, run: str, folder: str) -> None:
+    assert default_output([typed], [Path(run)], "test") == Path(folder)
+
+
+def test_messages_name_the_flags_of_the_command() -> None:
+    for message, shown in (
+        ("data.path=a.csv: type data.text_column=review", "--data-path a.csv: type --text-column review"),
+        ("""type 'data.label_column="my label"'""", "type --label-column 'my label'"),
+        ("type data.encoding=cp1252 or the encoding that it has, or save it as UTF-8", "save it as UTF-8"),
+        ("x, but data.classes names a, b; remove it, or add the class", "x, and the run's classes are a, b; remove it"),
+    ):
+        assert _in_flags(message) == shown

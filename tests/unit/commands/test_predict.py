@@ -152,6 +152,23 @@ def test_texts_of_a_table(here: Command, words: Path, environment: dict[str, str
     assert done.stderr == b"error: the output can't be written (No space left on device); send it elsewhere.\n"
 
 
+def test_a_table_of_labels(here: Command, words: Path) -> None:
+    (words.parent / "in.txt").write_text("a film\n\nit's fine\n")
+    out = words.parent / "out.jsonl"
+    told = here("predict.py", str(words), "--file", "in.txt", "--output", "out.jsonl", "--probabilities")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("labeled: out.jsonl (3 texts in ")
+    assert told.stderr == "warning: text 2 is empty: such labels mean nothing\n"
+    printed = [json.loads(line) for line in here("predict.py", str(words), "--file", "in.txt").stdout.splitlines()]
+    for line, row in zip(printed, map(json.loads, out.read_text().splitlines()), strict=True):
+        assert (row["text"], row["label"]) == (line["text"], line["label"])
+        assert {name: row[f"probability_{name}"] for name in ("negative", "positive")} == line["probabilities"]
+    told = here("predict.py", str(words), "a film", "it's fine", "--output", "typed.csv")
+    assert told.returncode == 0, told.stderr
+    assert (words.parent / "typed.csv").read_text().startswith("text,label,probability\na film,")
+    assert not list(words.parent.glob(".*.tmp"))
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
@@ -159,12 +176,21 @@ def test_texts_of_a_table(here: Command, words: Path, environment: dict[str, str
         (("predict.py", "--file", "absent.csv"), "--file absent.csv: can't be read (No such file"),
         (("predict.py", "--file", "absent.txt"), "--file absent.txt: can't be read (No such file"),
         (("predict.py", "--file", "."), "--file .: can't be read (Is a directory"),
+        (
+            ("predict.py", "--file", "a-file", "--output", "a-file.xlsx"),
+            "type a file that ends in .csv, .tsv, .jsonl or",
+        ),
+        (("predict.py", "--file", "a.csv", "--output", "./a.csv"), "--output ./a.csv: that is the file that is read"),
+        (("predict.py", "--file", "a-file", "--output", "a.csv"), "--output a.csv: is there already; remove it"),
+        (("predict.py", "--file", "a-file", "--output", "absent/b.csv"), "there is no folder "),
+        (("predict.py", "--file", "a-file", "--probabilities"), "type --output OUT.csv"),
         (("evaluate.py", "--output", "a-file/results"), "a-file is a file); give another folder"),
         (("evaluate.py", "--output", "~nosuchuser/results"), "there is no such home directory"),
     ],
 )
 def test_files_are_looked_at_before_the_run(here: Command, place: Path, typed: tuple[str, ...], told: str) -> None:
     (place / "a-file").touch()
+    (place / "a.csv").touch()
     refused = here(*typed, "wandb:no-entity/no-project/no-model")
     assert refused.returncode == 2
     assert told in refused.stderr
@@ -207,3 +233,42 @@ def test_a_run_that_has_diverged_labels_and_measures_nothing(
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "its weights give NaN, so the run has diverged" in refused.stderr
     assert [path.name for path in Path("run").iterdir()] == ["checkpoints"]
+
+
+def test_a_threshold_between_two_texts(here: Command, words: Path) -> None:
+    texts = ("like it", "a fine film")
+    shares = [json.loads(line)["probabilities"] for line in here("predict.py", str(words), *texts).stdout.splitlines()]
+    low, high = sorted(share["positive"] for share in shares)
+    told = here("predict.py", str(words), *texts, "--threshold", str((low + high) / 2))
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [line["probabilities"] for line in lines] == shares
+    assert [line["label"] == "positive" for line in lines] == [share["positive"] == high for share in shares]
+    refused = here("predict.py", "absent", *texts, "--threshold", "1.5")
+    assert (refused.returncode, refused.stderr) == (2, "error: --threshold 1.5: type a number between 0 and 1.\n")
+
+
+def test_a_threshold_is_chosen_on_validation_and_written(here: Command, generated: Path) -> None:
+    checkpoint = torch.load(generated, weights_only=True)
+    checkpoint["textrnn"]["temperature"] = 0.1
+    torch.save(checkpoint, generated)
+    chosen = []
+    for split in ("test", "validation"):
+        done = here("evaluate.py", "run", "--split", split, "--output", split, "--threshold", "f1")
+        assert done.returncode == 0, done.stderr
+        written = json.loads((Path(split) / "threshold.json").read_text())
+        chosen.append(written["threshold"])
+        assert f"threshold {chosen[-1]}, chosen on validation by f1" in done.stdout
+        assert "with temperature 0.1" in done.stdout
+        assert {row["split"] for row in written["figures"]} == {"validation", split}
+    assert chosen[0] == chosen[1]
+    assert not (Path("test") / "threshold.json").samefile(Path("validation") / "threshold.json")
+    checkpoint["state_dict"]["model.output.weight"].zero_()  # all reviews are equally probable
+    torch.save(checkpoint, generated)
+    for rule, words in (("best", "type f1, precision=0.95"), ("precision=0.99", "the highest precision on validation")):
+        refused = here("evaluate.py", "run", "--output", "refused", "--threshold", rule)
+        assert (refused.returncode, words in refused.stderr) == (2, True)
+        assert not Path("refused").exists()
+    for order in (("run", "--threshold", "0.7", "a film"), ("--threshold", "0.7", "run", "a film")):
+        assert here("predict.py", *order).returncode == 0
+    refused = here("evaluate.py", "run", "run", "--threshold", "f1")
+    assert "--threshold is for one run" in refused.stderr

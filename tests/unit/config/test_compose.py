@@ -1,11 +1,13 @@
 """Composition and checks: what is right composes, what is wrong gets one sentence."""
 
 import argparse
+import importlib.util
 import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +18,11 @@ from hypothesis import strategies as st
 
 from textrnn.base.errors import InputError
 from textrnn.config import hydra_internals
-from textrnn.config.checks import LONGEST_RUN_ID, check
+from textrnn.config.checks import check
 from textrnn.config.compose import compose, compose_jobs, from_dict, load_config, parse_command_line
 from textrnn.config.overrides import CONF_DIR, GROUPS, schema_keys
-from textrnn.config.schema import Config, TrainerConfig, differences
+from textrnn.config.schema import Config, EmbeddingConfig, TrainerConfig, differences
 from textrnn.distributed.launch import Launch, check_devices
-from textrnn.tracking.wandb_internals import table_artifact
 
 CHOICES = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
 
@@ -37,7 +38,8 @@ def test_yaml_defaults_are_the_schemas() -> None:
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
-def test_every_choice_composes(group: str, name: str) -> None:
+def test_every_choice_composes(group: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=name))  # extras
     check(compose([f"{group}={name}"]))
 
 
@@ -82,11 +84,14 @@ def test_the_trainers_keys_are_lightnings() -> None:
         ("model.nonlinearity=elu", "tanh, relu"),
         ("model.embedding.kind=vectors", "model.embedding.vectors"),
         ("model.embedding.vectors=x", "model.embedding.kind=vectors"),
+        ("model.embedding.bigrams=1", "0, or at least 2"),
+        ("data.unlabelled_batch_size=64", "type data.unlabelled=true too"),
         ("optimizer.lr=nan", "optimizer.lr=0.002"),
         ("optimizer.lr=inf", "finite"),
         ("optimizer.lr=0", "above 0"),
         ("optimizer.lr=null", "optimizer.lr=0.002"),
         ("optimizer.betas=[0.9]", "two numbers"),
+        ("optimizer.average=1", "at least 0 and below 1"),
         ("seed=-1", "seed=-1: must be at least 0 and below 4294967296; type for example seed=0."),
         ("data.batch_size=0", "data.batch_size=0: must be at least 1; type for example data.batch_size=64."),
         ("data.repo=", "must be a text that is not empty"),
@@ -117,7 +122,7 @@ def test_the_trainers_keys_are_lightnings() -> None:
         ("trainer.barebones=true", "there is no key trainer.barebones"),
         ("hydra.run.dir=x", "only hydra/launcher and hydra.launcher.* can be set"),
         ("trainer.precision=8", "32-true"),
-        ("tracking=wandb", "auto, none, offline, online"),
+        ("tracking=wandb", "auto, none, offline, online, tensorboard, trackio"),
         ("tracking.tags=a", "tracking.tags"),
         (f"tracking.tags=[b,{'a' * 65}]", "has 65 characters; type 1 to 64"),
         ("tracking.tags=['']", "tracking.tags='' has 0 characters"),
@@ -152,28 +157,16 @@ def test_wrong_input_is_named_with_its_neighbour(typed: str, hint: str) -> None:
     assert "\n" not in sentence
 
 
-def test_names_that_wandb_refuses_are_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    offline, none = (compose([f"tracking={mode}", "data=synthetic"]) for mode in ("offline", "none"))
-    for variable, name, most in (
-        ("WANDB_NAME", "a" * 129, 128),
-        ("WANDB_RUN_GROUP", "a" * 129, 128),
-        ("WANDB_JOB_TYPE", "a" * 65, 64),
-        ("WANDB_TAGS", f"b,{'a' * 65}", 64),
-        ("WANDB_RUN_ID", "a" * (LONGEST_RUN_ID + 1), LONGEST_RUN_ID),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setenv(variable, name)
-            with pytest.raises(InputError, match=rf"^{variable}='a.* type 1 to {most},"):
-                check(offline)
-            check(none)
-            patch.setenv(variable, name[:-1])
-            check(offline)
-
-
-def test_the_longest_run_id_fits_into_the_names_of_its_tables() -> None:
-    for prefix in ("test", "val"):
-        for chart in ("confusion_matrix", "accuracy_by_length", "roc", "precision_recall"):
-            assert len(table_artifact("a" * LONGEST_RUN_ID, f"{prefix}/{chart}_table")) <= 128
+def test_unlabelled_batches_need_something_that_learns_from_them() -> None:
+    typed = ("data=synthetic", "data.unlabelled=true", "data.unlabelled_batch_size=64")
+    compose([*typed, "model.virtual_adversarial=0.015"])
+    assert "type for example model.virtual_adversarial=0.015 too" in refusal(*typed)
+    model = ("objective=language_model", "model.num_layers=1")
+    assert "type data.unlabelled_batch_size=0" in refusal(*typed, *model)
+    assert "type model.virtual_adversarial=0 " in refusal(*typed, *model, "model.virtual_adversarial=0.015")
+    several = ("data.labels_per_text=many", "model.virtual_adversarial=0.015")
+    compose(["data=synthetic", *several])
+    assert "leave it out with data.labels_per_text=many" in refusal(*typed, *several)
 
 
 def test_byte_pairs_need_room_for_the_bytes() -> None:
@@ -330,7 +323,7 @@ DEBUG = {"limit_train_batches": 4, "limit_val_batches": 2, "limit_test_batches":
             ("model.embedding.size=7",),
             ("model.embedding={size: 8}",),
             "model",
-            {"embedding": {"kind": "learned", "size": 8, "vectors": None, "trainable": True}},
+            {"embedding": asdict(EmbeddingConfig(size=8))},
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """The batch plan's promises."""
 
 from copy import copy
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from textrnn.data.batches import (
     collate,
     device_share,
     plan_epoch,
+    plan_unlabelled,
     shard_step,
     straggler_fraction,
 )
@@ -160,3 +162,59 @@ def test_world_sizes_see_the_same_reviews_in_the_same_steps(
         assert {batch["global_batch_size"] for batch in parts} == {len(real)}
         seen += real.tolist()
     assert sorted(seen) == list(range(reviews))
+
+
+# --- unlabelled reviews -------------------------------------------------------------------------------------------
+
+
+@given(LENGTHS, st.integers(1, 70), st.integers(0, 9), st.integers(0, 9))
+def test_unlabelled_reviews_come_in_epochs_of_their_own(lengths: Any, batch_size: int, first: int, count: int) -> None:
+    settings: dict[str, Any] = {"batch_size": batch_size, "seed": 3}
+    steps = plan_unlabelled(lengths, first=first, count=count, **settings)
+    assert len(steps) == count
+    whole = [step for epoch in range(first + count) for step in plan_epoch(lengths, epoch=epoch, **settings)]
+    for one, other in zip(steps, whole[first : first + count], strict=True):
+        assert one.tolist() == other.tolist()
+
+
+def test_both_streams_are_the_same_for_any_number_of_processes_and_from_any_place(sixty: Split, tmp_path: Path) -> None:
+    more = write_split(tmp_path / "unlabelled.arrow", 37, seed=1)
+    place = {"epoch": 0}
+
+    def loader(rank: int = 0, world_size: int = 1) -> BatchLoader:
+        return BatchLoader(
+            sixty,
+            batch_size=8,
+            max_length=50,
+            truncate="tail",
+            seed=1,
+            shuffle=True,
+            epoch=lambda: place["epoch"],
+            rank=rank,
+            world_size=world_size,
+            unlabelled=more,
+            unlabelled_batch_size=5,
+        )
+
+    def rows(batch: Any) -> tuple[list[int], list[int]]:
+        real = [of["indices"][of["weights"] > 0].tolist() for of in (batch, batch["unlabelled"])]
+        return sorted(real[0]), sorted(real[1])
+
+    seen: list[int] = []
+    for place["epoch"] in range(3):
+        alone = list(loader())
+        assert all(batch["unlabelled"]["token_ids"].shape[1] <= 50 for batch in alone)
+        seen += [row for batch in alone for row in rows(batch)[1]]
+        for world_size in (2, 7):
+            shards = zip(*(loader(rank, world_size) for rank in range(world_size)), strict=True)
+            for whole, shares in zip(alone, shards, strict=True):
+                assert {share["unlabelled"]["global_batch_size"] for share in shares} == {
+                    whole["unlabelled"]["global_batch_size"]
+                }
+                dealt = [rows(share) for share in shares]
+                assert rows(whole) == tuple(sorted(chain(*(part[k] for part in dealt))) for k in (0, 1))
+        resumed = loader()
+        resumed.load_state_dict({"epoch": place["epoch"], "batch": 3})
+        assert [rows(batch) for batch in resumed] == [rows(batch) for batch in alone[3:]]
+    for start in range(0, len(seen) - 36, 37):
+        assert sorted(seen[start : start + 37]) == list(range(37)), "each once before any comes again"

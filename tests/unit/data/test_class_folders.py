@@ -57,6 +57,11 @@ def test_the_archive_of_imdb(tmp_path: Path, told: pytest.LogCaptureFixture) -> 
     assert len(before) == 6
     os.utime(root / "test" / "neg" / "3_3.txt", ns=(1, 1))
     assert source.identity() != before
+    texts(root / "test" / "unsup", 3)
+    told.clear()
+    rows = list(LocalSource(DataConfig(path=str(root), unlabelled=True)).rows(("unlabelled",)))
+    assert [row.text for row in rows] == [f"unsup {number}\n" for number in range(7)]
+    assert told.messages[0] == f"data.path={root}: test/unsup has no labels, so its 3 texts are not read"
 
 
 def test_one_split_of_the_archive(tmp_path: Path, told: pytest.LogCaptureFixture) -> None:

@@ -1,17 +1,24 @@
 """Labels as people write them, the classes that they are, and what can't be a class."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features, Sequence, Value
 from doubles.review_files import read, refusal, reviews, write
 from doubles.small_stores import ListSource
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import DataConfig
+from textrnn.data.batches import collate
 from textrnn.data.classes import MOST_CLASSES, ClassIds, Label, classes_line, learn_classes, read_label
 from textrnn.data.sources import Row
 from textrnn.data.store import Store, prepare_store
@@ -143,6 +150,85 @@ def test_a_column_of_unique_values_is_no_label_column(tmp_path: Path) -> None:
     assert "so it isn't a column of classes; type data.label_column=NAME" in message
     path = write(tmp_path / "mine.jsonl", [(f"review {n}", n % (MOST_CLASSES + 1)) for n in range(1500)])
     assert "column 'label' holds more than 1,000 different values" in refusal(path)
+
+
+def test_columns_that_look_like_one_of_classes_are_named(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": f"review {n}", "label": f"id {n}", "stars": n % 5, "half": n // 2} for n in range(100)
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert refusal(path).endswith("isn't a column of classes; type data.label_column=stars, which looks like one")
+    table = {name: [row[name] for row in rows] for name in rows[0]}
+    parquet.write_table(pa.table(table | {"side": [row["stars"] > 2 for row in rows]}), tmp_path / "mine.parquet")
+    told = "type data.label_column=stars or data.label_column=side, which look like one"
+    assert refusal(tmp_path / "mine.parquet").endswith(told)
+
+
+SETS: tuple[list[str], ...] = (["spam", "ham"], [], ["ham"], ["spam"])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        SETS,
+        ("spam, ham", "", "ham", "spam"),
+        ("spam;ham", " ", "ham;", "spam"),
+        ("spam|ham|spam", "", "ham", "spam"),
+        ('["spam", "ham"]', "[]", "['ham']", "[spam]"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_several_labels_a_text(tmp_path: Path, cells: tuple[Any, ...], ending: str) -> None:
+    rows = [(f"of {number % 4}: {number}", cells[number % 4]) for number in range(100)]
+    path = write(tmp_path / f"mine.{ending}", rows)
+    data = DataConfig(path=str(path), cache_dir=str(tmp_path / "cache"), labels_per_text="many")
+    store = prepare_store(data)
+    assert store.classes == ("ham", "spam")
+    for split in map(store.split, ("train", "validation", "test")):
+        places = [int(split.text(row).split(":")[0].removeprefix("of ")) for row in range(len(split))]
+        assert split.labels.dtype == "uint8"
+        assert split.labels.tolist() == [[int(name in SETS[place]) for name in store.classes] for place in places]
+    batch = collate(split, np.array([0, 1]), np.ones(2, np.float32), max_length=9, truncate="head", global_batch_size=2)
+    assert batch["labels"].dtype == torch.float32
+    assert batch["labels"].tolist() == split.labels[:2].tolist()
+
+
+def test_several_labels_in_columns_of_their_own(tmp_path: Path) -> None:
+    rows = [{"text": f"{n} of", "toxic": n % 2, "threat": str(n % 3 == 0), "id": n} for n in range(100)]
+    path = tmp_path / "mine.jsonl"
+    settings: dict[str, Any] = {"labels_per_text": "many", "label_column": ["toxic", "threat"]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    store = prepare_store(DataConfig(path=str(path), cache_dir=str(tmp_path / "cache"), **settings))
+    assert store.classes == ("toxic", "threat")
+    split = store.split("train")
+    numbers = [int(split.text(row).split()[0]) for row in range(len(split))]
+    assert split.labels.tolist() == [[n % 2, int(n % 3 == 0)] for n in numbers]
+    for value, told in ((-1, "a hidden label (-1) in column 'threat'"), (0.5, "each of several label columns holds 1")):
+        path.write_text("".join(json.dumps(row | {"threat": value}) + "\n" for row in rows))
+        assert told in refusal(path, **settings)
+
+
+def test_several_labels_of_the_hubs_kind(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": Sequence(ClassLabel(names=["joy", "fear", "anger"]))})
+    table = {"text": [f"review {n}" for n in range(100)], "label": [[0, 2], [], [1], [2]] * 25}
+    Dataset.from_dict(table, features=features).to_parquet(tmp_path / "mine.parquet")
+    rows = read(tmp_path / "mine.parquet", labels_per_text="many")
+    assert {row.label for row in rows} == {("anger", "joy"), (), ("fear",), ("anger",)}
+
+
+def test_sets_of_labels_are_refused_for_their_single_ones(tmp_path: Path) -> None:
+    rows: list[tuple[str, Any]] = [(f"review {n}", ["a", "b"] if n % 2 else ["a"]) for n in range(100)]
+    assert "no label but ['a']" in refusal(write(tmp_path / "mine.jsonl", rows))
+    many: dict[str, Any] = {"labels_per_text": "many"}
+    path = write(tmp_path / "mine.jsonl", [*rows, ("one more", ["a", None])])
+    assert "row 100 (counted from 0) of mine.jsonl has no label" in refusal(path, **many)
+    path = write(tmp_path / "mine.jsonl", rows)
+    assert "has the label 'b' in column 'label', but data.classes names a, c" in refusal(
+        path, **many, classes=["a", "c"]
+    )
+    path = write(tmp_path / "mine.jsonl", [(text, []) for text, _ in rows])
+    assert "has only training rows with the labels ()" in refusal(path, **many)
 
 
 def test_one_class_is_not_enough(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ hosts = set()
 sys.addaudithook(lambda event, args: event == "socket.getaddrinfo" and hosts.add(args[0]))
 
 from textrnn.config.schema import DataConfig
-from textrnn.config.schema import SPLITS
+from textrnn.config.schema import ALL_SPLITS, SPLITS, SplitsConfig
 from textrnn.data.hub import HubUnreachable
 from textrnn.data.store import open_source
 from textrnn.base.errors import InputError
@@ -64,6 +64,8 @@ def outcome(work):
     except (HubUnreachable, InputError) as error:
         result = [type(error).__name__, str(error)]
     return {"result": result, "seconds": time.monotonic() - started}
+def unlabelled(split):
+    return open_source(DataConfig(unlabelled=True, splits=SplitsConfig(unlabelled=split)))
 def out(**results):
     print(json.dumps({**results, "hosts": sorted(map(str, hosts))}))
 """
@@ -149,9 +151,19 @@ def test_interleaved_rows_are_the_same_rows(hub: LoopbackHub, tmp_path: Path) ->
     code = """
 source = open_source(DataConfig())
 mixed = [list(source.rows(("train",), interleave=True)) for _ in range(2)]
-out(mixed=mixed, plain=list(source.rows(("train",))))
+more = unlabelled(None)
+out(
+    mixed=mixed,
+    plain=list(source.rows(("train",))),
+    unlabelled=list(more.rows(("unlabelled",))),
+    all=list(more.rows(ALL_SPLITS)),
+    expected=more.expected_rows(ALL_SPLITS),
+)
 """
     seen = ask(hub.url, tmp_path, code)
+    assert seen["unlabelled"] == [["unlabelled", f"review {number}", -1] for number in range(2000, 2010)]
+    assert seen["all"][-10:] == seen["unlabelled"]
+    assert len(seen["all"]) == seen["expected"] == 360
     assert seen["mixed"][0] == seen["mixed"][1] != seen["plain"]
     assert sorted(seen["mixed"][0]) == sorted(seen["plain"])
 
@@ -164,6 +176,8 @@ out(
     name=outcome(lambda: open_source(DataConfig(repo="a/b/c")).identity()),
     revision=outcome(lambda: open_source(DataConfig(revision="mian")).identity()),
     column=outcome(lambda: list(open_source(DataConfig(text_column="texts")).rows(SPLITS))),
+    unlabelled=outcome(lambda: list(unlabelled("extra").rows(ALL_SPLITS))),
+    held_out=outcome(lambda: list(unlabelled("test").rows(ALL_SPLITS))),
 )
 """
     seen = ask(hub.url, tmp_path, code)
@@ -171,6 +185,8 @@ out(
         kind, message = seen[case]["result"]
         assert (kind, key in message) == ("InputError", True), message
     assert "(columns: text, label); type data.text_column=text" in seen["column"]["result"][1]
+    assert "has no such unlabelled split; type data.splits.unlabelled=NAME" in seen["unlabelled"]["result"][1]
+    assert "held-out data is never trained on" in seen["held_out"]["result"][1]
     assert hub.data_requests == 0
 
 

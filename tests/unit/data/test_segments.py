@@ -231,7 +231,7 @@ class LateSource(NumberedSource):
     def rows(self, splits: Collection[str], *, interleave: bool = False) -> Iterator[Row]:
         for row in super().rows(splits, interleave=interleave):
             late = row.split == "train" and int(row.text.split()[-1]) >= 20
-            yield row._replace(label="eggs" if late else ("spam", "ham")[int(row.label)])
+            yield row._replace(label="eggs" if late else ("spam", "ham")[int(str(row.label))])
 
 
 def test_a_class_that_comes_in_a_later_segment_is_refused_unless_it_is_typed(tmp_path: Path) -> None:

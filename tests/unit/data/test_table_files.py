@@ -19,7 +19,7 @@ from textrnn.data.table_files import SHUFFLE_BUFFER, mixed
 ROWS = reviews(60)
 
 
-def texts_of(path: Path, **options: Any) -> list[tuple[str, int | float | str]]:
+def texts_of(path: Path, **options: Any) -> list[tuple[str, Any]]:
     return [(row.text, row.label) for row in read(path, **options)]
 
 
@@ -147,6 +147,9 @@ def test_json_that_is_an_array(tmp_path: Path) -> None:
         ("text,label\ngood, very good,1\n", "row 0 has 3 fields between commas, and the header 2: texts with commas"),
         ("text,text,label\na,b,1\n", "it has 2 columns called 'text'"),
         ('text,label\n"good" film,1\n', "',' expected after '\"'"),
+        ('text,label\n"a \\"good\\" film",1\n', 'quotes within its texts are written \\", and csv doubles them: "";'),
+        ('text,label\n"he \\"ends\\"",1\n"and, another",1\n', "escapechar="),
+        ('text,label\n"C:\\",1\n"good" film,1\n', "',' expected after '\"'"),
     ],
 )
 def test_rows_that_dont_fit_are_refused(tmp_path: Path, content: str, told: str) -> None:

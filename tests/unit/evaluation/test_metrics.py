@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 from torchmetrics.functional.classification import binary_accuracy, binary_auroc, binary_f1_score
 
 from textrnn.config.schema import LABELS
-from textrnn.evaluation.metrics import SplitPredictions, most_confused, thinned, wilson_interval
+from textrnn.evaluation.figures import most_confused, thinned
+from textrnn.evaluation.metrics import LabelSetPredictions, SplitPredictions, predictions_of
 from textrnn.evaluation.report import mistake_table, read_evaluation, write_evaluation
 
 
@@ -42,6 +41,48 @@ def _of_more(reviews: int = 500, *, seed: int = 0, classes: int = 5, present: in
         indices=torch.randperm(reviews, generator=generator),
         classes=tuple(f'class,\n "{number}"' for number in range(classes)),
     )
+
+
+def test_figures_of_several_labels_are_scikit_learns(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (300, 4), generator=generator)
+    labels[:, 3] = 1  # a class that every review has: it has no curve
+    logits = (2 * labels - 1) * 0.7 + torch.randn(300, 4, generator=generator, dtype=torch.float64)
+    predictions = predictions_of(
+        logits=logits,
+        labels=labels,
+        lengths=torch.randint(1, 300, (300,), generator=generator),
+        indices=torch.randperm(300, generator=generator),
+        classes=("a", "b, c", "d", "e"),
+    )
+    probabilities, predicted, metrics = logits.sigmoid().numpy(), logits.numpy() > 0, predictions.metrics()
+    assert list(metrics) == ["loss", "accuracy", "f1", "auroc"]
+    losses = [sklearn_metrics.log_loss(labels[:, c], probabilities[:, c], labels=[0, 1]) for c in range(4)]
+    areas = [sklearn_metrics.roc_auc_score(labels[:, c], probabilities[:, c]) for c in range(3)]
+    assert metrics["loss"] == pytest.approx(np.mean(losses))
+    assert metrics["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted))
+    assert metrics["f1"] == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="macro"))
+    assert metrics["auroc"] == pytest.approx(np.mean(areas))
+    assert isinstance(predictions, LabelSetPredictions)
+    assert predictions.f1_micro() == pytest.approx(sklearn_metrics.f1_score(labels, predicted, average="micro"))
+    recalls = sklearn_metrics.recall_score(labels, predicted, average=None)
+    assert [figures.accuracy for figures in predictions.by_class()] == pytest.approx(recalls)
+    assert predictions.confidences.numpy() == pytest.approx(
+        np.where(predicted, probabilities, 1 - probabilities).prod(axis=1)
+    )
+    worst = predictions.mistakes(5)
+    assert [float(predictions.confidences[place]) for place in worst] == sorted(
+        (float(predictions.confidences[place]) for place in worst), reverse=True
+    )
+
+    write_evaluation(
+        tmp_path, predictions, split="test", name="run", max_length=400, mistakes=5, text=lambda row: f"text {row}"
+    )
+    again = read_evaluation(tmp_path, split="test", metrics={"test/loss": metrics["loss"]})
+    assert again is not None
+    by_row = predictions.indices.argsort()
+    assert torch.equal(again.labels, predictions.labels[by_row])
+    torch.testing.assert_close(again.probabilities, predictions.probabilities[by_row], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("present", [5, 4])
@@ -195,17 +236,6 @@ def test_reviews_of_similar_length_are_together() -> None:
     assert (group.shortest, group.longest, group.reviews) == (7, 7, 500)
 
 
-@given(correct=st.integers(0, 40), count=st.integers(1, 40))
-def test_an_interval_is_where_the_share_is_not_far_out(correct: int, count: int) -> None:
-    """Wilson's interval holds the probabilities from which the share is less than the width away."""
-    share = min(correct, count) / count
-    low, high = wilson_interval(share, count)
-    assert 0 <= low <= share <= high <= 1
-    for end in (low, high):
-        if 1e-9 < end < 1 - 1e-9:
-            assert abs(share - end) == pytest.approx(1.959964 * math.sqrt(end * (1 - end) / count), abs=1e-6)
-
-
 def test_one_label_has_no_curve_and_a_diverged_run_is_measured() -> None:
     predictions = _predictions(30)
     predictions.labels = torch.zeros_like(predictions.labels)
@@ -252,13 +282,18 @@ def test_metrics_of_a_diverged_run_are_null_on_the_disk(tmp_path: Path, undrawn:
 def test_predictions_are_read_as_they_were_written_if_they_are_the_runs(
     predictions: SplitPredictions, tmp_path: Path
 ) -> None:
-    loss = predictions.metrics()["loss"]
+    loss, predictions.temperature = predictions.metrics()["loss"], 1.7
     assert read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss}) is None
     write_evaluation(tmp_path, predictions, split="validation", name="a run", max_length=9, mistakes=3, text=str)
     read = read_evaluation(tmp_path, split="validation", metrics={"val/loss": loss})
     assert read is not None
     assert read.classes == predictions.classes
     order = predictions.indices.argsort()
+    assert read.temperature == 1.7
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["temperature"] == 1.7
+    assert written["validation/calibration_error"] == predictions.calibration_error()
+    assert written["validation/calibration_error_scaled"] == predictions.calibrated().calibration_error()
     assert torch.equal(read.indices, predictions.indices[order])
     assert torch.equal(read.labels, predictions.labels[order])
     assert torch.equal(read.lengths, predictions.lengths[order])

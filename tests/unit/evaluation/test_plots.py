@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from textrnn.evaluation.metrics import LengthBin
+from textrnn.evaluation.figures import LengthBin
 from textrnn.evaluation.plots import _lengths
 
 

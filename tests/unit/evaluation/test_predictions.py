@@ -20,6 +20,7 @@ from doubles.small_runs import (
 )
 from sklearn.metrics import f1_score, log_loss, roc_auc_score
 
+from textrnn.evaluation.calibration import fit_temperature
 from textrnn.evaluation.predictions import Predictions
 from textrnn.model.classifier import ReviewClassifier
 
@@ -173,6 +174,23 @@ def test_the_best_validation_and_the_test_are_kept(mode: str, epoch: int) -> Non
     for kept, wanted in ((predictions.validation, validations[epoch]), (predictions.test, test)):
         assert sorted(kept.indices.tolist()) == list(range(REVIEWS))
         torch.testing.assert_close(kept.logits, wanted[kept.indices])
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 4), ("min", 12)])
+def test_the_temperature_is_that_of_the_best_weights_and_of_no_others(mode: str, best: int) -> None:
+    predictions, _ = _fit(mode)
+    assert predictions.validation is not None
+    validation = predictions.validation
+    assert predictions.temperature_at(best) == fit_temperature(validation.logits, validation.labels) is not None
+    assert [predictions.temperature_at(step) for step in (0, 4, 8, 12) if step != best] == [None] * 3
+    later = make_predictions(_batches(), mode=mode)
+    assert later.temperature_at(best) is None
+    state = predictions.state_dict()
+    later.load_state_dict(state)
+    assert later.temperature_at(best) == predictions.temperature_at(best)
+    del state["best_step"]  # of an earlier version
+    later.load_state_dict(state)
+    assert later.temperature_at(best) is None
 
 
 def test_a_resumed_run_has_the_best_validation_of_before(tmp_path: Path) -> None:

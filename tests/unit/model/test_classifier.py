@@ -81,6 +81,17 @@ def test_training_logs_means_over_all_reviews_since_the_last_logging() -> None:
         assert pairs[4][name] == pytest.approx((3 * single[3][name] + 6 * single[4][name]) / 9, rel=1e-6)
 
 
+def test_the_logged_divergence_is_the_mean_over_both_streams() -> None:
+    others = [
+        {**make_batch(reviews, seed=reviews), "unlabelled": make_batch(9 - reviews, seed=1)} for reviews in (4, 7)
+    ]
+    single = train(others, make_module(virtual_adversarial=0.3))
+    pairs = train(others, make_module(virtual_adversarial=0.3), log_every_n_steps=2)
+    both = (single[1]["virtual"] + single[2]["virtual"]) / 2  # of 4 + 5 and of 7 + 2 reviews
+    assert pairs[2]["virtual"] == pytest.approx(both, rel=1e-5)
+    assert both > 0
+
+
 def test_training_logs_with_gradient_accumulation() -> None:
     batches = [make_batch(4, seed=seed) for seed in range(5)]
     rows = train(batches, make_module(), accumulate_grad_batches=2, log_every_n_steps=1)
@@ -201,6 +212,25 @@ def test_weight_decay_is_for_weight_matrices_only() -> None:
     assert "model.embedding.table.weight" in other_names
     assert sum("initial" in name for name in other_names) == 4
     assert len(decayed["params"]) + len(others["params"]) == len(names)
+
+
+def test_lower_parts_learn_more_slowly() -> None:
+    module = make_module(
+        optimizer=OptimizerConfig(lr=0.5, layer_decay=0.5, weight_decay=0.3, warmup_steps=1),
+        num_layers=2,
+        embedding=EmbeddingConfig(size=6, bigrams=10),
+    )
+    trainer = make_trainer()
+    fit(trainer, module, Loader([make_batch(4, seed=0)] * 3))
+    of_parameter = {parameter: group for group in trainer.optimizers[0].param_groups for parameter in group["params"]}
+    named = dict(module.named_parameters())
+    assert len(of_parameter) == len(named)
+    for name, parameter in named.items():
+        group = of_parameter[parameter]
+        depth = 3 if "embedding.table" in name else 2 if "layers.0" in name else 1 if "layers.1" in name else 0
+        assert group["initial_lr"] == 0.5 * 0.5**depth, name
+        assert group["weight_decay"] == (0.3 if parameter.ndim >= 2 and "embedding" not in name else 0.0), name
+    assert module.train_metrics["lr"] == pytest.approx(0.25), "the output's, half way down"
 
 
 def test_frozen_embedding_is_not_optimised() -> None:

@@ -59,16 +59,20 @@ def go_on(trainer: pl.Trainer, module: ReviewClassifier, batches: list[Batch], c
     trainer.fit(module, later, Loader(batches), ckpt_path=checkpoint, weights_only=True)
 
 
-@pytest.mark.parametrize(("accumulate", "read"), [(1, 3), (1, 4), (2, 4), (2, 6)])
-def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, accumulate: int, read: int) -> None:
+@pytest.mark.parametrize(("accumulate", "read", "virtual"), [(1, 3, 0), (1, 4, 0), (2, 4, 0), (2, 6, 0), (1, 3, 0.3)])
+def test_resumed_run_is_the_uninterrupted_run(tmp_path: Path, accumulate: int, read: int, virtual: float) -> None:
     batches = [make_batch(6, seed=seed) for seed in range(8)]
+    if virtual:
+        batches = [{**batch, "unlabelled": make_batch(3, seed=9 + seed)} for seed, batch in enumerate(batches)]
     arguments = {"accumulate_grad_batches": accumulate, "log_every_n_steps": 2, "limit_val_batches": 0}
     checkpoint = tmp_path / "last.ckpt"
     whole, resumed = History(), History()
-    fit(make_trainer(whole, SaveAfter(checkpoint, read), **arguments), make_module(), Loader(batches))
-    go_on(make_trainer(resumed, **arguments), make_module(), batches, checkpoint, read)
+    one, other = (make_module(virtual_adversarial=virtual) for _ in range(2))
+    fit(make_trainer(whole, SaveAfter(checkpoint, read), **arguments), one, Loader(batches))
+    go_on(make_trainer(resumed, **arguments), other, batches, checkpoint, read)
     later = {step: row for step, row in whole.rows.items() if step * accumulate > read}
     assert later
+    assert all(("virtual" in row) == bool(virtual) for row in later.values())
     assert resumed.rows == later
 
 
@@ -91,6 +95,20 @@ def test_a_resumed_run_is_optimised_as_its_configuration_says(tmp_path: Path, ch
     decayed, others = trainer.optimizers[0].param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (now.weight_decay, 0.0)
     assert decayed["betas"] == others["betas"] == tuple(now.betas)
+
+
+def test_a_resumed_run_keeps_the_lower_parts_slow(tmp_path: Path) -> None:
+    batches, checkpoint = [make_batch(6, seed=seed) for seed in range(4)], tmp_path / "last.ckpt"
+    slow = OptimizerConfig(lr=0.05, layer_decay=0.5, warmup_steps=0, schedule="constant")
+    whole, resumed = make_module(optimizer=slow), make_module(optimizer=slow)
+    fit(make_trainer(SaveAfter(checkpoint, 2), limit_val_batches=0), whole, Loader(batches))
+    trainer = make_trainer(limit_val_batches=0)
+    go_on(trainer, resumed, batches, checkpoint, 2)
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], weights), name
+    now = replace(slow, layer_decay=0.25)
+    go_on(trainer := make_trainer(limit_val_batches=0), make_module(optimizer=now), batches, checkpoint, 2)
+    assert sorted({group["lr"] for group in trainer.optimizers[0].param_groups}) == [0.05 / 16, 0.05 / 4, 0.05]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from torch import Tensor
 from textrnn.config.schema import EmbeddingConfig
 from textrnn.model.classifier import ReviewClassifier
 from textrnn.model.kernels.passes import CELLS
-from textrnn.model.loss import adversarial_move, review_losses, training_loss
-from textrnn.model.network import class_probabilities, predicted_classes
+from textrnn.model.loss import review_losses, training_loss
+from textrnn.model.network import class_probabilities, correct_reviews, predicted_classes
 
 SHARE = 0.3
 
@@ -54,6 +54,22 @@ def test_more_classes_have_torchs_cross_entropy(smoothing: float) -> None:
     targets = torch.nn.functional.one_hot(labels, 4).double() * (1 - smoothing) + smoothing / 4
     torch.testing.assert_close(losses, -weights * (targets * logits.log_softmax(1)).sum(1), rtol=0, atol=1e-14)
     assert torch.autograd.gradcheck(lambda scores: review_losses(scores, labels, weights, smoothing), logits)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_several_labels_a_review_are_questions_of_their_own(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    labels = torch.tensor([[0.0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+    weights = torch.tensor([1.0, 1, 0, 1], dtype=torch.float64)
+    losses = review_losses(logits, labels, weights, smoothing)
+    expected = torch.stack([review_losses(logits[:, c], labels[:, c], weights, smoothing) for c in range(3)]).mean(0)
+    torch.testing.assert_close(losses, expected, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(lambda scores: review_losses(scores, labels, weights, smoothing), logits)
+    alone = torch.stack([class_probabilities(logits[:, c])[:, 1] for c in range(3)], dim=1)
+    torch.testing.assert_close(class_probabilities(logits, many_labels=True), alone, rtol=0, atol=1e-14)
+    right = torch.tensor([[-1.0, 2, 1], [-1, -1, 1], [1, 1, 1], [-1, 1, -1]])
+    assert correct_reviews(right, labels).tolist() == [True, False, True, True]
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -194,24 +210,6 @@ def test_frozen_vectors_stay_and_the_rest_learns() -> None:
     assert found.keys() == others.keys() - {"embedding.table.weight"}
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, others[name])
-
-
-def test_a_move_has_its_length_and_leaves_fillers_and_padding() -> None:
-    vectors, gradient = torch.randn(3, 4, 2), torch.randn(3, 4, 2) * 1e-9
-    vectors[:, 2:], gradient[:, 2:], gradient[1] = 0, 0, 0
-    move = adversarial_move(vectors, gradient, 0.25)
-    lengths = vectors.flatten(1).norm(dim=1) * torch.tensor([0.25, 0, 0.25])
-    torch.testing.assert_close(move.flatten(1).norm(dim=1), lengths)
-    assert move.isfinite().all()
-    assert not move[:, 2:].any()
-
-
-def test_a_moves_length_is_right_in_half_precision() -> None:
-    vectors, gradient = torch.randn(2, 400, 100) * 3, torch.randn(2, 400, 100) * 600  # of a length over 65504
-    exact = adversarial_move(vectors.half().double(), gradient.half().double(), 0.25)
-    move = adversarial_move(vectors.half(), gradient.half(), 0.25)
-    assert move.dtype == torch.float16
-    torch.testing.assert_close(move.double(), exact, rtol=2e-3, atol=1e-5)
 
 
 def test_mixed_precision_moves_reviews_too() -> None:

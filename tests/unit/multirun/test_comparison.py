@@ -20,7 +20,7 @@ from textrnn.multirun.comparison import (
     ComparedRun,
     compared_runs,
     conclude,
-    differences_by_seed,
+    differences_of,
     different_sources,
     settings_of,
     write_comparison,
@@ -107,7 +107,7 @@ def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
     (tmp_path / "1" / "summary.json").write_text(json.dumps(diverged))
     late = {"train/loss": math.nan, "test/accuracy": 0.7, "status": "finished"}  # its best checkpoint is an earlier one
     (tmp_path / "2" / "summary.json").write_text(json.dumps(late))
-    table, _ = write_comparison(tmp_path, runs(tmp_path))
+    (table, _), _ = write_comparison(tmp_path, runs(tmp_path))
     assert list(table.columns[1].cells) == ["0.6000 ± 0.1414", "0.8500 ± 0.0707"]
     assert list(table.columns[2].cells) == ["2 of 3, 1 diverged", "2 of 3"]
     rows = compared(tmp_path)
@@ -116,7 +116,7 @@ def test_what_has_diverged_is_in_no_mean(tmp_path: Path) -> None:
 
 def test_table_and_picture(tmp_path: Path) -> None:
     finished(tmp_path)
-    table, _ = write_comparison(tmp_path, runs(tmp_path))
+    (table, _), _ = write_comparison(tmp_path, runs(tmp_path))
     assert list(table.columns[1].cells) == ["0.6000 ± 0.1000", "0.8500 ± 0.0707"]
     assert list(table.columns[2].cells) == ["3", "2 of 3"]
     rows = compared(tmp_path)
@@ -128,14 +128,32 @@ def test_table_and_picture(tmp_path: Path) -> None:
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     finished(tmp_path)
     (tmp_path / "3" / "config.yaml").write_text("seed: 2")  # 0.8 and 0.9 of seeds 2 and 1, against 0.7 and 0.6
-    lines = differences_by_seed(settings_of(runs(tmp_path)))
+    lines = differences_of(settings_of(runs(tmp_path))).lines()
     # 0.1 and 0.3: mean 0.2, standard error 0.1, and Student's t is 12.706 for one degree of freedom.
     assert lines == [
         "test/accuracy minus that of model=rnn, seed by seed (95 % interval):",
-        "  model=gru: +0.2000 (-1.0706 to +1.4706), n = 2",
+        "  model=gru: +0.2000 (-1.0706 to +1.4706), p = 0.3, n = 2",
     ]
     (tmp_path / "4" / "config.yaml").write_text("seed: 7")
-    assert differences_by_seed(settings_of(runs(tmp_path))) == [], "a single pair has no interval"
+    assert differences_of(settings_of(runs(tmp_path))).lines() == [], "a single pair has no interval"
+
+
+def test_predictions_of_the_same_reviews_are_compared_review_by_review(tmp_path: Path) -> None:
+    finished(tmp_path)
+    for number in range(5):
+        folder = tmp_path / str(number) / "evaluation-test"
+        folder.mkdir()
+        (folder / "metrics.json").write_text('{"classes": ["negative", "positive"]}')
+        right = [review % 10 >= (3 if number < 3 else 1) for review in range(200)]
+        rows = [f"{review},1,{review + 1},{0.9 if is_right else 0.1}" for review, is_right in enumerate(right)]
+        (folder / "predictions.csv").write_text("\n".join(["index,label,tokens,probability", *rows]))
+    write_comparison(tmp_path, runs(tmp_path))
+    rnn, gru = compared(tmp_path)
+    assert (rnn["difference"], gru["difference"], gru["difference n"]) == ("", "0.2", "2")
+    # Both seeds are right on the same reviews: the error is that of 200 reviews, sqrt(0.2 * 0.8 / 199).
+    assert float(gru["difference high"]) == pytest.approx(0.2 + 1.97196 * (0.16 / 199) ** 0.5, abs=1e-5)
+    (tmp_path / "4" / "evaluation-test" / "predictions.csv").unlink()
+    assert "seed by seed" in differences_of(settings_of(runs(tmp_path))).heading
 
 
 def test_jobs_that_failed_are_named_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +188,7 @@ def test_no_number_is_broken_in_any_width(
         summary = json.loads((tmp_path / str(place) / "summary.json").read_text())
         summary |= {"val/accuracy": 0.9 + place / 100, "val/loss": 0.25 + place / 100, "test/loss": 0.3 + place / 100}
         (tmp_path / str(place) / "summary.json").write_text(json.dumps(summary))
-    print_table(*write_comparison(tmp_path, runs(tmp_path)))
+    print_table(*write_comparison(tmp_path, runs(tmp_path))[0])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= int(columns or 1000)
     (rnn,) = (line for line in lines if line.lstrip().startswith("model=rnn"))
@@ -183,7 +201,7 @@ def test_what_was_typed_is_no_markup_and_no_formula(tmp_path: Path) -> None:
     finished(tmp_path)
     typed = ["tracking.notes='$a^$'", "tracking.name='a [/b] c'", "tracking.notes='[red]'"]
     made = [ComparedRun(overrides=[text], run_dir=tmp_path / str(place), done=True) for place, text in enumerate(typed)]
-    table, _ = write_comparison(tmp_path, made)
+    (table, _), _ = write_comparison(tmp_path, made)
     console = Console(file=io.StringIO(), width=60)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
@@ -193,7 +211,7 @@ def test_what_was_typed_is_no_markup_and_no_formula(tmp_path: Path) -> None:
 
 
 def test_no_finished_job_has_no_table_and_a_torn_summary_is_said(tmp_path: Path) -> None:
-    assert write_comparison(tmp_path, runs(tmp_path)) == []
+    assert write_comparison(tmp_path, runs(tmp_path))[0] == []
     assert list(tmp_path.iterdir()) == []
     finished(tmp_path)
     (tmp_path / "0" / "summary.json").write_text('{"status": "fin')

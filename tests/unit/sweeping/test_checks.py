@@ -29,6 +29,8 @@ GOOD: dict[str, Any] = {
 }
 HYPERBAND = {"type": "hyperband", "min_iter": 1}
 LR = {"min": 0.001, "max": 0.01}
+VAL_LOSS = {"name": "val/loss", "goal": "minimize"}
+VAL_ACCURACY = {"name": "val/accuracy", "goal": "maximize"}
 
 
 def written(tmp_path: Path, **changes: Any) -> Path:
@@ -100,7 +102,12 @@ def test_a_value_that_would_arrive_as_another(tmp_path: Path, value: Any, mentio
         ({}, "parameters: must name"),
         ([], "parameters: must name"),
         ({"optimizer.lr": 3}, "parameter optimizer.lr: 3 is not a choice"),
-        ({"optimizer": {"parameters": {"lr": {"value": 1}}}}, "parameter optimizer: nested"),
+        ({"optimizer": {"parameters": {"lr": {"value": 1}}, "min": 1}}, "parameter optimizer: min: can't stand beside"),
+        (
+            {"optimizer": {"parameters": {"lr": {"value": 1}}}, "optimizer.lr": {"value": 1}},
+            "optimizer.lr: is there twice",
+        ),
+        ({"optimizer": {"parameters": {"rl": {"values": [1, 2]}}}}, "parameter optimizer.rl: "),
         ({"optimizer.lr": {"values": []}}, "parameter optimizer.lr: values:"),
         ({"optimizer.lr": {"min": "1e-4", "max": 0.1}}, "parameter optimizer.lr: min: '1e-4' is not a number in YAML"),
         ({"optimizer.lr": {"min": 0.1, "max": 0.01}}, "parameter optimizer.lr: min 0.1 is not less"),
@@ -127,7 +134,26 @@ def test_parameters(tmp_path: Path, parameters: Any, mentions: str) -> None:
     ("changes", "mentions"),
     [
         ({"method": "gird"}, "method: gird is not known"),
-        ({"method": "custom"}, "method: custom"),
+        ({"method": "custom"}, "method: custom needs something that proposes; write scheduler: with engine: optuna"),
+        ({"scheduler": {"engine": "ax"}}, "write engine: wandb or engine: optuna"),
+        ({"scheduler": "optuna"}, "write engine: wandb or engine: optuna"),
+        ({"scheduler": {"engine": "optuna", "source": "search.py"}}, "source: names code to run"),
+        ({"scheduler": {"engine": "optuna", "job": "a"}}, "there is no key job"),
+        ({"scheduler": {"engine": "optuna"}, "method": ...}, "--count N"),
+        ({"scheduler": {"engine": "optuna"}, "run_cap": 2, "metric": ...}, "method: needs a metric"),
+        (
+            {
+                "scheduler": {"engine": "optuna"},
+                "run_cap": 2,
+                "parameters": {"optimizer.lr": {"distribution": "log_normal", "mu": -5, "sigma": 0.5}},
+            },
+            "parameter optimizer.lr: Optuna can't draw log_normal",
+        ),
+        ({"metrics": []}, "metrics: can't stand beside metric:"),
+        ({"metrics": {}, "metric": ...}, "metrics: must be a list"),
+        ({"metrics": [VAL_LOSS, VAL_LOSS], "metric": ...}, "metrics: val/loss is there twice"),
+        ({"metrics": [VAL_LOSS, VAL_ACCURACY], "metric": ...}, "metrics: W&B's engine takes one metric"),
+        ({"seed": -1}, "seed: -1 is not a seed"),
         ({"method": ...}, "method: is missing"),
         ({"method": "random"}, "--count N"),
         ({"method": "bayes", "run_cap": 3, "metric": ...}, "method: needs a metric"),
@@ -252,6 +278,39 @@ def test_macros_and_helper_keys_of_wandbs_format(tmp_path: Path, monkeypatch: py
     assert sweep.config["command"][-3:] == ["early_stopping.monitor=val/loss", "seed=7", macro]
 
 
+def test_nested_parameters_are_dotted_keys(tmp_path: Path) -> None:
+    nested = {"optimizer": {"parameters": {"lr": {"values": [0.001, 0.01]}}}, "seed": {"value": 3}}
+    sweep = read_sweep(written(tmp_path, parameters=nested))
+    assert sweep.parameters == {"optimizer.lr": {"values": [0.001, 0.01]}, "seed": {"value": 3}}
+    assert check_values(sweep).optimizer.lr == 0.001
+
+
+def test_one_metric_in_a_list_is_that_metric(tmp_path: Path) -> None:
+    sweep = read_sweep(written(tmp_path, metrics=[VAL_LOSS], metric=...))
+    assert sweep.config["metric"] == VAL_LOSS
+    assert "metrics" not in sweep.config
+
+
+def test_the_engine_of_wandb_needs_no_scheduler_elsewhere(tmp_path: Path) -> None:
+    sweep = read_sweep(written(tmp_path, scheduler={"engine": "wandb"}))
+    assert (sweep.search, "scheduler" in sweep.config) == ("grid", False)
+
+
+def test_a_preview_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
+    path = str(written(tmp_path, method="random", run_cap=3, parameters={"optimizer.lr": LR}))
+    printed = []
+    for _ in range(2):
+        assert main([path, "--seed", "5", "--dry-run"]) == 0
+        printed.append(capsys.readouterr().out.splitlines())
+    assert printed[0] == printed[1]
+    assert [line.partition("=")[0] for line in printed[0]] == [f"trial {n}: optimizer.lr" for n in (1, 2, 3)]
+    assert main([path, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "a search without --seed draws others"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["sweep.yaml", "train.py"]
+
+
 def test_a_parameter_that_makes_no_difference(tmp_path: Path) -> None:
     path = written(tmp_path, parameters={"model": {"values": ["gru", "lstm"]}})
     assert "gru and lstm make the same run" in refusal(path, ["model.cell=gru", "optimizer.lr=0.002"])
@@ -291,10 +350,10 @@ def test_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: l
 
 @pytest.mark.slow
 def test_a_refusal_is_one_sentence_and_leaves_nothing(script: Command, workplace: Path, tmp_path: Path) -> None:
-    nested = written(tmp_path, parameters={"optimizer": {"parameters": {"lr": {"values": [0.1]}}}})
-    done = script("sweep.py", str(nested))
+    wrong = written(tmp_path, parameters={"optimizer": {"parameters": {"rl": {"values": [0.1]}}}})
+    done = script("sweep.py", str(wrong))
     assert done.returncode == 2, done.stderr
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith("error: ")
-    assert "parameter optimizer" in sentence
+    assert "parameter optimizer.rl" in sentence
     assert list(workplace.iterdir()) == []

@@ -1,7 +1,11 @@
-"""W&B's engine as we ask it: the order of a grid, ranges, and who is stopped."""
+"""W&B's engine as we ask it: the order of a grid, ranges, seeds, distributions, and who is stopped."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 from doubles.sweeps_made import sweep, trial
+from scipy import stats
 
 from textrnn.base.errors import InputError
 from textrnn.sweeping.engine import Engine, check_hyperband, ends
@@ -40,6 +44,75 @@ def test_drawn_values_are_plain_and_inside(method: str) -> None:
         assert 1e-4 <= drawn["optimizer.lr"] <= 1e-2
         assert 8 <= drawn["model.hidden_size"] <= 16
         trials.append(trial(number, drawn, Status.FINISHED, [1.0 / number]))
+
+
+@pytest.mark.parametrize("changes", [{"method": "random"}, {"method": "bayes"}, {"scheduler": {"engine": "optuna"}}])
+def test_the_same_seed_draws_the_same_trials(changes: dict[str, Any]) -> None:
+    parameters = {"optimizer.lr": {"min": 0.0, "max": 1.0}, "model.pooling": {"values": ["max", "mean", "last"]}}
+
+    def draw(seed: int, before: int = 0) -> list[dict[str, Any]]:
+        trials: list[Trial] = []
+        for number in range(1, 7):
+            if number == 1 + before:  # as after --resume
+                engine = Engine(sweep(parameters=parameters, seed=seed, **changes))
+            drawn = (engine if number > before else Engine(sweep(parameters=parameters, seed=seed, **changes))).propose(
+                trials
+            )
+            assert drawn is not None
+            trials.append(trial(number, drawn, Status.FINISHED, [drawn["optimizer.lr"]]))
+        return [found.parameters for found in trials]
+
+    assert draw(3) == draw(3, before=2)
+    assert draw(3) != draw(4)
+    assert len({str(parameters) for parameters in draw(3)}) == 6
+
+
+DISTRIBUTIONS: list[tuple[dict[str, Any], Any, float]] = [
+    ({"min": 2.0, "max": 5.0}, stats.uniform(2, 3), 0),
+    ({"min": 2, "max": 5}, stats.randint(2, 6), 1),
+    ({"distribution": "q_uniform", "min": 0.0, "max": 10.0, "q": 0.5}, stats.uniform(0, 10), 0.5),
+    ({"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}, stats.loguniform(1e-4, 1e-1), 0),
+    ({"distribution": "inv_log_uniform_values", "min": 1e-4, "max": 1e-1}, stats.loguniform(1e-4, 1e-1), 0),
+    ({"distribution": "q_log_uniform_values", "min": 1.0, "max": 100.0, "q": 2}, stats.loguniform(1, 100), 2),
+    ({"distribution": "normal", "mu": 1.0, "sigma": 2.0}, stats.norm(1, 2), 0),
+    ({"distribution": "q_normal", "mu": 1.0, "sigma": 2.0, "q": 0.5}, stats.norm(1, 2), 0.5),
+    ({"distribution": "log_normal", "mu": -1.0, "sigma": 0.5}, stats.lognorm(0.5, scale=np.exp(-1)), 0),
+    ({"distribution": "q_log_normal", "mu": 1.0, "sigma": 0.5, "q": 0.5}, stats.lognorm(0.5, scale=np.e), 0.5),
+    ({"distribution": "beta", "a": 2, "b": 3}, stats.beta(2, 3), 0),
+    ({"distribution": "q_beta", "a": 2, "b": 3, "q": 0.1}, stats.beta(2, 3), 0.1),
+]
+
+
+@pytest.mark.parametrize(("specification", "expected", "q"), DISTRIBUTIONS)
+def test_draws_have_the_documented_distribution(specification: dict[str, Any], expected: Any, q: float) -> None:
+    """By W&B's sweep documentation: q_ distributions are the plain ones rounded to multiples of q."""
+    engine = Engine(sweep(method="random", parameters={"x": specification}, seed=1))
+    trials: list[Trial] = []
+    drawn = []
+    for number in range(300):
+        parameters = engine.propose(trials)
+        assert parameters is not None
+        drawn.append(parameters["x"])
+        trials = [trial(number, parameters, Status.FINISHED)] * (number + 1)
+    if q and not isinstance(expected.dist, stats.rv_discrete):
+        assert np.allclose(np.remainder(np.array(drawn) / q + 0.5, 1), 0.5)
+    # Between the cumulative probabilities just below and above a rounded value lies all of its mass.
+    values = np.unique(drawn)
+    empirical = np.searchsorted(np.sort(drawn), values, side="right") / len(drawn)
+    half = 0 if isinstance(expected.dist, stats.rv_discrete) else q / 2
+    assert np.abs(empirical - expected.cdf(values + half)).max() < stats.kstwo.isf(1e-4, len(drawn))
+
+
+def test_probabilities_of_values_are_used() -> None:
+    weighted = {"values": ["a", "b", "c"], "probabilities": [0.7, 0.2, 0.1]}
+    engine = Engine(sweep(method="random", parameters={"x": weighted}, seed=1))
+    trials: list[Trial] = []
+    for number in range(300):
+        parameters = engine.propose(trials)
+        assert parameters is not None
+        trials.append(trial(number, parameters, Status.FINISHED))
+    counts = [sum(found.parameters["x"] == value for found in trials) for value in "abc"]
+    assert stats.chisquare(counts, [210, 60, 30]).pvalue > 1e-4
 
 
 @pytest.mark.parametrize(("goal", "sign"), [("minimize", 1), ("maximize", -1)])

@@ -12,8 +12,8 @@ from textrnn.config.schema import TrackingConfig
 from textrnn.distributed.slurm import TRIAL
 from textrnn.sweeping.engine import Engine
 from textrnn.sweeping.local import LocalSweep
+from textrnn.sweeping.metric import Metric
 from textrnn.sweeping.processes import TrialProcess, Worker, begin_again, last_line
-from textrnn.sweeping.sweep_file import Metric
 from textrnn.sweeping.sweep_loop import Report
 from textrnn.sweeping.trials import SweepDirectory
 from textrnn.tracking.summary import Status

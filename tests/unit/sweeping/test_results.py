@@ -10,9 +10,9 @@ import yaml
 from doubles.sweeps_made import metric, sweep, trial
 
 from textrnn.config.schema import Config
+from textrnn.sweeping.metric import Metric
 from textrnn.sweeping.plots import plot_sweep
-from textrnn.sweeping.results import best_setting, print_ranking, record, write_leaderboard
-from textrnn.sweeping.sweep_file import Metric
+from textrnn.sweeping.results import best_setting, print_ranking, record, undominated, write_leaderboard
 from textrnn.sweeping.trials import SweepDirectory, Trial
 from textrnn.tracking.identity import new_identity, write_identity
 from textrnn.tracking.summary import Status
@@ -42,6 +42,21 @@ def test_only_finished_trials_have_a_rank(tmp_path: Path, goal: str, order: str)
     assert by_trial["5"]["best val/loss"] == ""
     assert by_trial["3"]["reason"] == "exit code 1: ValueError: x"
     assert by_trial["4"]["run_dir"] == str(tmp_path / "run4")
+
+
+def test_trials_that_no_other_beats_in_all_metrics(tmp_path: Path) -> None:
+    metrics = [metric(), Metric(name="train/tokens_per_second", goal="maximize", target=None)]
+    points = [(0.3, 10.0), (0.2, 5.0), (0.4, 20.0), (0.4, 15.0), (0.3, 10.0)]
+    made = [
+        trial(number, {"seed": number}, Status.FINISHED, [loss], finals={"train/tokens_per_second": speed})
+        for number, (loss, speed) in enumerate(points, start=1)
+    ]
+    made.append(trial(6, {"seed": 6}, Status.FINISHED, [0.1]))  # without the second one
+    made.append(trial(7, {"seed": 7}, Status.FAILED, [0.1], finals={"train/tokens_per_second": 99.0}))
+    assert [found.number for found in undominated(made, metrics)] == [1, 2, 3, 5]
+    write_leaderboard(made, metrics[0], ["seed"], SweepDirectory(tmp_path), metrics[1:])
+    first = next(csv.DictReader((tmp_path / "leaderboard.csv").read_text().splitlines()))
+    assert (first["trial"], first["train/tokens_per_second"]) == ("6", "")
 
 
 def test_the_best_setting_is_the_best_mean_over_seeds() -> None:

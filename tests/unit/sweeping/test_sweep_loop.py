@@ -4,8 +4,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from doubles.sweeps_made import trial
 
-from textrnn.sweeping.sweep_loop import outcome
+from textrnn.sweeping.sweep_loop import outcome, settle
+from textrnn.sweeping.trials import SweepDirectory
 from textrnn.tracking.summary import Status
 
 
@@ -51,3 +53,22 @@ def test_outcome(tmp_path: Path, code: int | None, said: str | None, file: bool,
         assert code == 0 or "ValueError: x" in reason
     else:
         assert reason is None
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, None], ids=["killed", "killed with its sweep"])
+def test_an_offline_record_without_content_does_not_stop_a_sync(tmp_path: Path, code: int | None) -> None:
+    directory = SweepDirectory(tmp_path)
+    killed, kept = trial(1, {}, Status.RUNNING), trial(2, {}, Status.RUNNING)
+    records = []
+    for each, content in ((killed, b"1234567"), (kept, b"1234567 and a row")):
+        record = (
+            directory.run_directory(each).path
+            / f"wandb/offline-run-20260101_000000-{each.run_id}/run-{each.run_id}.wandb"
+        )
+        record.parent.mkdir(parents=True)
+        record.write_bytes(content)
+        (tmp_path / "trials").mkdir(exist_ok=True)
+        directory.log(each).touch()
+        settle(directory, each, code, interrupted=False)
+        records.append(record)
+    assert [record.with_name(f"{record.name}.synced").exists() for record in records] == [True, False]

@@ -112,6 +112,19 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
             read_metrics(path)
 
 
+def test_a_file_of_a_version_with_fewer_metrics_is_read_and_continued(tmp_path: Path) -> None:
+    path, columns = tmp_path / "metrics.csv", [name for name in COLUMNS if "perplexity" not in name]
+    cells = ["10", "0", *("0.25" if name == "test/loss" else "" for name in columns[2:])]
+    path.write_text(f"{','.join(columns)}\n{','.join(cells)}\n")
+    assert read_metrics(path) == [{"step": 10, "epoch": 0, "test/loss": 0.25}]
+    repair(path, 10)  # as before a resumed run goes on
+    _written(path, (20, 1, {"val/perplexity": 40.0}))
+    assert read_metrics(path) == [
+        {"step": 10, "epoch": 0, "test/loss": 0.25},
+        {"step": 20, "epoch": 1, "val/perplexity": 40.0},
+    ]
+
+
 def test_kill_in_mid_writing_loses_at_most_a_row(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     for attempt in range(5):

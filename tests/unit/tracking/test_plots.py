@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from textrnn.base.errors import InputError
-from textrnn.evaluation.metrics import SplitPredictions
-from textrnn.evaluation.plots import plot_evaluation
+from textrnn.evaluation.metrics import SplitPredictions, predictions_of
+from textrnn.evaluation.plots import plot_calibration, plot_evaluation
 from textrnn.tracking.metrics_csv import MetricsFile, read_metrics
-from textrnn.tracking.plots import CELLS, draw_quantity, interval, looks, new_figure, plot_curves
+from textrnn.tracking.plots import CELLS, class_label, draw_quantity, looks, new_figure, plot_curves
 
 
 def _size(png: Path) -> tuple[int, int]:
@@ -66,13 +66,10 @@ def test_a_test_of_other_weights_is_not_drawn(tmp_path: Path) -> None:
     assert [line.get_label() for line in axes.lines] == ["train", "validation"]
 
 
-def test_a_cell_has_one_color_and_a_mean_its_interval() -> None:
+def test_a_cell_has_one_color() -> None:
     assert looks(["model=gru, optimizer.lr=0.1", "model=rnn"]) == [CELLS["gru"], CELLS["rnn"]]
     of_one_cell = looks(["model=gru, optimizer.lr=0.1", "model=gru"])
     assert len(set(of_one_cell)) == 2
-    assert interval([0.5]) == 0
-    for values, quantile in (([0.0, 1.0], 12.706), (list(range(13)), 2.179), (list(range(31)), 2.042)):
-        assert interval(values) == pytest.approx(quantile * np.std(values, ddof=1) / len(values) ** 0.5, rel=1e-3)
 
 
 def test_a_picture_that_can_not_be_drawn_keeps_the_old_one(tmp_path: Path) -> None:
@@ -99,6 +96,24 @@ def test_an_evaluation(kind: str, tmp_path: Path) -> None:
     assert _size(tmp_path / "evaluation.png") == (2520, 2160)
 
 
+@pytest.mark.parametrize("kind", ["two", "more", "several", "diverged"])
+def test_calibration_before_and_after(kind: str, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (200,) if kind in ("two", "diverged") else (200, 3)
+    predictions = predictions_of(
+        logits=torch.full(shape, torch.nan) if kind == "diverged" else torch.randn(shape, generator=generator),
+        labels=torch.randint(0, 2, shape if kind == "several" else (200,), generator=generator),
+        lengths=torch.ones(200, dtype=torch.int64),
+        indices=torch.arange(200),
+        classes=("a", "b", "c")[: 2 if len(shape) == 1 else 3],
+    )
+    plot_calibration(predictions, tmp_path / "calibration.png", title="a run, x $a^$, on test")
+    assert _size(tmp_path / "calibration.png") == (1320, 1200)
+    predictions.temperature = 2.0
+    plot_calibration(predictions, tmp_path / "calibration.png", title="a run on test")
+    assert _size(tmp_path / "calibration.png") == (2520, 1200)
+
+
 @pytest.mark.parametrize(("classes", "diverged"), [(4, True), (40, False)])
 def test_an_evaluation_of_more_classes(classes: int, diverged: bool, tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -113,6 +128,24 @@ def test_an_evaluation_of_more_classes(classes: int, diverged: bool, tmp_path: P
     )
     plot_evaluation(predictions, tmp_path / "evaluation.png", title="a run on test", max_length=400)
     assert _size(tmp_path / "evaluation.png") == ((2520, 2160) if classes == 4 else (4080, 2880))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("many", [False, True])
+def test_names_that_the_font_lacks_are_drawn_without_a_warning(classes: int, many: bool, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (200, classes) if classes > 2 or many else (200,)
+    labels = torch.randint(0, 2, shape, generator=generator) if many else torch.arange(200) % classes
+    predictions = predictions_of(
+        logits=torch.randn(shape, generator=generator),
+        labels=labels,
+        lengths=torch.randint(1, 900, (200,), generator=generator),
+        indices=torch.arange(200),
+        classes=("好评", "joy \N{GRINNING FACE}", "é ü", "plain")[:classes],
+    )
+    plot_evaluation(predictions, tmp_path / "evaluation.png", title="运行 on test", max_length=400)
+    assert class_label("好", 3, 18) == "3: \\u597d"
+    assert class_label("é ü", 3, 18) == "é ü"
 
 
 @pytest.mark.slow

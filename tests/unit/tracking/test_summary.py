@@ -36,6 +36,9 @@ def test_keys_are_flat_and_survive_the_file(tmp_path: Path) -> None:
     assert values["status"] == "finished"
     assert not any(name.startswith("vectors/") or name == "coverage" for name in values)
     assert RunSummary.from_dict(values) == SUMMARY
+    assert RunSummary.from_dict(values | {"temperature": 1.5}).temperature == 1.5
+    del values["temperature"]  # as in earlier versions
+    assert RunSummary.from_dict(values) == SUMMARY
     del values["tokens"]
     with pytest.raises(InputError, match="tokens"):
         RunSummary.from_dict(values)
@@ -79,3 +82,12 @@ def test_table_shows_what_there_is() -> None:
     assert "best: epoch 3, step 1056   3,200,000 parameters" in text
     assert "25,000,000 tokens in 10 min 10 s, 40,984 a second" in text
     assert "best: none" in text
+
+
+def test_table_of_a_language_model_has_perplexities() -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    metrics = {"train/loss": 5.0, "val/loss": 4.0, "val/perplexity": 54.5982}
+    console.print(summary_table("lm-gru-128x1 s0", dataclasses.replace(SUMMARY, metrics=metrics)))
+    rows = [line.replace("│", " ").split() for line in console.export_text().splitlines()]
+    assert ["perplexity", "54.5982"] in rows
+    assert not any("accuracy" in row for row in rows)

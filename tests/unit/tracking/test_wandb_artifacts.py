@@ -11,7 +11,8 @@ from doubles.wandb_server import Fault, WandbServer
 
 from textrnn.base.errors import InputError
 from textrnn.tracking import wandb_artifacts as artifacts
-from textrnn.tracking.wandb_artifacts import ModelFiles, local_run, model_artifact, parse_reference
+from textrnn.tracking.wandb_artifacts import ModelFiles, link_model, local_run, model_artifact, parse_reference
+from textrnn.tracking.wandb_internals import answer_errors
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,8 @@ from textrnn.tracking.wandb_artifacts import ModelFiles, local_run, model_artifa
         ("wandb:me/films/gru-1:v3", "me/films/gru-1:v3"),
         ("wandb:films/gru-1:latest", "films/gru-1:latest"),
         ("wandb:me/my films/gru.1", "me/my films/gru.1:best"),
+        ("wandb:wandb-registry-model/imdb", "wandb-registry-model/imdb:latest"),
+        ("wandb:Film Lab/wandb-registry-model/imdb:v1", "Film Lab/wandb-registry-model/imdb:v1"),
         ("wandb://me/films/gru-1:v3", "me/films/gru-1:v3"),
         ("https://wandb.ai/me/films/artifacts/model/gru-1/v3/files", "me/films/gru-1:v3"),
     ],
@@ -101,6 +104,41 @@ def test_a_model_is_fetched_once_and_an_alias_that_moved_again(
     assert not first.exists()
     model.files["best.ckpt"] = content
     assert local_run("wandb:films/gru-1:v0").read_text() == "one"
+
+
+def test_a_model_is_linked_to_a_registry_and_fetched_from_there(
+    server: WandbServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _log(tmp_path, "one", "two")
+    capfd.readouterr()
+    for registry in ("wandb-registry-model/imdb", "Film Lab/wandb-registry-model/imdb"):  # linked once
+        assert link_model("tester/films/gru-1", registry) == "film-lab/wandb-registry-model/imdb:v0"
+    wandb.teardown()  # as in a process of its own
+    server.features = []  # a server that answers with the number alone
+    assert link_model("tester/films/gru-1", "wandb-registry-model/other") == "film-lab/wandb-registry-model/other:v0"
+    assert {name: len(links) for name, links in server.registry.links.items()} == {
+        "wandb-registry-model/imdb": 1,
+        "wandb-registry-model/other": 1,
+    }
+    assert local_run("wandb:wandb-registry-model/imdb").read_text() == "two"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_link_that_is_refused_says_why(server: WandbServer, tmp_path: Path) -> None:
+    _log(tmp_path, "one")
+    for registry, said in (
+        ("wandb-registry-none/imdb", "project not found"),
+        ("Others/wandb-registry-model/imdb", "Unable to find organization for entity 'tester'"),
+    ):
+        with pytest.raises(answer_errors(), match=said):
+            link_model("tester/films/gru-1", registry)
+    with pytest.raises(answer_errors(), match="gru-2:best' not found"):
+        link_model("tester/films/gru-2", "wandb-registry-model/imdb")
+    server.registry.has_organization = False
+    wandb.teardown()  # the client keeps the organization that it has found
+    with pytest.raises(answer_errors(), match="Unable to find organization for entity 'tester'"):
+        link_model("tester/films/gru-1", "wandb-registry-model/imdb")
+    assert server.registry.links == {}
 
 
 @pytest.mark.slow

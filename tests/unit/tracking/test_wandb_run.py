@@ -15,8 +15,7 @@ from doubles.wandb_server import Fault, WandbServer
 
 from textrnn.base.errors import InputError
 from textrnn.config.schema import Config, TrackingConfig
-from textrnn.tracking import wandb_run as wandb_session
-from textrnn.tracking import wandb_settings
+from textrnn.tracking import wandb_settings, wandb_start
 from textrnn.tracking.identity import RunIdentity, new_identity
 from textrnn.tracking.wandb_identity import refuse_another
 from textrnn.tracking.wandb_run import WandbRun
@@ -202,7 +201,9 @@ def test_a_trial_waits_for_w_and_b_as_it_is_asked_to(
     run.finish(0)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "2")
     server.faults.append(Fault("UpsertBucket", 429, times=None))
-    with pytest.raises(InputError, match=r"W&B did not take the run \(.*429.*\): start the agent again"):
+    with pytest.raises(
+        InputError, match=r"W&B did not take the run \(.*429.*\): no agent .* with WANDB_SWEEP_ID=sweep1 before"
+    ):
         _start(tmp_path / "other", "online", config)
 
 
@@ -210,7 +211,7 @@ def test_a_trial_waits_for_w_and_b_as_it_is_asked_to(
 def test_a_server_that_dies_does_not_hold_the_run_up(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(wandb_session, "FINISH_TIMEOUT", 2.0)
+    monkeypatch.setattr(wandb_start, "FINISH_TIMEOUT", 2.0)
     run, _ = _start(tmp_path, "online")
     run.log({"train/loss": 1.0}, step=10)
     server.die()

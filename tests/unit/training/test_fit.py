@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from doubles.tiny_training import identity
@@ -10,11 +13,11 @@ from lightning_fabric.accelerators.mps import MPSAccelerator as FabricMPSAcceler
 from pytorch_lightning.accelerators import CPUAccelerator, MPSAccelerator
 
 from textrnn.base.console import quiet_lightning
-from textrnn.config.schema import Config, TrainerConfig
+from textrnn.config.schema import Config, ModelConfig, TrainerConfig
 from textrnn.distributed.launch import Launch
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.run_directory import RunDirectory
-from textrnn.training.fit import _trainer
+from textrnn.training.fit import _offer_bfloat16, _trainer
 
 
 @pytest.fixture
@@ -46,3 +49,32 @@ def test_on_a_mac_auto_is_the_processor_and_a_line_says_so(tmp_path: Path, caplo
     assert accelerator("mps", Launch()) is MPSAccelerator
     assert accelerator("cpu", Launch()) is CPUAccelerator
     assert "trainer.accelerator=mps" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cell", "reviews", "epochs", "precision", "offered"),
+    [
+        ("gru", 5_000, 3, "32-true", True),
+        ("gru", 5_000, 3, "bf16-mixed", False),
+        ("gru", 4_000, 3, "32-true", False),
+        ("lstm", 4_200, 3, "32", True),
+        ("rnn", 5_000, 3, "32-true", False),
+    ],
+)
+def test_bfloat16_is_offered_to_long_runs_where_the_processor_has_it(
+    cell: str,
+    reviews: int,
+    epochs: int,
+    precision: str,
+    offered: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="textrnn")
+    split: Any = SimpleNamespace(lengths=np.full(reviews, 1000))  # of which 400 tokens are read
+    trainer = TrainerConfig(max_epochs=epochs, precision=precision)
+    config = Config(model=ModelConfig(cell=cell), trainer=trainer)
+    for has in (False, True):
+        monkeypatch.setattr("textrnn.training.fit.computes_in_bfloat16", lambda has=has: has)
+        _offer_bfloat16(config, split)
+        assert ("type trainer.precision=bf16-mixed" in caplog.text) == (has and offered)

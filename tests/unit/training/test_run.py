@@ -1,12 +1,16 @@
-"""The last line of a run that was ended early."""
+"""A run that is ended early: its last line, and a trial that no agent would get again."""
 
 import os
 from pathlib import Path
 
 import pytest
+from support import Command
 
 from textrnn.base.exits import INTERRUPTED, PREEMPTED
+from textrnn.base.signals import Preempted
+from textrnn.tracking import wandb_end
 from textrnn.tracking.run_directory import RunDirectory
+from textrnn.training import run as life
 from textrnn.training.run import _how_it_ended
 
 
@@ -27,3 +31,19 @@ def test_one_line_says_how_it_continues(tmp_path: Path, monkeypatch: pytest.Monk
             monkeypatch.setenv("STATE", state)
             ended = _how_it_ended(directory, PREEMPTED, alone=True)
             assert (ended == line) or (line == command and command in ended)
+
+
+@pytest.mark.parametrize(("sweep", "marked"), [("sweep001", ["trial001"]), ("", [])], ids=["trial", "run"])
+def test_a_trial_that_is_pre_empted_before_training_is_left_to_another_agent(
+    here: Command, monkeypatch: pytest.MonkeyPatch, sweep: str, marked: list[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise Preempted
+
+    found: list[str] = []
+    monkeypatch.setattr(life, "_store", stop)
+    monkeypatch.setattr(wandb_end, "mark_as_preempted", lambda config, identity, directory: found.append(identity.id))
+    variables = {"WANDB_SWEEP_ID": sweep, "WANDB_RUN_ID": "trial001"} if sweep else {}
+    done = here("train.py", "data=synthetic", "trainer=cpu", "tracking=offline", "run_dir=run", **variables)
+    assert done.returncode == PREEMPTED, done.stderr
+    assert found == marked

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
+from textrnn.base.network import network_errors, reason_of
 from textrnn.config.checks import GLOVE, HUB, check_presence, vectors_file, words_file
 from textrnn.config.schema import EmbeddingConfig
-from textrnn.data.huggingface import network_errors, reason_of
 from textrnn.data.vectors.arrays import WordVectors, open_array, open_glove
 from textrnn.data.vectors.cache import open_text
 

@@ -1,0 +1,1 @@
+"""What do runs look like on a page?"""

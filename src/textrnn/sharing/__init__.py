@@ -1,0 +1,1 @@
+"""How does a run leave this project?"""
