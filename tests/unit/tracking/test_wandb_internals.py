@@ -15,7 +15,7 @@ def test_a_service_that_has_died_is_left_without_a_zombie_or_its_exit_code(wandb
     import wandb
     from wandb.sdk import wandb_setup
 
-    run = wandb.init(project="films", mode="offline", settings=wandb.Settings(silent=True))
+    run = wandb.init(project="films", mode="offline", settings=wandb.Settings(silent=True, console="off"))
     core = wandb_core(os.getpid())
     os.kill(core, signal.SIGKILL)
     if noticed:
