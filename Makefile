@@ -24,8 +24,9 @@ check: lint unit
 unit: $(VENV)/.installed
 	$(PYTEST) tests/unit tests/repository/test_layers.py -m "not slow and not gpu"
 
+# Half of these tests' time is waiting for servers, agents and clusters, so a small machine takes two workers a core.
 test: $(VENV)/.installed lint
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) -n $$($(BIN)/python -c 'import os; print(max(4, os.cpu_count()))') -m "not gpu"
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
