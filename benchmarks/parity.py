@@ -28,6 +28,7 @@ from models import model_config
 from report import Claim, Report, Table
 from settings import Settings
 from textrnn import load
+from textrnn.base.process import keep_freed_memory
 from textrnn.config.schema import CELLS, LABELS, POOLINGS, UNK_ID, Config, ModelConfig
 from textrnn.data.tokenizer import train_tokenizer
 from textrnn.model.network import TextClassifier
@@ -112,6 +113,7 @@ def write_checkpoint(path: Path, model: ModelConfig, tokenizer: Tokenizer, class
 
 def _rates(folder: Path, vocabulary: int, longest: int, repeats: int, report: Report) -> None:
     """Measure texts per second of the network alone, without the tokenizer, for the threads that have a core."""
+    keep_freed_memory()  # as the commands do; ONNX Runtime has an allocator of its own
     table = Table(title="texts per second, the default model of each cell", unit="texts/s")
     report.tables.append(table)
     for threads in [threads for threads in THREADS if threads <= len(os.sched_getaffinity(0))]:

@@ -96,7 +96,7 @@ INLINE void run_task(work_t *work, int64_t task, real *memory, int64_t size, con
     begin(t, rows, work->backward_pass);
   }
   const int64_t steps = tiles[0].length[0]; /* the longest review: rows come by falling length */
-  if (work->backward_pass)
+  if (rows > 1 && work->backward_pass) /* tiles of one row are the forward pass's alone, see run_pass */
     for (int64_t s = steps - 1; s >= 0; s--) step_backward(tiles, count, s, cell, rows, width);
   else
     for (int64_t s = 0; s < steps; s++) step_forward(tiles, count, s, cell, rows);
@@ -121,9 +121,13 @@ static void *run_tasks(void *argument) {
   for (;;) {
     int64_t task = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED);
     if (task >= work->tasks * p->directions) break;
-    if (p->cell == RNN) run_task(work, task, memory, size, RNN, RNN_ROWS, RNN_WIDTH);
-    if (p->cell == GRU) run_task(work, task, memory, size, GRU, GRU_ROWS, GRU_BACK_WIDTH);
-    if (p->cell == LSTM) run_task(work, task, memory, size, LSTM, LSTM_ROWS, LSTM_WIDTH);
+    const int one = work->rows == 1;
+    if (p->cell == RNN && one) run_task(work, task, memory, size, RNN, 1, RNN_WIDTH);
+    if (p->cell == GRU && one) run_task(work, task, memory, size, GRU, 1, GRU_BACK_WIDTH);
+    if (p->cell == LSTM && one) run_task(work, task, memory, size, LSTM, 1, LSTM_WIDTH);
+    if (p->cell == RNN && !one) run_task(work, task, memory, size, RNN, RNN_ROWS, RNN_WIDTH);
+    if (p->cell == GRU && !one) run_task(work, task, memory, size, GRU, GRU_ROWS, GRU_BACK_WIDTH);
+    if (p->cell == LSTM && !one) run_task(work, task, memory, size, LSTM, LSTM_ROWS, LSTM_WIDTH);
   }
   free(memory);
   return 0;
@@ -147,7 +151,8 @@ int64_t backward_width(int64_t cell) { return cell == RNN ? RNN_WIDTH : cell == 
 /* Runs one pass over all tiles; 0, or 1 where there was no memory. */
 int run_pass(const problem_t *p, int backward_pass) {
   work_t work = {.problem = p, .backward_pass = backward_pass};
-  work.rows = tile_rows(p->cell);
+  /* A tile's rows are computed whether they hold a review or not: a few reviews are faster in tiles of one row. */
+  work.rows = !backward_pass && p->batch <= MOST_TILES ? 1 : tile_rows(p->cell);
   int64_t tiles = (p->batch + work.rows - 1) / work.rows, threads = p->threads;
   work.tiles = 16 / work.rows < MOST_TILES ? 16 / work.rows : MOST_TILES;
   /* Fewer tiles a task where threads would be left without one. */
