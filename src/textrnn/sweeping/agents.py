@@ -20,12 +20,14 @@ from textrnn.sweeping.processes import SIGNALS, TrialProcess, begin_again, find_
 from textrnn.sweeping.sweep_file import Sweep
 from textrnn.sweeping.sweep_loop import settle
 from textrnn.sweeping.trials import SweepDirectory, Trial, next_number
-from textrnn.tracking.wandb_internals import run_agent, service_variable
+from textrnn.tracking.wandb_internals import resume_sweep, run_agent, service_variable
 
 STOPPED, CANCELLED, DELETED = 11, 12, 13
 """Exit codes of an agent whose sweep has ended in W&B before its last trial."""
 FORGOTTEN = 14
 """Exit code of an agent that W&B has not told to exit, and whose sweep continues."""
+WAITING = {"preempted", "preempting"}
+"""States of a trial that W&B gives to an agent again, unless it has finished the sweep."""
 OURS = {
     "WANDB_AGENT_DISABLE_FLAPPING": "true",
     "WANDB_AGENT_MAX_INITIAL_FAILURES": "1000000",
@@ -168,6 +170,26 @@ def end_in_wandb(path: str) -> int:
     return STOPPED if sweep.run_count < (sweep.expected_run_count or 0) else exits.DONE
 
 
+def give_out_again(path: str) -> None:
+    """Resume a finished sweep in which pre-empted trials wait: once all trials are given out, W&B has finished it.
+
+    One that has ended before, as by `wandb sweep --stop`, stays so. So does a search without an expected number of
+    trials, which ends in no other way.
+
+    Raises:
+        wandb.Error: W&B doesn't answer.
+    """
+    sweep = _sweep_in_wandb(path)
+    if sweep is None or sweep.state.upper() != "FINISHED":
+        return
+    if sweep.expected_run_count is None or sweep.run_count < sweep.expected_run_count:
+        return
+    waiting = [run.id for run in sweep.runs if run.state.lower() in WAITING]
+    if waiting:
+        print(f"W&B has finished the sweep, and pre-empted trials wait: {', '.join(waiting)}", flush=True)
+        resume_sweep(path)
+
+
 def left_to_us(path: str, trials: Iterable[Trial]) -> list[Trial]:
     """Return those of these unfinished trials that W&B gives to no agent: all but the pre-empted ones.
 
@@ -180,7 +202,7 @@ def left_to_us(path: str, trials: Iterable[Trial]) -> list[Trial]:
     if sweep is None or sweep.state.upper() == "CANCELED":
         return []
     states = {run.id: run.state.lower() for run in sweep.runs}
-    given_out = set() if sweep.state.upper() == "FINISHED" else {"preempted", "preempting"}
+    given_out = set() if sweep.state.upper() == "FINISHED" else WAITING
     return [
         trial
         for trial in trials

@@ -149,6 +149,17 @@ def sweep_arguments(parameters: Mapping[str, Any]) -> list[str]:
     return typed
 
 
+def resume_sweep(sweep: str) -> None:
+    """Run `wandb sweep --resume SWEEP`.
+
+    Raises:
+        Exception: the client's, when the server doesn't answer.
+    """
+    from wandb.cli.cli import cli
+
+    cli.main(["sweep", "--resume", sweep], standalone_mode=False)
+
+
 def run_plain_agent(arguments: Sequence[str]) -> None:
     """Run `wandb agent ARGUMENT ...`, whose trials keep signals that come while Python starts.
 

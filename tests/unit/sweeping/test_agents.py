@@ -1,5 +1,6 @@
 """What an agent writes of its trials."""
 
+import json
 import signal
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from textrnn.sweeping.agents import (
     STOPPED,
     RecordedTrials,
     end_in_wandb,
+    give_out_again,
     left_to_us,
 )
 from textrnn.sweeping.trials import SweepDirectory
@@ -98,3 +100,36 @@ def test_trials_that_wandb_gives_to_no_agent(server: WandbServer) -> None:
     assert left_to_us(f"tester/films/{name}", trials) == []
     server.sweeps.clear()
     assert left_to_us(f"tester/films/{name}", trials) == []
+
+
+def test_a_trial_that_is_pre_empted_after_the_last_one_was_given_out_is_given_out_again(
+    server: WandbServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = {**sweep().config, "method": "grid", "parameters": {"seed": {"values": [1, 2]}}}
+    registered = {"projectName": "films", "config": yaml.safe_dump(config)}
+    name = server.answer("UpsertSweep", registered)["upsertSweep"]["sweep"]["id"]
+    path, made = f"tester/films/{name}", server.sweeps[name]
+    agent = server.answer("CreateAgent", {"sweep": name})["createAgent"]["agent"]["id"]
+
+    def command() -> str:
+        told: str = json.loads(server.answer("Heartbeat", {"id": agent})["agentHeartbeat"]["commands"])[0]["type"]
+        return told
+
+    assert [command(), command(), command()] == ["run", "run", "exit"]
+    give_out_again(path)
+    assert (made.state, capfd.readouterr().out) == ("FINISHED", "")  # both run
+    preempted, finished = made.runs
+    preempted.started, preempted.preempting, preempted.exit_code, finished.exit_code = True, True, 75, 0
+    assert command() == "exit"
+    give_out_again(path)
+    assert f"pre-empted trials wait: {preempted.id}" in capfd.readouterr().out
+    assert [command(), made.handed_out[-1][1]] == ["resume", preempted.id]
+    preempted.preempting, preempted.exit_code, made.state = True, 75, "FINISHED"
+    made.config["run_cap"] = 3  # one was not given out: it was `wandb sweep --stop`
+    made.config["method"] = "random"
+    for state in ("FINISHED", "CANCELED", "PAUSED"):
+        made.state = state
+        give_out_again(path)
+        assert made.state == state
+    server.sweeps.clear()
+    give_out_again(path)
