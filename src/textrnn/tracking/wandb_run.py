@@ -21,6 +21,7 @@ from textrnn.tracking.wandb_identity import (
 from textrnn.tracking.wandb_internals import (
     answer_errors,
     is_chart,
+    is_of_dead_service,
     is_uploaded_as_artifact,
     leave_dead_service,
     log_lines,
@@ -113,9 +114,19 @@ class WandbRun:
         if resume:
             pass_over_empty(files, identity.id)
         recorded = last_recorded_step(files, identity.id) if resume and mode == "offline" else -1
-        try:
+
+        def opened() -> "wandb.Run":
             with says_it_waits() if mode == "online" else contextlib.nullcontext():
-                run = open_run(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
+                return open_run(config, identity, run_dir, mode=mode, resume=resume, on_stop=on_stop)
+
+        try:
+            try:
+                run = opened()
+            except Exception as error:
+                if not is_of_dead_service(error):
+                    raise
+                leave_dead_service()  # of an earlier start here: SLURM's SIGTERM ends all processes of a job
+                run = opened()
         except (wandb.errors.CommError, TimeoutError) as error:
             reason = reason_of(error)
             if (sentence := refusal(error, identity, run_dir)) is not None:

@@ -14,6 +14,7 @@ from doubles.wandb_server import Fault, WandbServer
 from textrnn.tracking import wandb_end, wandb_received
 from textrnn.tracking.run_directory import RunDirectory
 from textrnn.tracking.wandb_end import mark_as_preempted, open_record
+from textrnn.tracking.wandb_run import WandbRun
 
 
 @pytest.mark.slow
@@ -55,12 +56,18 @@ def test_a_trial_whose_end_w_and_b_lacks_is_left_to_its_sweep(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # folders of the client's tables
-def test_a_trial_without_a_w_and_b_run_is_known_as_preempted(
-    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("before", ["nothing", "a run", "a run that has noticed"])
+def test_a_trial_that_is_hit_beside_training_is_known_as_preempted(
+    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     for name, value in (("SWEEP_ID", "sweep1"), ("RUN_ID", "early001"), ("PROJECT", "films")):
         monkeypatch.setenv(f"WANDB_{name}", value)
     run = SmallRun(tmp_path / "run", "early001")
+    if before != "nothing":  # the trial uploads what is missing when SLURM's SIGTERM ends the client's service too
+        begun = WandbRun.start(run.config, run.identity, run.directory.path, mode="online", resume=True)
+        os.kill(wandb_core(os.getpid()), signal.SIGTERM)
+        if before == "a run that has noticed":
+            assert not begun.is_alive()
     mark_as_preempted(run.config, run.identity, run.directory)
     assert server.runs["early001"].state == "preempted"
 
