@@ -77,9 +77,13 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host {host}: there is no such address; type 127.0.0.1, or an address of this machine."
         ) from error
     try:
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        listening = socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise InputError(f"--host {host}: is not an address of this machine; type 127.0.0.1.") from error
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
         raise InputError(f"--port {port}: {reason}; type another one, or --port 0 for a free one.") from error
+    # Its connections inherit it. asyncio sets it only for sockets that name their protocol, and an answer, which is
+    # sent in two parts, would wait 40 ms for the client to confirm the first.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    return listening
