@@ -17,6 +17,7 @@ from doubles.servers import WORDS, Served, make_model, resident_bytes, served
 from support import Command
 
 from textrnn import load
+from textrnn.model.kernels.library import load_library
 from textrnn.sharing.trained_model import TrainedModel
 
 CLIENTS, REQUESTS = 16, 12
@@ -24,6 +25,7 @@ CLIENTS, REQUESTS = 16, 12
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    load_library("float")  # a server that compiled it would say so among its errors
     return make_model(tmp_path_factory.mktemp("model") / "best.ckpt")
 
 
