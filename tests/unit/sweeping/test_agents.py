@@ -125,11 +125,13 @@ def test_a_trial_that_is_pre_empted_after_the_last_one_was_given_out_is_given_ou
     assert f"pre-empted trials wait: {preempted.id}" in capfd.readouterr().out
     assert [command(), made.handed_out[-1][1]] == ["resume", preempted.id]
     preempted.preempting, preempted.exit_code, made.state = True, 75, "FINISHED"
-    made.config["run_cap"] = 3  # one was not given out: it was `wandb sweep --stop`
     made.config["method"] = "random"
-    for state in ("FINISHED", "CANCELED", "PAUSED"):
-        made.state = state
-        give_out_again(path)
-        assert made.state == state
+    for cap in (3, None):  # `wandb sweep --stop`: one was not given out; a search without an end has no other one
+        made.config.pop("run_cap", None)
+        made.config |= {} if cap is None else {"run_cap": cap}
+        for state in ("FINISHED", "CANCELED", "PAUSED"):
+            made.state = state
+            give_out_again(path)
+            assert made.state == state
     server.sweeps.clear()
     give_out_again(path)

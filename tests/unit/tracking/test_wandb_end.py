@@ -17,6 +17,12 @@ from textrnn.tracking.wandb_end import mark_as_preempted, open_record
 from textrnn.tracking.wandb_run import WandbRun
 
 
+def trial_of_an_agent(place: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> SmallRun:
+    for variable, value in (("SWEEP_ID", "sweep1"), ("RUN_ID", name), ("PROJECT", "films")):
+        monkeypatch.setenv(f"WANDB_{variable}", value)
+    return SmallRun(place / "run", name)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # folders of the client's tables
 def test_a_service_that_has_ended_is_replaced_to_ask_what_w_and_b_has(
@@ -44,9 +50,7 @@ def test_a_service_that_has_ended_is_replaced_to_ask_what_w_and_b_has(
 def test_a_trial_whose_end_w_and_b_lacks_is_left_to_its_sweep(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("SWEEP_ID", "sweep1"), ("RUN_ID", "ended001"), ("PROJECT", "films")):
-        monkeypatch.setenv(f"WANDB_{name}", value)
-    run = SmallRun(tmp_path / "run", "ended001")
+    run = trial_of_an_agent(tmp_path, "ended001", monkeypatch)
     run.train(server, None, dies=True)
     assert run.directory.wandb_unsent.exists()
     assert server.runs[run.identity.id].state == "preempted"
@@ -60,9 +64,7 @@ def test_a_trial_whose_end_w_and_b_lacks_is_left_to_its_sweep(
 def test_a_trial_that_is_hit_beside_training_is_known_as_preempted(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
-    for name, value in (("SWEEP_ID", "sweep1"), ("RUN_ID", "early001"), ("PROJECT", "films")):
-        monkeypatch.setenv(f"WANDB_{name}", value)
-    run = SmallRun(tmp_path / "run", "early001")
+    run = trial_of_an_agent(tmp_path, "early001", monkeypatch)
     if before != "nothing":  # the trial uploads what is missing when SLURM's SIGTERM ends the client's service too
         begun = WandbRun.start(run.config, run.identity, run.directory.path, mode="online", resume=True)
         os.kill(wandb_core(os.getpid()), signal.SIGTERM)
