@@ -233,3 +233,12 @@ def server(wandb_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbS
     with WandbServer() as running:
         monkeypatch.setenv("WANDB_BASE_URL", running.url)
         yield running
+
+
+@pytest.fixture
+def quick(server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> WandbServer:
+    """The server, with a client that sends history every second."""
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS", "1")
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_RETRY_WAIT_MAX_SECONDS", "1")
+    return server
