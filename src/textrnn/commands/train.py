@@ -154,14 +154,15 @@ def _train_on_slurm(configs: Sequence[Config], command_line: CommandLine, launch
     from textrnn.multirun.jobs import Multirun
     from textrnn.multirun.slurm_jobs import launch, refuse_while_queued
 
+    if any(config.trainer.precision == "auto" for config in configs):
+        raise InputError(
+            "trainer.precision=auto: jobs on nodes with other processors could decide otherwise; type "
+            "trainer.precision=bf16-mixed or trainer.precision=32-true for all of them."
+        )
     multirun = Multirun.claim(configs, command_line)
     commands = []
     for job in multirun.jobs:
-        typed = [
-            override
-            for override in job.overrides
-            if not override.startswith(("run_dir=", "tracking.group=", "hydra", "+hydra"))
-        ]
+        typed = [override for override in job.overrides if not override.startswith(NOT_OF_A_JOB)]
         own = {"tracking.group": job.config.tracking.group, "run_dir": job.config.run_dir}
         commands.append([*typed, *(as_override(key, value) for key, value in own.items())])
     folder = multirun.parent / "slurm"

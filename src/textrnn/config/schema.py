@@ -49,7 +49,7 @@ MONITORS = {"classification": ("val/loss", "val/accuracy"), "language_model": ("
 """The metrics that may choose the best epoch, by objective."""
 EARLY_STOPPING_MONITORS = ("val/loss", "val/accuracy", "val/perplexity")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
-PRECISIONS = ("16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
+PRECISIONS = ("auto", "16-true", "16-mixed", "bf16-true", "bf16-mixed", "32-true", "64-true", "64", "32", "16", "bf16")
 
 
 @dataclass(kw_only=True, slots=True)

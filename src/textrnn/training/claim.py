@@ -16,7 +16,7 @@ from textrnn.base.console import LOGGER
 from textrnn.base.errors import InputError
 from textrnn.base.files import write_atomically
 from textrnn.base.signals import Signals
-from textrnn.config.compose import from_dict
+from textrnn.config.compose import from_dict, load_config
 from textrnn.config.schema import Config, differences
 from textrnn.data.store import DamagedStoreError, Store
 from textrnn.distributed.launch import SHARED_RUN
@@ -25,6 +25,7 @@ from textrnn.distributed.slurm import Job, batch_job
 from textrnn.tracking.identity import RunIdentity, new_identity, read_identity, source_digest, write_identity
 from textrnn.tracking.run_directory import RunDirectory, default_run_dir
 from textrnn.tracking.uncommitted import keep_uncommitted
+from textrnn.training.precision import automatic_precision
 
 if TYPE_CHECKING:
     from textrnn.data.vectors.arrays import WordVectors
@@ -100,7 +101,7 @@ def _compare(first: dict[str, Any], other: dict[str, Any], rank: int) -> None:
 
 
 def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config, RunDirectory, RunIdentity]:
-    """Return the configuration with its final `resume` and `run_dir`, the run's directory and its identity.
+    """Return the configuration with its final `resume`, `run_dir` and precision, the run's directory and its identity.
 
     Configuration and identity are the same on all ranks.
 
@@ -112,7 +113,14 @@ def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config,
     def take() -> str:
         directory, identity, resume = _take(config, command)
         claimed.append((directory, identity))
-        return json.dumps({"directory": str(directory.path.resolve()), "resume": resume, "id": identity.id})
+        return json.dumps(
+            {
+                "directory": str(directory.path.resolve()),
+                "resume": resume,
+                "id": identity.id,
+                "precision": _decided_precision(config, directory, resumed=resume is not None),
+            }
+        )
 
     text = os.environ[SHARED_RUN] if ranks.launch.is_child else ranks.broadcast(take)
     os.environ[SHARED_RUN] = text
@@ -127,7 +135,20 @@ def claim(config: Config, command: Sequence[str], ranks: Ranks) -> tuple[Config,
             claimed[0][0].discard()
         raise
     directory, identity = claimed[0]
-    return replace(config, resume=shared["resume"], run_dir=str(directory.path)), directory, identity
+    trainer = replace(config.trainer, precision=shared["precision"])
+    return replace(config, resume=shared["resume"], run_dir=str(directory.path), trainer=trainer), directory, identity
+
+
+def _decided_precision(config: Config, directory: RunDirectory, *, resumed: bool) -> str:
+    """Return the precision; `auto` is decided once, at a run's beginning, by the processor of rank 0."""
+    precision = config.trainer.precision
+    if precision != "auto":
+        return precision
+    if resumed and directory.config_yaml.is_file():
+        return load_config(directory.config_yaml).trainer.precision
+    precision, reason = automatic_precision(config)
+    LOGGER.info(f"trainer.precision={precision}, {reason}")
+    return precision
 
 
 def write_config(directory: RunDirectory, config: Config) -> None:

@@ -46,6 +46,7 @@ from textrnn.training.averaging import AveragedWeights
 from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRecord
 from textrnn.training.claim import Run
 from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
+from textrnn.training.precision import MEASURED
 from textrnn.training.preemption import EarlyStop, Interrupted, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.training.record import (
     Components,
@@ -208,11 +209,11 @@ def _offer_bfloat16(config: Config, training: Split) -> None:
     It is no default, as one command would give two results.
     """
     tokens = int(training.lengths.clip(max=config.data.max_length).sum()) * max(config.trainer.max_epochs or 1, 1)
-    is_measured = config.model.cell in ("gru", "lstm") and config.model.implementation in ("auto", "compiled")
+    is_measured = config.model.cell in MEASURED and config.model.implementation in ("auto", "compiled")
     if not is_measured or tokens <= LONG_RUN or config.trainer.precision not in ("32-true", "32"):
         return
     if computes_in_bfloat16():
-        LOGGER.info("for half the time on this processor, at the same accuracy, type trainer.precision=bf16-mixed")
+        LOGGER.info("for half the time on this processor, at the same accuracy, type trainer.precision=auto")
 
 
 def _module(config: Config, store: Store, training: Split, vectors: Tensor | None) -> ReviewClassifier:

@@ -77,4 +77,4 @@ def test_bfloat16_is_offered_to_long_runs_where_the_processor_has_it(
     for has in (False, True):
         monkeypatch.setattr("textrnn.training.fit.computes_in_bfloat16", lambda has=has: has)
         _offer_bfloat16(config, split)
-        assert ("type trainer.precision=bf16-mixed" in caplog.text) == (has and offered)
+        assert ("type trainer.precision=auto" in caplog.text) == (has and offered)
