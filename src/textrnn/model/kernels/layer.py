@@ -143,18 +143,13 @@ class _Work:
     def forward(self, tokens: Tensor, time: int, *, keep: bool) -> Tensor:
         """States, (time, batch, directions * hidden)."""
         weight_ih = torch.cat([weights[0] for weights in self.weights])
-        bias = torch.cat([self._input_bias(weights) for weights in self.weights])
-        if self.kept == tokens.dtype:
-            self.gates = torch.addmm(bias.to(self.kept), tokens, weight_ih.T.to(self.kept))
-        else:
-            self.gates = self._product(tokens, weight_ih.T).add_(bias)
+        self.gates = self._product(tokens, weight_ih.T, self.kept)
         batch = len(self.lengths)
-        outputs = bias.new_empty(time, batch, len(self.weights) * self.hidden)
+        outputs = weight_ih.new_empty(time, batch, len(self.weights) * self.hidden)
         if keep and self.cell != "rnn":
-            self.extra = bias.new_empty(len(self.weights), time * batch, self.hidden, dtype=self.kept)
+            self.extra = weight_ih.new_empty(len(self.weights), time * batch, self.hidden, dtype=self.kept)
         packed = [pack_forward(self.library, self.cell, weights[1], self.kept) for weights in self.weights]
-        biases = [weights[3][2 * self.hidden :].contiguous() for weights in self.weights] if self.cell == "gru" else []
-        self._run(outputs, packed, keep=keep, biases=biases)
+        self._run(outputs, packed, keep=keep, biases=[self._biases(weights) for weights in self.weights])
         return outputs
 
     def backward(
@@ -163,15 +158,14 @@ class _Work:
         """Gradients of the tokens and of all parts, in their order."""
         grad_initial = [[torch.empty_like(part) for part in parts] for parts in self.initial]
         packed = [pack_backward(self.library, self.cell, weights[1], self.kept) for weights in self.weights]
-        low = self.kept != self.real
-        grad_bias = bias_sums(self.library, self.cell, outputs, len(self.weights)) if low else None
+        grad_bias = bias_sums(self.library, self.cell, outputs, len(self.weights))
         self._run(
             outputs, packed, grad_outputs=grad_outputs.contiguous(), grad_initial=grad_initial, grad_bias=grad_bias
         )
         weight_ih = torch.cat([weights[0] for weights in self.weights])
         yield self._product(self.gates, weight_ih) if wants_tokens else None
         grad_weights_ih = self._product(self.gates.T, tokens).chunk(len(self.weights))
-        grad_biases = self._grad_biases() if grad_bias is None else grad_bias.sum(1).flatten(1)
+        grad_biases = grad_bias.sum(1).flatten(1)
         states = outputs.view(len(tokens), -1).to(self.product_dtype or self.real)
         for index, (grad_weight_ih, sums) in enumerate(zip(grad_weights_ih, grad_biases, strict=True)):
             yield from (grad_weight_ih, self._grad_weight_hh(index, states), sums[: self.width])
@@ -179,11 +173,6 @@ class _Work:
             yield torch.cat([sums[: 2 * self.hidden], sums[3 * self.hidden :]]) if self.cell == "gru" else sums.clone()
         for parts in grad_initial:
             yield from parts
-
-    def _grad_biases(self) -> Tensor:
-        """(directions, sums): each gate's gradient over all tokens, and of a gru also that of n's recurrent part."""
-        sums = self.gates.sum(0).view(len(self.weights), self.width)
-        return torch.cat([sums, self.extra.sum(1)], dim=1) if self.cell == "gru" else sums
 
     def _grad_weight_hh(self, index: int, states: Tensor) -> Tensor:
         """Gradient of W_hh: each token's gates times the state before it, which is the adjacent token's output."""
@@ -204,17 +193,18 @@ class _Work:
         gates = self.gates[:, index * self.width : (index + 1) * self.width]
         return [gates[:, : 2 * self.hidden], self.extra[index]] if self.cell == "gru" else [gates]
 
-    def _input_bias(self, weights: Sequence[Tensor]) -> Tensor:
-        """The bias added for all tokens at once: both biases, except the recurrent one of a GRU's n (C code)."""
-        bias_ih, bias_hh = weights[2], weights[3].clone()
-        if self.cell == "gru":
-            bias_hh[2 * self.hidden :] = 0
-        return bias_ih + bias_hh
+    def _biases(self, weights: Sequence[Tensor]) -> Tensor:
+        """The biases as the C code adds them: of each gate both together, but of a gru's n each on its own."""
+        bias_ih, bias_hh = weights[2:]
+        if self.cell != "gru":
+            return bias_ih + bias_hh
+        both = 2 * self.hidden
+        return torch.cat([bias_ih[:both] + bias_hh[:both], bias_ih[both:], bias_hh[both:]])
 
-    def _product(self, left: Tensor, right: Tensor) -> Tensor:
-        """left @ right in autocast's type, if there is one; the result in the parameters'."""
+    def _product(self, left: Tensor, right: Tensor, kept: torch.dtype | None = None) -> Tensor:
+        """left @ right in autocast's type, if there is one; the result in `kept`, or in the parameters'."""
         dtype = self.product_dtype or self.real
-        return (left.to(dtype) @ right.to(dtype)).to(self.real)
+        return (left.to(dtype) @ right.to(dtype)).to(kept or self.real)
 
     def _run(self, outputs: Tensor, packed: Sequence[Tensor], **options: Any) -> None:
         """Run one pass of the C code."""

@@ -67,11 +67,13 @@ def run_pass(
         order: (batch,) int64, the rows by decreasing length.
         relu: See `run_layer`.
         keep: Whether the forward pass keeps what the backward pass needs.
-        biases: Of a gru, each direction's recurrent bias of n, (hidden,).
+        biases: Each direction's, (sums, hidden): one for each gate, for a gru another one for the recurrent part of n,
+            which is multiplied by the reset gate. The forward pass needs them.
         initial: Each direction's parts of the state before the first token, each (batch, hidden); empty: zeros.
         grad_outputs: As `outputs`.
         grad_initial: As `initial`, written by the backward pass.
-        grad_bias: From `bias_sums`, written by the backward pass of bfloat16's library, which needs it.
+        grad_bias: (directions, tiles, sums, hidden), from `bias_sums`: the gradients of `biases` by each tile, written
+            by the backward pass.
 
     Raises:
         MemoryError: there is no memory for the tiles.
@@ -127,10 +129,7 @@ def _pointers(parts: Sequence[Tensor]) -> tuple[int | None, int | None]:
 
 
 def bias_sums(library: Any, cell: str, outputs: Tensor, directions: int) -> Tensor:
-    """(directions, tiles, sums, hidden), uninitialized: each tile's sums of the gates' gradients over its tokens.
-
-    There is one sum for each gate, and another one for a gru's n, whose recurrent bias is multiplied by the reset gate.
-    """
+    """(directions, tiles, sums, hidden), uninitialized: for the gradients of `biases` by each tile's tokens."""
     tiles = -(-outputs.shape[1] // library.tile_rows(CELLS.index(cell)))
     return outputs.new_empty(directions, tiles, 1 if cell == "rnn" else 4, outputs.shape[2] // directions)
 

@@ -19,7 +19,7 @@
 #include "threads.h"
 
 enum { PLANES = LOW ? 5 : 3 }; /* state, next and carry; with LOW also what is multiplied of the first two */
-enum { SUMS = 4 };             /* at most: see grad_bias */
+enum { SUMS = 4 };             /* at most: see bias */
 
 typedef struct {
   const problem_t *problem;
@@ -58,7 +58,7 @@ static void begin(tile_t *t, int rows, int backward_pass) {
 static void end(const tile_t *t, int rows, int64_t tile, int sums) {
   const direction_t *d = t->d;
   const int64_t hidden = t->problem->hidden;
-  for (int64_t sum = 0; LOW && sum < sums; sum++)
+  for (int64_t sum = 0; d->grad_bias && sum < sums; sum++)
     memcpy(d->grad_bias + (tile * sums + sum) * hidden, t->sums + sum * t->blocks * VL, hidden * sizeof(real));
   for (int r = 0; r < rows; r++)
     for (int64_t unit = 0; t->row[r] >= 0 && unit < hidden; unit++) {

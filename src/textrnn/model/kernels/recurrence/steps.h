@@ -22,13 +22,13 @@ typedef struct {
   real *output;          /* (time, batch, hidden) states h, 0 after a review's last token */
   const real *grad_output;
   const factor_t *packed; /* recurrent weights, packed for this pass */
-  const real *bias;      /* gru: recurrent bias of n, (hidden,) */
+  const real *bias;      /* (sums, hidden): one for each gate, for a gru another one for recurrent n */
   const real *initial_h; /* (batch, hidden) or null: zeros */
   const real *initial_c;
   const kept_t *kept_c;  /* initial_c as `extra` would keep it */
   real *grad_initial_h;  /* (batch, hidden) */
   real *grad_initial_c;
-  real *grad_bias;       /* LOW: (tiles, sums, hidden): a sum for each gate, for a gru another one for recurrent n */
+  real *grad_bias;       /* (tiles, sums, hidden), each tile's part */
 } direction_t;
 
 typedef struct {
@@ -94,18 +94,22 @@ INLINE void set_next(tile_t *t, int64_t at, vec h) {
   if (LOW) set_factor(t->next_factor + at, h);
 }
 
-/* With LOW only, whose kept values have lost digits; torch sums reals more exactly, pair by pair. */
-INLINE void add_up(tile_t *t, int64_t gate, int64_t block, vec gradient) {
-  if (LOW) *(vec *)(t->sums + (gate * t->blocks + block) * VL) += gradient;
+INLINE vec bias_of(const tile_t *t, int64_t sum, int64_t at, int n) {
+  return load(t->d->bias + sum * t->problem->hidden + at, n);
+}
+
+INLINE void add_up(tile_t *t, int64_t sum, int64_t block, vec gradient) {
+  *(vec *)(t->sums + (sum * t->blocks + block) * VL) += gradient;
 }
 
 INLINE void rnn_forward(tile_t *t, int64_t block, const int rows) {
   const factor_t *packed = t->d->packed + block * t->blocks * VL * VL;
   int n[2] = {units(t, block), block + 1 < t->blocks ? units(t, block + 1) : 0};
-  vec sum[MOST_ROWS * RNN_WIDTH];
+  vec sum[MOST_ROWS * RNN_WIDTH], bias[RNN_WIDTH];
+  UNROLL for (int w = 0; w < RNN_WIDTH; w++) bias[w] = bias_of(t, 0, (block + w) * VL, n[w]);
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int w = 0; w < RNN_WIDTH; w++)
-      sum[r * RNN_WIDTH + w] = n[w] ? load_kept(t->gates[r] + (block + w) * VL, n[w]) : (vec){0};
+      sum[r * RNN_WIDTH + w] = n[w] ? bias[w] + load_kept(t->gates[r] + (block + w) * VL, n[w]) : (vec){0};
   multiply(sum, packed, t->factor, t->blocks, rows, RNN_WIDTH);
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int w = 0; w < RNN_WIDTH; w++) {
@@ -119,17 +123,18 @@ INLINE void rnn_forward(tile_t *t, int64_t block, const int rows) {
 INLINE void gru_forward(tile_t *t, int64_t block, const int rows) {
   const int64_t hidden = t->problem->hidden, at = block * VL;
   const int n = units(t, block), keep = (int)t->problem->keep;
-  vec sum[MOST_ROWS * GRU_WIDTH], bias = load(t->d->bias + at, n);
+  vec sum[MOST_ROWS * GRU_WIDTH], bias[4];
+  UNROLL for (int k = 0; k < 4; k++) bias[k] = bias_of(t, k, at, n);
   UNROLL for (int r = 0; r < rows; r++) {
-    sum[r * 3] = load_kept(t->gates[r] + at, n);
-    sum[r * 3 + 1] = load_kept(t->gates[r] + hidden + at, n);
-    sum[r * 3 + 2] = bias;
+    sum[r * 3] = bias[0] + load_kept(t->gates[r] + at, n);
+    sum[r * 3 + 1] = bias[1] + load_kept(t->gates[r] + hidden + at, n);
+    sum[r * 3 + 2] = bias[3];
   }
   multiply(sum, t->d->packed + block * t->blocks * VL * 3 * VL, t->factor, t->blocks, rows, GRU_WIDTH);
   UNROLL for (int r = 0; r < rows; r++) {
     kept_t *gates = t->gates[r];
     vec reset = sigmoid_v(sum[r * 3]), z = sigmoid_v(sum[r * 3 + 1]), recurrent = sum[r * 3 + 2];
-    vec candidate = tanh_v(load_kept(gates + 2 * hidden + at, n) + reset * recurrent);
+    vec candidate = tanh_v(bias[2] + load_kept(gates + 2 * hidden + at, n) + reset * recurrent);
     vec h = candidate + z * (*(vec *)(t->state + (block * rows + r) * VL) - candidate);
     set_next(t, (block * rows + r) * VL, h);
     store(t->output[r] + at, h, n);
@@ -145,9 +150,10 @@ INLINE void gru_forward(tile_t *t, int64_t block, const int rows) {
 INLINE void lstm_forward(tile_t *t, int64_t block, const int rows) {
   const int64_t hidden = t->problem->hidden, at = block * VL;
   const int n = units(t, block), keep = (int)t->problem->keep;
-  vec sum[MOST_ROWS * LSTM_WIDTH];
+  vec sum[MOST_ROWS * LSTM_WIDTH], bias[4];
+  UNROLL for (int g = 0; g < 4; g++) bias[g] = bias_of(t, g, at, n);
   UNROLL for (int r = 0; r < rows; r++)
-    UNROLL for (int g = 0; g < 4; g++) sum[r * 4 + g] = load_kept(t->gates[r] + g * hidden + at, n);
+    UNROLL for (int g = 0; g < 4; g++) sum[r * 4 + g] = bias[g] + load_kept(t->gates[r] + g * hidden + at, n);
   multiply(sum, t->d->packed + block * t->blocks * VL * 4 * VL, t->factor, t->blocks, rows, LSTM_WIDTH);
   UNROLL for (int r = 0; r < rows; r++) {
     vec i = sigmoid_v(sum[r * 4]), f = sigmoid_v(sum[r * 4 + 1]);
