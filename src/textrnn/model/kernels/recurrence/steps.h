@@ -82,6 +82,28 @@ INLINE void seek(tile_t *t, int64_t s, const int rows) {
   }
 }
 
+/* Asks the memory for what a block reads at the pass's next step and writes at this one, while a product is computed: the
+ * processor doesn't foresee rows that lie far apart. A few at a time, as more would wait for each other. An address
+ * behind the last token's is never read. */
+INLINE void fetch(const tile_t *t, int64_t block, const int cell, const int rows, const int backward_pass) {
+  const problem_t *p = t->problem;
+  const int gates = cell == RNN ? 1 : cell == GRU ? 3 : 4;
+  const int64_t step = t->d->backward != backward_pass ? -p->batch : p->batch, at = block * VL;
+  UNROLL for (int r = 0; r < rows; r++) {
+    const uintptr_t next = (uintptr_t)(t->gates[r] + at) + step * t->d->gates_stride * sizeof(kept_t);
+    UNROLL for (int g = 0; g < gates; g++) __builtin_prefetch((void *)(next + g * p->hidden * sizeof(kept_t)));
+    const uintptr_t states = step * t->d->output_stride * sizeof(real), extra = step * p->hidden * sizeof(kept_t);
+    if (backward_pass) {
+      __builtin_prefetch((void *)((uintptr_t)(t->grad_output[r] + at) + states));
+      __builtin_prefetch((void *)((uintptr_t)((cell == RNN ? t->output[r] : t->previous[r]) + at) + states));
+      if (cell != RNN) __builtin_prefetch((void *)((uintptr_t)(t->extra[r] + at) + extra));
+    } else {
+      __builtin_prefetch(t->output[r] + at, 1);
+      if (cell != RNN && p->keep) __builtin_prefetch(t->extra[r] + at, 1);
+    }
+  }
+}
+
 INLINE int units(const tile_t *t, int64_t block) {
   int64_t left = t->problem->hidden - block * VL;
   return left < VL ? (int)left : VL;
@@ -110,6 +132,7 @@ INLINE void rnn_forward(tile_t *t, int64_t block, const int rows) {
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int w = 0; w < RNN_WIDTH; w++)
       sum[r * RNN_WIDTH + w] = n[w] ? bias[w] + load_kept(t->gates[r] + (block + w) * VL, n[w]) : (vec){0};
+  UNROLL for (int w = 0; w < RNN_WIDTH; w++) fetch(t, block + w, RNN, rows, 0);
   multiply(sum, packed, t->factor, t->blocks, rows, RNN_WIDTH);
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int w = 0; w < RNN_WIDTH; w++) {
@@ -130,6 +153,7 @@ INLINE void gru_forward(tile_t *t, int64_t block, const int rows) {
     sum[r * 3 + 1] = bias[1] + load_kept(t->gates[r] + hidden + at, n);
     sum[r * 3 + 2] = bias[3];
   }
+  fetch(t, block, GRU, rows, 0);
   multiply(sum, t->d->packed + block * t->blocks * VL * 3 * VL, t->factor, t->blocks, rows, GRU_WIDTH);
   UNROLL for (int r = 0; r < rows; r++) {
     kept_t *gates = t->gates[r];
@@ -154,6 +178,7 @@ INLINE void lstm_forward(tile_t *t, int64_t block, const int rows) {
   UNROLL for (int g = 0; g < 4; g++) bias[g] = bias_of(t, g, at, n);
   UNROLL for (int r = 0; r < rows; r++)
     UNROLL for (int g = 0; g < 4; g++) sum[r * 4 + g] = bias[g] + load_kept(t->gates[r] + g * hidden + at, n);
+  fetch(t, block, LSTM, rows, 0);
   multiply(sum, t->d->packed + block * t->blocks * VL * 4 * VL, t->factor, t->blocks, rows, LSTM_WIDTH);
   UNROLL for (int r = 0; r < rows; r++) {
     vec i = sigmoid_v(sum[r * 4]), f = sigmoid_v(sum[r * 4 + 1]);
@@ -261,6 +286,7 @@ INLINE void step_backward(tile_t *t, int tiles, int64_t s, const int cell, const
       vec sum[MOST_ROWS * 4], *dh = (vec *)t[i].state;
       UNROLL for (int r = 0; r < rows; r++) UNROLL for (int w = 0; w < width; w++)
         sum[r * width + w] = dh[(block + w) * rows + r];
+      UNROLL for (int w = 0; w < width; w++) fetch(t + i, block + w, cell, rows, 1);
       multiply(sum, t->d->packed + block * depth * VL * VL, t[i].grads, depth, rows, width);
       UNROLL for (int r = 0; r < rows; r++) UNROLL for (int w = 0; w < width; w++)
         dh[(block + w) * rows + r] = sum[r * width + w];
