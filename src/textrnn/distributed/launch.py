@@ -179,6 +179,16 @@ def chosen_accelerator(trainer: TrainerConfig) -> str:
     return "cpu" if torch.backends.mps.is_available() else "auto"
 
 
+def trains_on_cpu(trainer: TrainerConfig) -> bool:
+    """Return whether the accelerator is the processor; imports torch for "auto"."""
+    accelerator = chosen_accelerator(trainer)
+    if accelerator != "auto":
+        return accelerator == "cpu"
+    import torch
+
+    return not torch.accelerator.is_available()
+
+
 def _tasks_per_node(text: str) -> list[int]:
     """SLURM's `2(x3),1` as [2, 2, 2, 1]."""
     counts: list[int] = []

@@ -6,7 +6,7 @@ from textrnn.base.errors import InputError
 from textrnn.config.schema import Config
 from textrnn.data.store import Store
 from textrnn.data.training_split import training_split
-from textrnn.distributed.launch import chosen_accelerator
+from textrnn.distributed.launch import trains_on_cpu
 
 _DTYPES = {"16-true": "float16", "bf16-true": "bfloat16", "64-true": "float64", "64": "float64"}
 _MIXED = ("16-mixed", "bf16-mixed", "16", "bf16")
@@ -91,8 +91,7 @@ def check_implementation(config: Config) -> None:
 
     from textrnn.model.implementations import check_implementation as check
 
-    accelerator = chosen_accelerator(config.trainer)
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    on_cpu = trains_on_cpu(config.trainer)
     if on_cpu and precision in ("16-mixed", "16"):
         raise InputError(
             f"trainer.precision={precision}: on a CPU mixed precision is in bfloat16 only; type "

@@ -12,7 +12,6 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from torch import Tensor
@@ -30,7 +29,6 @@ from textrnn.data.vectors.table import TEXT_COVERAGE, VOCABULARY_COVERAGE, vecto
 from textrnn.distributed.environment import layout
 from textrnn.distributed.launch import Launch, chosen_accelerator
 from textrnn.model.classifier import ReviewClassifier
-from textrnn.model.kernels.library import computes_in_bfloat16
 from textrnn.model.pretraining import LanguageModelTraining
 from textrnn.tracking.logger import RunLogger
 from textrnn.tracking.metrics_csv import best_is
@@ -46,7 +44,7 @@ from textrnn.training.averaging import AveragedWeights
 from textrnn.training.checkpoint_writing import AtomicCheckpointIO, CheckpointRecord
 from textrnn.training.claim import Run
 from textrnn.training.exact_resume import ResumedEarlyStopping, ResumedLoops, ResumedModelCheckpoint, SettledBuckets
-from textrnn.training.precision import MEASURED
+from textrnn.training.precision import automatic_precision
 from textrnn.training.preemption import EarlyStop, Interrupted, Preemption, Stopped, keep_lightning_from_signals
 from textrnn.training.record import (
     Components,
@@ -190,7 +188,7 @@ def _components(run: Run, early_stop: EarlyStop) -> Components:
         callbacks.append(StepProfile(run.directory))
     callbacks += _selection(config, run.directory)
     trainer = _trainer(config, callbacks, logger, run.directory, run.ranks.launch)
-    if run.primary and isinstance(trainer.accelerator, CPUAccelerator):
+    if run.primary:
         _offer_bfloat16(config, training)
     return Components(
         module=module,
@@ -209,10 +207,9 @@ def _offer_bfloat16(config: Config, training: Split) -> None:
     It is no default, as one command would give two results.
     """
     tokens = int(training.lengths.clip(max=config.data.max_length).sum()) * max(config.trainer.max_epochs or 1, 1)
-    is_measured = config.model.cell in MEASURED and config.model.implementation in ("auto", "compiled")
-    if not is_measured or tokens <= LONG_RUN or config.trainer.precision not in ("32-true", "32"):
+    if tokens <= LONG_RUN or config.trainer.precision not in ("32-true", "32"):
         return
-    if computes_in_bfloat16():
+    if automatic_precision(config)[0] == "bf16-mixed":
         LOGGER.info("for half the time on this processor, at the same accuracy, type trainer.precision=auto")
 
 

@@ -1,7 +1,7 @@
 """The choice of `trainer.precision=auto`. Imports torch only to look for a GPU."""
 
 from textrnn.config.schema import Config
-from textrnn.distributed.launch import chosen_accelerator
+from textrnn.distributed.launch import trains_on_cpu
 from textrnn.model.kernels.library import computes_in_bfloat16
 
 MEASURED = ("gru", "lstm")
@@ -14,7 +14,7 @@ def automatic_precision(config: Config) -> tuple[str, str]:
     It is bf16-mixed where docs/speed.md has measured that it is faster at the same accuracy: with our C code on a
     processor that multiplies bfloat16; everywhere else 32-true.
     """
-    if chosen_accelerator(config.trainer) != "cpu" and not _is_on_cpu(config):
+    if not trains_on_cpu(config.trainer):
         return "32-true", "as half precision has been measured on processors only"
     model = config.model
     if model.cell not in MEASURED or model.implementation not in ("auto", "compiled"):
@@ -22,10 +22,3 @@ def automatic_precision(config: Config) -> tuple[str, str]:
     if not computes_in_bfloat16():
         return "32-true", "as this processor has no instructions for bfloat16 (AVX-512 BF16)"
     return "bf16-mixed", "as this processor multiplies bfloat16 about twice as fast (AVX-512 BF16)"
-
-
-def _is_on_cpu(config: Config) -> bool:
-    """Whether `trainer.accelerator=auto` finds no GPU."""
-    import torch
-
-    return config.trainer.accelerator == "auto" and not torch.accelerator.is_available()

@@ -72,9 +72,9 @@ def test_bfloat16_is_offered_to_long_runs_where_the_processor_has_it(
 ) -> None:
     caplog.set_level("INFO", logger="textrnn")
     split: Any = SimpleNamespace(lengths=np.full(reviews, 1000))  # of which 400 tokens are read
-    trainer = TrainerConfig(max_epochs=epochs, precision=precision)
+    trainer = TrainerConfig(accelerator="cpu", max_epochs=epochs, precision=precision)
     config = Config(model=ModelConfig(cell=cell), trainer=trainer)
     for has in (False, True):
-        monkeypatch.setattr("textrnn.training.fit.computes_in_bfloat16", lambda has=has: has)
+        monkeypatch.setattr("textrnn.training.precision.computes_in_bfloat16", lambda has=has: has)
         _offer_bfloat16(config, split)
         assert ("type trainer.precision=auto" in caplog.text) == (has and offered)

@@ -95,8 +95,10 @@ INLINE void fetch(const tile_t *t, int64_t block, const int cell, const int rows
     const uintptr_t states = step * t->d->output_stride * sizeof(real), extra = step * p->hidden * sizeof(kept_t);
     if (backward_pass) {
       __builtin_prefetch((void *)((uintptr_t)(t->grad_output[r] + at) + states));
-      __builtin_prefetch((void *)((uintptr_t)((cell == RNN ? t->output[r] : t->previous[r]) + at) + states));
-      if (cell != RNN) __builtin_prefetch((void *)((uintptr_t)(t->extra[r] + at) + extra));
+      if (cell == RNN) __builtin_prefetch((void *)((uintptr_t)(t->output[r] + at) + states));
+      if (cell == GRU) __builtin_prefetch((void *)((uintptr_t)(t->previous[r] + at) + states));
+      if (cell == GRU) __builtin_prefetch((void *)((uintptr_t)(t->extra[r] + at) + extra));
+      if (cell == LSTM) __builtin_prefetch((void *)((uintptr_t)(t->before[r] + at) + extra));
     } else {
       __builtin_prefetch(t->output[r] + at, 1);
       if (cell != RNN && p->keep) __builtin_prefetch(t->extra[r] + at, 1);
