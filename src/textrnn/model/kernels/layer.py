@@ -107,7 +107,7 @@ class _Work:
     """Buffers and weights of a pass through one layer.
 
     Attributes:
-        gates: (time * batch, directions * gates * hidden): the gates' inputs without biases, then their activations, then gradients.
+        gates: (time * batch, directions * gates * hidden): inputs (no biases), then activations, then gradients.
         extra: For each direction (time * batch, hidden): gru, W_hn h + b_hn, then its gradient; lstm, the state c.
         kept: Type of both.
 
