@@ -20,6 +20,7 @@ from textrnn.data.huggingface import (
     is_hidden,
     silence_libraries,
     stream_examples,
+    use_buffered_reads,
 )
 from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
 from textrnn.data.split_files import choose_splits
@@ -198,6 +199,7 @@ class HubSource:
             builder = datasets.load_dataset_builder(self._data.repo, name=self._data.config, revision=sha)
             if hasattr(builder.config, "keep_default_na"):  # csv: an empty text is a text, as in local files
                 builder.config.keep_default_na = False
+            use_buffered_reads(builder.config)
             files = {
                 str(split): [str(url).rpartition(f"@{sha}/")[2] for url in urls]
                 for split, urls in (builder.config.data_files or {}).items()

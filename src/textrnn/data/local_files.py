@@ -24,6 +24,7 @@ from textrnn.data.huggingface import (
     import_datasets,
     is_hidden,
     stream_examples,
+    use_buffered_reads,
 )
 from textrnn.data.sources import HASHED_SHARE, Examples, Part, Row, expected_rows, split_shares, stream_rows
 from textrnn.data.split_files import files_by_split
@@ -264,7 +265,9 @@ def _load(reader: str, files: Sequence[Path]) -> Any:
     patterns = [glob.escape(str(file)) for file in files]
     # The client leaves a lock file for each file it opens; with a read-only cache it would fail.
     with tempfile.TemporaryDirectory() as scratch:
-        return datasets.load_dataset(reader, data_files=patterns, split="train", streaming=True, cache_dir=scratch)
+        builder = datasets.load_dataset_builder(reader, data_files=patterns, cache_dir=scratch)
+        use_buffered_reads(builder.config)
+        return builder.as_streaming_dataset("train")
 
 
 def _parquet_rows(file: Path) -> int:
