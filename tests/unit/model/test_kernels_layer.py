@@ -1,5 +1,9 @@
 """The C code against the equations: sizes around its vectors and tiles, and what else is asked of a layer."""
 
+import functools
+import platform
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -10,6 +14,8 @@ from textrnn.base.errors import InputError
 from textrnn.model import implementations
 from textrnn.model.encoder import RecurrentLayer
 from textrnn.model.implementations import choose_implementation
+from textrnn.model.kernels import layer as layers
+from textrnn.model.kernels import library
 from textrnn.model.kernels.passes import CELLS
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -75,6 +81,32 @@ def test_equals_the_equations(
     for ours, theirs in zip(actual, expected, strict=True):
         scale = float(theirs.abs().max().clamp(min=1))
         torch.testing.assert_close(ours, theirs, atol=TOLERANCE[dtype] * scale, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="compiles for older processors of this kind")
+@pytest.mark.parametrize(("instructions", "vector_length"), [("x86-64", 4), ("x86-64-v3", 8)])
+def test_a_processor_with_shorter_vectors_equals_the_equations(
+    instructions: str, vector_length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if vector_length == 8 and "avx2" not in library._processor().split():
+        pytest.skip("needs AVX2")
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/bash\nexec cc "${{@/-march=native/-march={instructions}}}"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    load = functools.cache(library.load_library.__wrapped__)
+    monkeypatch.setattr(layers, "load_library", load)
+    loaded = load("float")
+    assert loaded is not None
+    assert loaded.vector_length() == vector_length
+    for cell in (*CELLS, "relu_rnn"):
+        layer, lengths = make_layer(cell, 45), torch.tensor([9, 1, 12, 12, 3, 5, 7] * 3)
+        inputs = torch.randn(len(lengths), 12, 7)
+        expected = results(layer, "cell", inputs, lengths)
+        for ours, theirs in zip(results(layer, "compiled", inputs, lengths), expected, strict=True):
+            scale = float(theirs.abs().max().clamp(min=1))
+            torch.testing.assert_close(ours, theirs, atol=TOLERANCE[torch.float32] * scale, rtol=0)
 
 
 @pytest.mark.parametrize("cell", CELLS)
