@@ -6,7 +6,7 @@
 #if MANY_REGISTERS
 enum { RNN_ROWS = 8, GRU_ROWS = 8, LSTM_ROWS = 6 };
 #else
-enum { RNN_ROWS = 6, GRU_ROWS = 4, LSTM_ROWS = 2 };
+enum { RNN_ROWS = 6, GRU_ROWS = 4, LSTM_ROWS = 3 };
 #endif
 enum { RNN_WIDTH = 2, GRU_WIDTH = 3, LSTM_WIDTH = 4, GRU_BACK_WIDTH = 2 };
 enum { MOST_ROWS = 8, MOST_TILES = 4 };

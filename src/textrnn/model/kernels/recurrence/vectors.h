@@ -150,11 +150,21 @@ typedef real kept_t, factor_t;
 #define load_kept load
 #define store_kept store
 
-/* sum[r][w] += factor (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL][width][VL]. */
+/* sum[r][w] += factor (rows, blocks * VL), kept as [block][row][VL], times packed weights [blocks * VL][width][VL].
+ * Of both factors the fewer wait in registers for the others to come one by one, so that all sums stay in registers. */
 INLINE void multiply(vec *sum, const factor_t *packed, const factor_t *factor, int64_t blocks, const int rows,
                      const int width) {
   for (int64_t b = 0; b < blocks; b++, factor += rows * VL)
     for (int k = 0; k < VL; k++, packed += width * VL) {
+      if (rows < width) {
+        vec s[4];
+        UNROLL for (int r = 0; r < rows; r++) s[r] = splat(factor[r * VL + k]);
+        UNROLL for (int w = 0; w < width; w++) {
+          const vec weight = *(const vec *)(packed + w * VL);
+          UNROLL for (int r = 0; r < rows; r++) sum[r * width + w] += s[r] * weight;
+        }
+        continue;
+      }
       vec weight[4];
       UNROLL for (int w = 0; w < width; w++) weight[w] = *(const vec *)(packed + w * VL);
       UNROLL for (int r = 0; r < rows; r++) {
