@@ -1,6 +1,7 @@
 """Versions and places of installation: pyproject.toml, the constraints, CI, the container, the Makefile agree."""
 
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -61,6 +62,23 @@ def test_make_installs_with_the_constraints_that_are_given(given: list[str], wan
 
     assert installed("train") == [f"{wanted}-e ."]
     assert installed("unit") == [f"{wanted}-e .", f'{wanted}-e ".[dev]"']
+
+
+@pytest.mark.parametrize(
+    ("configuration", "wanted"), [("", "uv pip install"), ("global.cert='a.pem'", "-m pip install")]
+)
+def test_make_installs_with_uv_where_pip_has_no_configuration_of_its_own(
+    configuration: str, wanted: str, tmp_path: Path
+) -> None:
+    for name, prints in (("uv", ""), ("python", configuration)):
+        (tmp_path / name).write_text(f'#!/bin/sh\nprintf %s "{prints}"\n')
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    shown = ["make", "--dry-run", "train", f"VENV={tmp_path / 'venv'}", f"PYTHON={tmp_path / 'python'}"]
+    done = subprocess.run(shown, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    (command,) = [line for line in done.stdout.splitlines() if line.endswith("-e .")]
+    assert wanted in command
+    assert f"{tmp_path / 'venv'}/bin/python" in command
 
 
 def test_the_container_installs_what_make_test_installs() -> None:
