@@ -87,9 +87,7 @@ def _labeled_and_unlabelled(
             "a train file there: train.csv"
         )
     if "train" in files:
-        if others:
-            names = [file.relative_to(root).as_posix() for file in others]
-            LOGGER.info(f"{origin}: named after no split, so not read: {listed(names)}")
+        _report_others(others, root, origin)
         return root, files
     if not others:
         if measured:
@@ -223,6 +221,17 @@ def _report_beside(path: Path, origin: str) -> None:
     ]
     if names:
         LOGGER.info(f"{origin}: named after a split, but beside it, so not read: {listed(names)}")
+
+
+def _report_others(others: Iterable[Path], root: Path, origin: str) -> None:
+    unlabelled: list[str] = []
+    rest: list[str] = []
+    for path in (file.relative_to(root) for file in others):
+        (unlabelled if is_unlabelled(*path.parts) else rest).append(path.as_posix())
+    if unlabelled:
+        LOGGER.info(f"{origin}: not read without data.unlabelled=true: {listed(unlabelled)}")
+    if rest:
+        LOGGER.info(f"{origin}: named after no split, so not read: {listed(rest)}")
 
 
 def _held_out(path: Path) -> bool:
