@@ -199,7 +199,7 @@ def _lock(path: Path, *, resume: bool) -> FileLock:
     except BaseException:
         lock.release()
         raise
-    for folder in (path, path / "checkpoints"):
+    for folder in (path, path / "checkpoints", path / "wandb"):
         for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
             leftover.unlink(missing_ok=True)
     return lock

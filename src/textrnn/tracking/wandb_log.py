@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from textrnn.base.console import logged_to_file
+from textrnn.base.files import write_atomically
 
 
 class LogUpload(logging.Handler):
@@ -35,7 +36,7 @@ class LogUpload(logging.Handler):
         if text := self._file.read():
             self._lines += text.count("\n")
             self._send(text)
-            self._counter.write_text(str(self._lines), encoding="ascii")
+            write_atomically(self._counter, str(self._lines))
 
     def close(self) -> None:
         """Send the rest and end."""

@@ -38,3 +38,21 @@ def test_a_server_that_has_more_lines_than_the_log_gets_the_new_ones(tmp_path: P
         file.write("two\n")
     upload.close()
     assert sent == ["two\n"]
+
+
+def test_a_kill_leaves_the_old_count_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, counter = tmp_path / "train.log", tmp_path / "log-lines"
+    log.write_text("one\n")
+    upload = LogUpload(log, known=0, counter=counter, send=lambda _: None)
+    with log.open("a") as file:
+        file.write("two\n")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            upload.send_rest()
+    assert counter.read_text() == "1"
+    upload.close()
