@@ -82,6 +82,7 @@ class ModelConfig:
     output_dropout: float = probability(0.5)
     label_smoothing: float = number(0.0, at_least=0, below=1)
     adversarial: float = number(0.015, at_least=0, below=1)
+    adversarial_every: int = number(1, at_least=1)
     virtual_adversarial: float = number(0.0, at_least=0, below=1)
     nonlinearity: str = choice("tanh", ("tanh", "relu"))
     bias: bool = True

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -148,7 +149,7 @@ class ReviewClassifier(pl.LightningModule):
         step = training_loss(
             self.model,
             batch,
-            self.model_config,
+            self._config_of_step(),
             world_size=self.trainer.world_size,
             scale=None if scaler is None else scaler.scale,
             seed=step_seed(self.seed, self.trainer.global_step, micro_batch, SHARED),
@@ -159,6 +160,12 @@ class ReviewClassifier(pl.LightningModule):
         self._train_sums = self._train_sums + sums.to(self._train_sums.dtype)
         self._log_training(batch_idx)
         return step.loss
+
+    def _config_of_step(self) -> ModelConfig:
+        """Return the model's configuration, without adversarial training but at every `adversarial_every`-th step."""
+        if self.trainer.global_step % self.model_config.adversarial_every == 0:
+            return self.model_config
+        return replace(self.model_config, adversarial=0.0)
 
     def _log_training(self, batch_idx: int) -> None:
         """Turn the sums into `train_metrics` and reset them, if this batch ends an optimizer step that is logged.

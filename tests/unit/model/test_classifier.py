@@ -1,6 +1,7 @@
 """The classifier: its loss over ranks, random states, logging and optimiser, by real training runs."""
 
 import math
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -21,9 +22,10 @@ from doubles.small_runs import (
 )
 from torch import Tensor
 
-from textrnn.config.schema import CELLS, EmbeddingConfig, OptimizerConfig
+from textrnn.config.schema import CELLS, EmbeddingConfig, ModelConfig, OptimizerConfig
+from textrnn.model import classifier
 from textrnn.model.classifier import learning_rate_factor, step_seed
-from textrnn.model.loss import review_losses, step_loss
+from textrnn.model.loss import TrainingLoss, review_losses, step_loss, training_loss
 from textrnn.model.network import TextClassifier
 
 # --- the start -----------------------------------------------------------------------------------------------------
@@ -96,6 +98,19 @@ def test_training_logs_with_gradient_accumulation() -> None:
     batches = [make_batch(4, seed=seed) for seed in range(5)]
     rows = train(batches, make_module(), accumulate_grad_batches=2, log_every_n_steps=1)
     assert list(rows) == [1, 2, 3]  # the last batch of an epoch steps alone
+
+
+def test_every_second_step_is_trained_adversarially(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = []
+
+    def noted(network: TextClassifier, batch: Batch, config: ModelConfig, **others: Any) -> TrainingLoss:
+        shares.append(config.adversarial)
+        return training_loss(network, batch, config, **others)
+
+    monkeypatch.setattr(classifier, "training_loss", noted)
+    batches = [make_batch(4, seed=seed) for seed in range(5)]
+    train(batches, make_module(adversarial=0.3, adversarial_every=2), accumulate_grad_batches=2)
+    assert shares == [0.3, 0.3, 0, 0, 0.3], "whole optimizer steps"
 
 
 def test_fillers_do_not_train() -> None:
