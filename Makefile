@@ -44,7 +44,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# uv takes a tenth of pip's time, but doesn't read pip's configuration, such as another index: where there is one, pip installs.
+# uv takes a tenth of pip's time, but doesn't read pip's configuration, such as another index: where there is one, pip
+# installs.
 UV = $(shell command -v uv > /dev/null && [ -z "$$($(PYTHON) -m pip config list)" ] && echo uv)
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 INSTALL = $(if $(UV),uv pip install --python $(BIN)/python,$(PIP)) -q $(CONSTRAINTS:%=-c %)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,14 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 OUT_OF_REACH = "http://127.0.0.1:9"
 """A closed port, which stands for a Hub and a W&B out of reach."""
 KERNELS = "TEXTRNN_KERNELS"
+
+
+def until(condition: Callable[[], object], why: Callable[[], str], deadline: float = 120) -> None:
+    """Wait until a condition holds, `deadline` seconds at most; `why` gives the message if it never does."""
+    limit = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < limit, why()
+        time.sleep(0.05)
 
 
 def environment_of(home: Path) -> dict[str, str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from doubles.quick_agent import told_at_once
-from doubles.slurm import Slurm, until
+from doubles.slurm import Slurm
 from doubles.sweep_runs import sweep_file
 from doubles.tracked_runs import log_in
 from doubles.wandb_server import ServerSweep, WandbServer
-from support import ROOT
+from support import ROOT, until
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from doubles.slurm import Slurm, cluster, until
-from support import ROOT
+from doubles.slurm import Slurm, cluster
+from support import ROOT, until
 
 
 def test_each_task_of_an_array_has_a_gpu_of_its_own(slurm: Slurm, workplace: Path, environment: dict[str, str]) -> None:

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from doubles.slurm import Slurm, until
-from support import ROOT, Command
+from doubles.slurm import Slurm
+from support import ROOT, Command, until
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 pytestmark = pytest.mark.slow

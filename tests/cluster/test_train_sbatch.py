@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from doubles.run_files import metrics
-from doubles.slurm import Slurm, until
-from support import ROOT, Command
+from doubles.slurm import Slurm
+from support import ROOT, Command, until
 
 pytestmark = pytest.mark.slow
 

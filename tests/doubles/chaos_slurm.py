@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 from doubles.chaos import RESUMES, Chaos, Planned
-from doubles.slurm import OVER, Slurm, cluster, until
-from support import ROOT
+from doubles.slurm import OVER, Slurm, cluster
+from support import ROOT, until
 
 SCRIPT = str(ROOT / "sweeps" / "slurm_agents.sbatch")
 SMALL = ("--cpus-per-task=1", "--mem-per-cpu=500M", "--gpus-per-task=0", "--time=60")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,14 +25,6 @@ COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
 PACKAGES = ("slurm-wlm", "munge")
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 """Final states of a job."""
-
-
-def until(condition: Callable[[], object], why: Callable[[], str], deadline: float = 120) -> None:
-    """Wait until a condition holds; `why` gives the message if it never does."""
-    limit = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < limit, why()
-        time.sleep(0.05)
 
 
 class NoSlurmError(Exception):

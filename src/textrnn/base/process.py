@@ -28,10 +28,10 @@ def keep_freed_memory() -> bool:
     """Make glibc's malloc keep freed memory in this process; return whether it does.
 
     By default glibc's malloc maps each large block and unmaps it when it is freed, so each page of it costs a page
-    fault on first use: a GRU's step at IMDB's lengths took 22,500 faults and 17 % more time. The
-    settings are those of `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and M_TRIM_THRESHOLD (the heap's
-    end is kept). The process keeps its peak memory until it ends: with the defaults
-    0.9 to 1.2 GB, depending on the seed, as now and then a large block finds no gap that is large enough.
+    fault on first use: a GRU's step at IMDB's lengths took 22,500 faults and 17 % more time. The settings are those of
+    `man mallopt`: M_MMAP_MAX (large blocks come from the heap) and M_TRIM_THRESHOLD (the heap's end is kept). The
+    process keeps its peak memory until it ends: with the defaults 0.9 to 1.2 GB, depending on the seed, as now and then
+    a large block finds no gap that is large enough.
 
     Does nothing with another C library, or if the user has configured malloc: by `TEXTRNN_ALLOCATOR=
     system`, by any variable MALLOC_..._, by GLIBC_TUNABLES for malloc, or by loading another allocator with LD_PRELOAD.

@@ -162,7 +162,7 @@ class ReviewClassifier(pl.LightningModule):
         return step.loss
 
     def _config_of_step(self) -> ModelConfig:
-        """Return the model's configuration, without adversarial training but at every `adversarial_every`-th step."""
+        """Return the model's configuration; `adversarial` is 0 but at every `adversarial_every`-th optimizer step."""
         if self.trainer.global_step % self.model_config.adversarial_every == 0:
             return self.model_config
         return replace(self.model_config, adversarial=0.0)

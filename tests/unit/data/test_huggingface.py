@@ -8,8 +8,8 @@ import pytest
 from datasets import ClassLabel, Features, Value
 from datasets.utils import file_utils
 from doubles.review_files import read, refusal, reviews, write
-from doubles.slurm import until
 from pyarrow import Table, parquet
+from support import until
 
 from textrnn.config.schema import DataConfig
 from textrnn.data.store import open_source

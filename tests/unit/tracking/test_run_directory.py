@@ -119,6 +119,15 @@ def test_what_a_kill_left_of_the_first_file_is_no_run(tmp_path: Path, resume: bo
     assert _tree(tmp_path) == [".lock"]
 
 
+def test_what_a_kill_left_in_a_runs_folders_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    for folder in ("checkpoints", "wandb"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ".half.123.tmp").write_text("x")
+    RunDirectory.claim(tmp_path, resume=True).release()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 def test_a_file_in_the_way_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):

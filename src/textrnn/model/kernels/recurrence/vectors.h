@@ -163,13 +163,13 @@ INLINE void multiply(vec *sum, const factor_t *packed, const factor_t *factor, i
           const vec weight = *(const vec *)(packed + w * VL);
           UNROLL for (int r = 0; r < rows; r++) sum[r * width + w] += s[r] * weight;
         }
-        continue;
-      }
-      vec weight[4];
-      UNROLL for (int w = 0; w < width; w++) weight[w] = *(const vec *)(packed + w * VL);
-      UNROLL for (int r = 0; r < rows; r++) {
-        vec s = splat(factor[r * VL + k]);
-        UNROLL for (int w = 0; w < width; w++) sum[r * width + w] += s * weight[w];
+      } else {
+        vec weight[4];
+        UNROLL for (int w = 0; w < width; w++) weight[w] = *(const vec *)(packed + w * VL);
+        UNROLL for (int r = 0; r < rows; r++) {
+          const vec s = splat(factor[r * VL + k]);
+          UNROLL for (int w = 0; w < width; w++) sum[r * width + w] += s * weight[w];
+        }
       }
     }
 }
