@@ -4,7 +4,8 @@
     slurm.wait(job, "COMPLETED")
     assert "done" in slurm.output(job)
 
-By hand: `python tests/doubles/slurm.py` starts one, prints the variables that it needs, and stops it at Ctrl-C.
+By hand: `PYTHONPATH=tests python tests/doubles/slurm.py` starts one, prints the variables that it needs, and stops
+it at Ctrl-C.
 """
 
 import fcntl
